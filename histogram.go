@@ -1,0 +1,456 @@
+package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
+
+import (
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/prometheus/otlptranslator"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
+)
+
+// classicHistograms emits each point as its buckets, sum and count (OpenTelemetry specification, "Prometheus and
+// OpenMetrics Compatibility", "Histograms").
+func (t *translator) classicHistograms(m pmetric.Metric, points pmetric.HistogramDataPointSlice) {
+	names := t.names(m, otlptranslator.MetricTypeHistogram, points.Len())
+	if names == nil {
+		return
+	}
+	for _, dp := range points.All() {
+		ts, ok := t.timestamp(m, dp.Timestamp())
+		if !ok {
+			continue
+		}
+		stale := dp.Flags().NoRecordedValue()
+		bounds, ok := t.bounds.bucketBounds(dp)
+		if !ok && !stale {
+			t.drop(reasonInvalidHistogram, 1, m.Name())
+			continue
+		}
+		ls := t.labeler.labelSet(dp.Attributes(), &t.context, histogramKind)
+		key := ls.partitionKey(&names.plain)
+		if stale {
+			t.staleClassic(ls, names, t.memory.take(key, bounds, dp.HasSum()), ts)
+			continue
+		}
+		t.memory.put(key, bounds, dp.HasSum())
+		t.classicHistogram(ls, names, bounds, dp, ts)
+	}
+}
+
+func (t *translator) classicHistogram(ls *labelSet, names *metricNames, bounds *boundSet, dp pmetric.HistogramDataPoint, ts int64) {
+	var exemplars []wire.Exemplar
+	if dp.Exemplars().Len() > 0 {
+		exemplars = t.exemplars.translate(t.namer, dp.Exemplars(), ts)
+		slices.SortStableFunc(exemplars, func(a, b wire.Exemplar) int { return compareFloats(a.Value, b.Value) })
+	}
+	counts := dp.BucketCounts()
+	cumulative := uint64(0)
+	for i := range bounds.labels {
+		value := float64(dp.Count())
+		n := len(exemplars)
+		// The last bound is +Inf. Its bucket is the count, whatever the buckets add up to.
+		if i < len(bounds.values) {
+			cumulative += counts.At(i)
+			value = float64(cumulative)
+			n = 0
+			for n < len(exemplars) && exemplars[n].Value <= bounds.values[i] {
+				n++
+			}
+		}
+		t.point = point{timestamp: ts, value: value, exemplars: exemplars[:n]}
+		exemplars = exemplars[n:]
+		t.emit(ls, &names.bucket, bounds.labels[i], extraLabel{})
+	}
+	if dp.HasSum() {
+		t.point = point{timestamp: ts, value: recordedValue(dp.Sum())}
+		t.emit(ls, &names.sum, extraLabel{}, extraLabel{})
+	}
+	t.point = point{timestamp: ts, value: float64(dp.Count())}
+	t.emit(ls, &names.count, extraLabel{}, extraLabel{})
+}
+
+// compareFloats orders NaN last: it is in no bucket but +Inf.
+func compareFloats(a, b float64) int {
+	switch {
+	case a < b || b != b && a == a:
+		return -1
+	case a > b || a != a && b == b:
+		return 1
+	default:
+		return 0
+	}
+}
+
+// staleClassic ends the series of a classic histogram.
+func (t *translator) staleClassic(ls *labelSet, names *metricNames, sent remembered, ts int64) {
+	t.point = point{timestamp: ts, value: staleNaN}
+	for _, le := range sent.bounds.labels {
+		t.emit(ls, &names.bucket, le, extraLabel{})
+	}
+	if sent.hasSum {
+		t.emit(ls, &names.sum, extraLabel{}, extraLabel{})
+	}
+	t.emit(ls, &names.count, extraLabel{}, extraLabel{})
+}
+
+// summaries emits each point as its quantiles, sum and count.
+func (t *translator) summaries(m pmetric.Metric, points pmetric.SummaryDataPointSlice) {
+	names := t.names(m, otlptranslator.MetricTypeSummary, points.Len())
+	if names == nil {
+		return
+	}
+	for _, dp := range points.All() {
+		ts, ok := t.timestamp(m, dp.Timestamp())
+		if !ok {
+			continue
+		}
+		ls := t.labeler.labelSet(dp.Attributes(), &t.context, summaryKind)
+		quantiles := t.bounds.quantiles(dp)
+		key := ls.partitionKey(&names.plain)
+		stale := dp.Flags().NoRecordedValue()
+		if stale {
+			quantiles = t.memory.take(key, quantiles, true).bounds
+		} else {
+			t.memory.put(key, quantiles, true)
+		}
+		value := func(v float64) float64 {
+			if stale {
+				return staleNaN
+			}
+			return recordedValue(v)
+		}
+		for i, q := range quantiles.labels {
+			v := 0.0
+			if !stale {
+				v = dp.QuantileValues().At(i).Value()
+			}
+			t.point = point{timestamp: ts, value: value(v)}
+			t.emit(ls, &names.plain, extraLabel{}, q)
+		}
+		t.point = point{timestamp: ts, value: value(dp.Sum())}
+		t.emit(ls, &names.sum, extraLabel{}, extraLabel{})
+		t.point = point{timestamp: ts, value: value(float64(dp.Count()))}
+		t.emit(ls, &names.count, extraLabel{}, extraLabel{})
+	}
+}
+
+// Range of the schemas of native histograms with exponential buckets.
+const (
+	minSchema = -4
+	maxSchema = 8
+)
+
+// defaultZeroThreshold is Prometheus's own default, for points that give none.
+const defaultZeroThreshold = 1e-128
+
+// nativeHistograms emits each point as a native histogram (OpenTelemetry specification, "Prometheus and OpenMetrics
+// Compatibility", "Exponential Histograms").
+func (t *translator) nativeHistograms(m pmetric.Metric, points pmetric.ExponentialHistogramDataPointSlice) {
+	names := t.names(m, otlptranslator.MetricTypeExponentialHistogram, points.Len())
+	if names == nil {
+		return
+	}
+	for _, dp := range points.All() {
+		ts, ok := t.timestamp(m, dp.Timestamp())
+		if !ok {
+			continue
+		}
+		h, r := t.histogram.translate(dp)
+		if r != noReason {
+			t.drop(r, 1, m.Name())
+			continue
+		}
+		t.point = point{timestamp: ts, histogram: h}
+		if dp.Exemplars().Len() > 0 {
+			t.point.exemplars = t.exemplars.translate(t.namer, dp.Exemplars(), ts)
+		}
+		t.emit(t.labeler.labelSet(dp.Attributes(), &t.context, plainKind), &names.plain, extraLabel{}, extraLabel{})
+	}
+}
+
+// histogramScratch holds a native histogram while it is made.
+type histogramScratch struct {
+	histogram wire.Histogram
+	buf       []byte
+}
+
+// translate makes a native histogram of a point. The reason is why it cannot, or noReason.
+func (s *histogramScratch) translate(dp pmetric.ExponentialHistogramDataPoint) (*wire.Histogram, reason) {
+	h := &s.histogram
+	*h = wire.Histogram{
+		NegativeSpans: h.NegativeSpans[:0], NegativeDeltas: h.NegativeDeltas[:0],
+		PositiveSpans: h.PositiveSpans[:0], PositiveDeltas: h.PositiveDeltas[:0],
+	}
+	if dp.Flags().NoRecordedValue() {
+		h.Sum = staleNaN
+		return h, noReason
+	}
+	switch {
+	case dp.Scale() < minSchema:
+		return nil, reasonScale
+	case !dp.HasSum():
+		return nil, reasonNoSum
+	}
+	h.Schema = min(dp.Scale(), maxSchema)
+	h.Count, h.Sum = dp.Count(), recordedValue(dp.Sum())
+	h.ZeroCount, h.ZeroThreshold = dp.ZeroCount(), dp.ZeroThreshold()
+	if !(h.ZeroThreshold > 0) || math.IsInf(h.ZeroThreshold, 0) {
+		h.ZeroThreshold = defaultZeroThreshold
+	}
+	scaleDown := int64(dp.Scale()) - int64(h.Schema)
+	positive := bucketSide{spans: h.PositiveSpans, deltas: h.PositiveDeltas}
+	negative := bucketSide{spans: h.NegativeSpans, deltas: h.NegativeDeltas}
+	if !positive.add(dp.Positive(), scaleDown) || !negative.add(dp.Negative(), scaleDown) {
+		return nil, reasonInvalidHistogram
+	}
+	h.PositiveSpans, h.PositiveDeltas = positive.spans, positive.deltas
+	h.NegativeSpans, h.NegativeDeltas = negative.spans, negative.deltas
+	// A receiver refuses a histogram whose count is not that of its buckets; only observations of NaN are in none.
+	sum := positive.total + negative.total
+	overflow := sum < positive.total || sum+h.ZeroCount < sum
+	sum += h.ZeroCount
+	if overflow || sum > h.Count || sum < h.Count && !math.IsNaN(h.Sum) {
+		return nil, reasonInvalidHistogram
+	}
+	return h, noReason
+}
+
+// maxGap is the longest run of empty buckets that is written as such; a longer one costs more than a new span.
+const maxGap = 1
+
+// bucketSide collects the positive or the negative buckets of a native histogram.
+type bucketSide struct {
+	spans  []wire.Span
+	deltas []int64
+	// next is the index after the last bucket, last its count, total the count of all.
+	next  int64
+	last  int64
+	total uint64
+}
+
+// add adds dense buckets, 2^scaleDown of them merged into one. OpenTelemetry's bucket i is (base^i, base^(i+1)],
+// Prometheus's is (base^(i-1), base^i]. It returns false if an index or a count does not fit.
+func (s *bucketSide) add(b pmetric.ExponentialHistogramDataPointBuckets, scaleDown int64) bool {
+	counts := b.BucketCounts()
+	offset := int64(b.Offset())
+	for i := 0; i < counts.Len(); {
+		index := shiftRight(offset+int64(i), scaleDown)
+		count := uint64(0)
+		for ; i < counts.Len() && shiftRight(offset+int64(i), scaleDown) == index; i++ {
+			if count += counts.At(i); count > math.MaxInt64 || counts.At(i) > math.MaxInt64 {
+				return false
+			}
+		}
+		if count == 0 {
+			continue
+		}
+		if s.total += count; s.total > math.MaxInt64 || index+1 > math.MaxInt32 || index+1 < math.MinInt32 {
+			return false
+		}
+		s.append(index+1, int64(count))
+	}
+	return true
+}
+
+// shiftRight is floor(v / 2^n).
+func shiftRight(v, n int64) int64 {
+	return v >> min(n, 63)
+}
+
+func (s *bucketSide) append(index, count int64) {
+	gap := index - s.next
+	switch {
+	case len(s.spans) == 0:
+		s.spans = append(s.spans, wire.Span{Offset: int32(index)})
+	case gap > maxGap:
+		s.spans = append(s.spans, wire.Span{Offset: int32(gap)})
+	default:
+		for range gap {
+			s.appendDelta(0)
+		}
+	}
+	s.appendDelta(count)
+	s.next = index + 1
+}
+
+func (s *bucketSide) appendDelta(count int64) {
+	s.spans[len(s.spans)-1].Length++
+	s.deltas = append(s.deltas, count-s.last)
+	s.last = count
+}
+
+// extraLabel is the le or quantile of a series, encoded and hashed; the zero value is none.
+type extraLabel struct {
+	label []byte
+	hash  uint64
+}
+
+func newExtraLabel(name string, v float64) extraLabel {
+	value := strconv.FormatFloat(v, 'f', -1, 64)
+	return extraLabel{label: wire.AppendLabel(nil, name, value), hash: hashValue(value)}
+}
+
+// boundSet is the bounds of a classic histogram, +Inf included in labels only, or the quantiles of a summary. It never
+// changes.
+type boundSet struct {
+	values []float64
+	labels []extraLabel
+}
+
+// maxBoundSets bounds the cache of bounds: a program has a few, which all its histograms share.
+const maxBoundSets = 1 << 10
+
+// boundCache makes boundSets and keeps them.
+type boundCache struct {
+	sets    map[uint64][]*boundSet
+	count   int
+	last    *boundSet
+	scratch []float64
+}
+
+// bucketBounds returns the bounds of a point's buckets; ok is false if they are not increasing or do not fit the
+// buckets. Without any there is the +Inf bucket alone.
+func (c *boundCache) bucketBounds(dp pmetric.HistogramDataPoint) (set *boundSet, ok bool) {
+	bounds := dp.ExplicitBounds()
+	n := bounds.Len()
+	if buckets := dp.BucketCounts().Len(); buckets == 0 {
+		n = 0
+	} else if buckets != n+1 {
+		return c.get(leLabel, nil), false
+	}
+	c.scratch = c.scratch[:0]
+	for i := range n {
+		b := bounds.At(i)
+		if b != b || i > 0 && b <= bounds.At(i-1) {
+			return c.get(leLabel, nil), false
+		}
+		if math.IsInf(b, 1) {
+			// An explicit last bound of +Inf is the one that every histogram has.
+			break
+		}
+		c.scratch = append(c.scratch, b)
+	}
+	return c.get(leLabel, c.scratch), true
+}
+
+// quantiles returns the quantiles of a summary's point.
+func (c *boundCache) quantiles(dp pmetric.SummaryDataPoint) *boundSet {
+	c.scratch = c.scratch[:0]
+	for _, q := range dp.QuantileValues().All() {
+		c.scratch = append(c.scratch, q.Quantile())
+	}
+	return c.get(quantileLabel, c.scratch)
+}
+
+func (c *boundCache) get(name string, values []float64) *boundSet {
+	if c.last != nil && c.last.is(name, values) {
+		return c.last
+	}
+	hash := xxhash.Sum64String(name)
+	for _, v := range values {
+		hash = combine(hash, math.Float64bits(v))
+	}
+	for _, s := range c.sets[hash] {
+		if s.is(name, values) {
+			c.last = s
+			return s
+		}
+	}
+	if c.count >= maxBoundSets || c.sets == nil {
+		c.sets = make(map[uint64][]*boundSet)
+		c.count = 0
+	}
+	s := &boundSet{values: slices.Clone(values)}
+	for _, v := range values {
+		s.labels = append(s.labels, newExtraLabel(name, v))
+	}
+	if name == leLabel {
+		s.labels = append(s.labels, newExtraLabel(name, math.Inf(1)))
+	}
+	c.sets[hash] = append(c.sets[hash], s)
+	c.count++
+	c.last = s
+	return s
+}
+
+func (s *boundSet) is(name string, values []float64) bool {
+	return (name == leLabel) == (len(s.labels) > len(s.values)) &&
+		slices.EqualFunc(s.values, values, func(a, b float64) bool { return math.Float64bits(a) == math.Float64bits(b) })
+}
+
+// exemplarScratch holds exemplars while their point is encoded.
+type exemplarScratch struct {
+	exemplars []wire.Exemplar
+	labels    []wire.Label
+}
+
+// maxExemplarRunes is the most characters that the names and values of an exemplar's labels may have together
+// (OpenMetrics 1.0, "Exemplars").
+const maxExemplarRunes = 128
+
+// translate returns the exemplars of a point. They are valid until the next call.
+func (s *exemplarScratch) translate(n *namer, exemplars pmetric.ExemplarSlice, pointTimestamp int64) []wire.Exemplar {
+	s.exemplars, s.labels = s.exemplars[:0], s.labels[:0]
+	for _, ex := range exemplars.All() {
+		e := wire.Exemplar{Timestamp: int64(ex.Timestamp() / 1_000_000)}
+		if ex.Timestamp() == 0 {
+			e.Timestamp = pointTimestamp
+		}
+		switch ex.ValueType() {
+		case pmetric.ExemplarValueTypeDouble:
+			e.Value = recordedValue(ex.DoubleValue())
+		case pmetric.ExemplarValueTypeInt:
+			e.Value = float64(ex.IntValue())
+		default:
+			continue
+		}
+		e.Labels = s.exemplarLabels(n, ex)
+		s.exemplars = append(s.exemplars, e)
+	}
+	return s.exemplars
+}
+
+// exemplarLabels returns trace_id and span_id, and then the attributes if all of them fit.
+func (s *exemplarScratch) exemplarLabels(n *namer, ex pmetric.Exemplar) []wire.Label {
+	start := len(s.labels)
+	if id := ex.TraceID(); !id.IsEmpty() {
+		s.labels = append(s.labels, wire.Label{Name: "trace_id", Value: id.String()})
+	}
+	if id := ex.SpanID(); !id.IsEmpty() {
+		s.labels = append(s.labels, wire.Label{Name: "span_id", Value: id.String()})
+	}
+	ids := len(s.labels)
+	for key, value := range ex.FilteredAttributes().All() {
+		s.addAttribute(start, n.labelName(key), value)
+	}
+	slices.SortFunc(s.labels[ids:], func(a, b wire.Label) int { return strings.Compare(a.Name, b.Name) })
+	runes := 0
+	for _, l := range s.labels[start:] {
+		runes += utf8.RuneCountInString(l.Name) + utf8.RuneCountInString(l.Value)
+	}
+	if runes > maxExemplarRunes {
+		s.labels = s.labels[:ids]
+	}
+	return s.labels[start:len(s.labels):len(s.labels)]
+}
+
+func (s *exemplarScratch) addAttribute(start int, name string, value pcommon.Value) {
+	v := validValue(value)
+	if name == "" || v == "" || slices.ContainsFunc(s.labels[start:], func(l wire.Label) bool { return l.Name == name }) {
+		return
+	}
+	s.labels = append(s.labels, wire.Label{Name: name, Value: v})
+}
+
+// forget lets go of what belongs to a payload.
+func (s *exemplarScratch) forget() {
+	clear(s.exemplars[:cap(s.exemplars)])
+	clear(s.labels[:cap(s.labels)])
+}

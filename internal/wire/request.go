@@ -1,0 +1,91 @@
+package wire // import "github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// requestTimeseries is the field number of the series in prometheus.WriteRequest.
+const requestTimeseries = 1
+
+// AppendSeriesHeader appends what precedes a TimeSeries of size bytes in a WriteRequest.
+func AppendSeriesHeader(b []byte, size int) []byte {
+	return binary.AppendUvarint(append(b, requestTimeseries<<3|wireLen), uint64(size))
+}
+
+// MaxSeriesHeaderLen is the most bytes that AppendSeriesHeader appends.
+const MaxSeriesHeaderLen = 1 + binary.MaxVarintLen32
+
+// NextSeries takes the first series off an encoded WriteRequest: frame is all of it, header included, series the
+// TimeSeries inside.
+func NextSeries(request []byte) (frame, series, rest []byte, err error) {
+	f, rest, err := nextField(request)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if f.number != requestTimeseries || f.wireType != wireLen {
+		return nil, nil, nil, fmt.Errorf("%w: field %d is no series", ErrMalformed, f.number)
+	}
+	return request[:len(request)-len(rest)], f.bytes, rest, nil
+}
+
+// SeriesTimestamp returns the timestamp of the first sample or histogram of an encoded TimeSeries, in milliseconds
+// since the epoch.
+func SeriesTimestamp(series []byte) (int64, error) {
+	for len(series) > 0 {
+		f, rest, err := nextField(series)
+		if err != nil {
+			return 0, err
+		}
+		series = rest
+		timestampField := 0
+		switch f.number {
+		case seriesSamples:
+			timestampField = 2
+		case seriesHistograms:
+			timestampField = 15
+		default:
+			continue
+		}
+		for point := f.bytes; len(point) > 0; {
+			var p field
+			if p, point, err = nextField(point); err != nil {
+				return 0, err
+			}
+			if p.number == timestampField {
+				return int64(p.value), nil
+			}
+		}
+		return 0, nil
+	}
+	return 0, fmt.Errorf("%w: a series without a sample", ErrMalformed)
+}
+
+// SeriesLabels appends the labels of an encoded TimeSeries to dst.
+func SeriesLabels(dst []Label, series []byte) ([]Label, error) {
+	for len(series) > 0 {
+		f, rest, err := nextField(series)
+		if err != nil {
+			return dst, err
+		}
+		series = rest
+		if f.number != seriesLabels {
+			continue
+		}
+		var l Label
+		for label := f.bytes; len(label) > 0; {
+			var p field
+			if p, label, err = nextField(label); err != nil {
+				return dst, err
+			}
+			switch p.number {
+			case 1:
+				l.Name = string(p.bytes)
+			case 2:
+				l.Value = string(p.bytes)
+			}
+		}
+		dst = append(dst, l)
+	}
+	return dst, nil
+}

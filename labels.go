@@ -1,0 +1,472 @@
+package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/cespare/xxhash/v2"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
+)
+
+// A label set is made in three steps, each done as seldom as possible. A shape is what follows from the attribute keys
+// of a point alone: the label names and their order. A plan is a shape merged with the labels of a resource and scope,
+// which are already encoded. The label set of a point is its plan filled in with the point's attribute values.
+
+// labelSet is the labels of a point without its name, encoded in order and cut where the labels go that differ between
+// the series of one point.
+type labelSet struct {
+	// buf holds four runs of labels: those before __name__, between it and le, between that and quantile, and after.
+	buf []byte
+	// cut are the ends of the first three runs.
+	cut [3]int
+	// le and quantile are the values of attributes of these names, or "".
+	le, quantile string
+	// hash is that of buf.
+	hash uint64
+}
+
+// hashSeed separates the parts that a hash is combined from. It must never change: a restart and another machine choose
+// the same partition for a series.
+const hashSeed = 0x9e3779b97f4a7c15
+
+// combine mixes two hashes. It is a bijection in each of them, so that it adds no collisions of its own.
+func combine(a, b uint64) uint64 {
+	h := a ^ bits.RotateLeft64(b*hashSeed, 31)
+	h ^= h >> 33
+	h *= 0xff51afd7ed558ccd
+	h ^= h >> 33
+	h *= 0xc4ceb9fe1a85ec53
+	return h ^ h>>33
+}
+
+// partitionKey is the hash of the series' metric family and of its labels without le and quantile. It depends on
+// nothing but the series' labels, and is the same for the buckets, sum and count of a histogram.
+func (ls *labelSet) partitionKey(name *seriesName) uint64 {
+	return combine(ls.hash, name.family)
+}
+
+// seriesHash is the hash of the whole label set of a series.
+func (ls *labelSet) seriesHash(name *seriesName, le, quantile uint64) uint64 {
+	return combine(combine(combine(ls.hash, name.hash), le), quantile)
+}
+
+// hashValue is the hash of the value of le or quantile; that of no such label is 0.
+func hashValue(value string) uint64 {
+	if value == "" {
+		return 0
+	}
+	return xxhash.Sum64String(value)
+}
+
+// metricKind says which label names the series of a metric need for themselves.
+type metricKind uint8
+
+const (
+	plainKind metricKind = iota
+	histogramKind
+	summaryKind
+	// targetInfoKind leaves out the attributes that identify a resource.
+	targetInfoKind
+	kinds
+)
+
+func (k metricKind) reserves(name string) bool {
+	return k == histogramKind && name == leLabel || k == summaryKind && name == quantileLabel
+}
+
+// shape is what follows from the attribute keys of a point: its label names.
+type shape struct {
+	// keys are the attribute keys as the payload orders them.
+	keys  []string
+	attrs []shapeAttr
+	plans [kinds]plan
+}
+
+// shapeAttr is a label made from attributes.
+type shapeAttr struct {
+	name string
+	// from are the attributes, by their position, whose values are joined; there is more than one if several keys become
+	// the same name, in the order of the keys.
+	from []int
+}
+
+func newShape(keys []string, n *namer) *shape {
+	s := &shape{keys: make([]string, len(keys))}
+	order := make([]int, len(keys))
+	for i, key := range keys {
+		s.keys[i], order[i] = strings.Clone(key), i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return strings.Compare(s.keys[a], s.keys[b]) })
+	for _, i := range order {
+		if name := n.labelName(s.keys[i]); name != "" {
+			s.attrs = addAttr(s.attrs, shapeAttr{name: name, from: []int{i}})
+		}
+	}
+	slices.SortFunc(s.attrs, func(a, b shapeAttr) int { return strings.Compare(a.name, b.name) })
+	return s
+}
+
+func addAttr(attrs []shapeAttr, a shapeAttr) []shapeAttr {
+	for i := range attrs {
+		if attrs[i].name == a.name {
+			attrs[i].from = append(attrs[i].from, a.from...)
+			return attrs
+		}
+	}
+	return append(attrs, a)
+}
+
+// constLabel is a label that all series of a resource and scope have.
+type constLabel struct {
+	name, value string
+	// own labels are the translation's own, like job: an attribute of the same name gets another name. Of other
+	// constant labels, like external labels, the attribute takes the place.
+	own bool
+}
+
+// labelContext is the constant labels of a resource and scope, sorted by name.
+type labelContext struct {
+	labels []constLabel
+	// epoch tells contexts apart; it is never 0.
+	epoch uint64
+}
+
+func (c *labelContext) find(name string) (constLabel, bool) {
+	i, ok := slices.BinarySearchFunc(c.labels, name, func(l constLabel, name string) int { return strings.Compare(l.name, name) })
+	if !ok {
+		return constLabel{}, false
+	}
+	return c.labels[i], true
+}
+
+// plan is a shape in a context.
+type plan struct {
+	epoch uint64
+	// items are in the order of the label names; cut is where the runs of labelSet.buf end.
+	items []planItem
+	cut   [3]int
+	// le and quantile are the attributes of these names.
+	le, quantile []int
+	// size is the most bytes of a label set besides the attribute values.
+	size int
+}
+
+// planItem is any number of constant labels, and after them possibly a label made from attributes.
+type planItem struct {
+	constant []byte
+	// name is nil if no label from attributes follows.
+	name []byte
+	from []int
+	// fallback is a constant label for when the attributes are empty.
+	fallback []byte
+}
+
+// plan returns the plan of the shape in a context, which it makes if the one it has is for another context.
+func (s *shape) plan(c *labelContext, kind metricKind) *plan {
+	p := &s.plans[kind]
+	if p.epoch != c.epoch {
+		p.build(s.renamed(c, kind), c)
+	}
+	return p
+}
+
+// renamed returns the shape's labels such that none has a name that is reserved: such a label is prefixed until its
+// name is free, so that no attribute is lost and two series cannot become one.
+func (s *shape) renamed(c *labelContext, kind metricKind) []shapeAttr {
+	if kind == targetInfoKind {
+		return s.describing()
+	}
+	taken := func(name string) bool {
+		l, ok := c.find(name)
+		return ok && l.own || kind.reserves(name)
+	}
+	if !slices.ContainsFunc(s.attrs, func(a shapeAttr) bool { return taken(a.name) }) {
+		return s.attrs
+	}
+	attrs := slices.Clone(s.attrs)
+	for i := range attrs {
+		if !taken(attrs[i].name) {
+			continue
+		}
+		name := exportedPrefix + attrs[i].name
+		for taken(name) || slices.ContainsFunc(attrs, func(a shapeAttr) bool { return a.name == name }) {
+			name = exportedPrefix + name
+		}
+		attrs[i].name = name
+	}
+	slices.SortFunc(attrs, func(a, b shapeAttr) int { return strings.Compare(a.name, b.name) })
+	return attrs
+}
+
+// describing returns the labels of a target_info: those from attributes that do not identify the resource. job and
+// instance are the translation's own there as everywhere.
+func (s *shape) describing() []shapeAttr {
+	var attrs []shapeAttr
+	for _, a := range s.attrs {
+		from := slices.DeleteFunc(slices.Clone(a.from), func(i int) bool { return identifies(s.keys[i]) })
+		if len(from) == 0 {
+			continue
+		}
+		for a.name == jobLabel || a.name == instanceLabel {
+			a.name = exportedPrefix + a.name
+		}
+		attrs = addAttr(attrs, shapeAttr{name: a.name, from: from})
+	}
+	slices.SortFunc(attrs, func(a, b shapeAttr) int { return strings.Compare(a.name, b.name) })
+	return attrs
+}
+
+// build merges labels from attributes with those of the context, both sorted by name.
+func (p *plan) build(attrs []shapeAttr, c *labelContext) {
+	*p = plan{epoch: c.epoch, items: p.items[:0]}
+	constants := c.labels
+	var pending []byte
+	run := 0
+	// endRuns closes the runs of labels that sort before name.
+	endRuns := func(name string) {
+		for ; run < 3 && name >= [...]string{nameLabel, leLabel, quantileLabel}[run]; run++ {
+			if pending != nil {
+				p.items = append(p.items, planItem{constant: pending})
+				pending = nil
+			}
+			p.cut[run] = len(p.items)
+		}
+	}
+	for len(attrs) > 0 || len(constants) > 0 {
+		switch {
+		case len(attrs) == 0 || len(constants) > 0 && constants[0].name < attrs[0].name:
+			l := constants[0]
+			endRuns(l.name)
+			pending = wire.AppendLabel(pending, l.name, l.value)
+			p.size += len(l.name) + len(l.value) + wire.MaxLabelOverhead
+			constants = constants[1:]
+		default:
+			a := attrs[0]
+			endRuns(a.name)
+			attrs = attrs[1:]
+			item := planItem{constant: pending, name: wire.LabelName(a.name), from: a.from}
+			pending = nil
+			if len(constants) > 0 && constants[0].name == a.name {
+				item.fallback = wire.AppendLabel(nil, a.name, constants[0].value)
+				p.size += len(item.fallback)
+				constants = constants[1:]
+			}
+			switch a.name {
+			case leLabel:
+				p.le = a.from
+			case quantileLabel:
+				p.quantile = a.from
+			default:
+				p.size += len(a.name) + len(a.from) + wire.MaxLabelOverhead
+				p.items = append(p.items, item)
+				continue
+			}
+			// Where le or quantile is, nothing is left over: the run has ended before it.
+		}
+	}
+	endRuns("\xff")
+	if pending != nil {
+		p.items = append(p.items, planItem{constant: pending})
+	}
+}
+
+// encode makes ls the label set of a point with the given attribute values.
+func (ls *labelSet) encode(p *plan, values []string) {
+	size := p.size
+	for _, v := range values {
+		size += len(v)
+	}
+	buf := slices.Grow(ls.buf[:0], size)
+	run := 0
+	for i := range p.items {
+		for run < 3 && p.cut[run] == i {
+			ls.cut[run] = len(buf)
+			run++
+		}
+		it := &p.items[i]
+		buf = append(buf, it.constant...)
+		if it.name == nil {
+			continue
+		}
+		value := values[it.from[0]]
+		if len(it.from) > 1 {
+			value = join(values, it.from)
+		}
+		if value == "" {
+			buf = append(buf, it.fallback...)
+			continue
+		}
+		buf = wire.AppendLabelValue(buf, it.name, value)
+	}
+	for ; run < 3; run++ {
+		ls.cut[run] = len(buf)
+	}
+	ls.buf = buf
+	ls.le, ls.quantile = join(values, p.le), join(values, p.quantile)
+	ls.hash = xxhash.Sum64(buf)
+}
+
+// join joins those of the values that are not empty.
+func join(values []string, from []int) string {
+	joined := ""
+	for _, i := range from {
+		switch {
+		case values[i] == "":
+		case joined == "":
+			joined = values[i]
+		default:
+			joined += ";" + values[i]
+		}
+	}
+	return joined
+}
+
+// isASCII says whether b is ASCII only.
+func isASCII(b []byte) bool {
+	const high = 0x8080808080808080
+	for len(b) >= 8 {
+		if binary.LittleEndian.Uint64(b)&high != 0 {
+			return false
+		}
+		b = b[8:]
+	}
+	for _, c := range b {
+		if c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// repairUTF8 makes the values valid UTF-8 and says whether it had to change one.
+func repairUTF8(values []string) bool {
+	repaired := false
+	for i, v := range values {
+		if !utf8.ValidString(v) {
+			values[i] = strings.ToValidUTF8(v, string(utf8.RuneError))
+			repaired = true
+		}
+	}
+	return repaired
+}
+
+// Bounds of the caches of a labeler.
+const (
+	maxShapes     = 1 << 12
+	maxCachedInts = 1 << 12
+)
+
+// labeler makes label sets. It is not safe for concurrent use.
+type labeler struct {
+	namer  *namer
+	shapes map[uint64][]*shape
+	count  int
+	// last is the shape of the point before; neighbours mostly have the same keys.
+	last *shape
+	ints map[int64]string
+
+	keys   []string
+	values []string
+	set    labelSet
+}
+
+func newLabeler(n *namer) *labeler {
+	return &labeler{namer: n, shapes: make(map[uint64][]*shape), ints: make(map[int64]string)}
+}
+
+// labelSet returns the label set of a point. It is valid until the next call.
+func (l *labeler) labelSet(attrs pcommon.Map, c *labelContext, kind metricKind) *labelSet {
+	s := l.shape(attrs)
+	p := s.plan(c, kind)
+	ls := &l.set
+	ls.encode(p, l.values)
+	// Bytes over 0x7f are lengths over 127 or values in other scripts, and only the latter can be invalid. A look at the
+	// encoded bytes is four times as cheap as one at each value.
+	if !isASCII(ls.buf) && repairUTF8(l.values) {
+		ls.encode(p, l.values)
+	}
+	if ls.le != "" || ls.quantile != "" {
+		ls.le = strings.ToValidUTF8(ls.le, string(utf8.RuneError))
+		ls.quantile = strings.ToValidUTF8(ls.quantile, string(utf8.RuneError))
+	}
+	return ls
+}
+
+// shape returns the shape of the attributes and takes their values.
+func (l *labeler) shape(attrs pcommon.Map) *shape {
+	l.values = l.values[:0]
+	same := l.last != nil && len(l.last.keys) == attrs.Len()
+	for key, value := range attrs.All() {
+		if same && l.last.keys[len(l.values)] != key {
+			same = false
+		}
+		l.values = append(l.values, l.valueString(value))
+	}
+	if !same {
+		l.last = l.findShape(attrs)
+	}
+	return l.last
+}
+
+func (l *labeler) findShape(attrs pcommon.Map) *shape {
+	l.keys = l.keys[:0]
+	hash := uint64(0)
+	for key := range attrs.All() {
+		l.keys = append(l.keys, key)
+		hash = combine(hash, xxhash.Sum64String(key))
+	}
+	for _, s := range l.shapes[hash] {
+		if slices.Equal(s.keys, l.keys) {
+			return s
+		}
+	}
+	if l.count >= maxShapes {
+		clear(l.shapes)
+		l.count = 0
+	}
+	s := newShape(l.keys, l.namer)
+	l.shapes[hash] = append(l.shapes[hash], s)
+	l.count++
+	return s
+}
+
+// valueString follows the OpenTelemetry specification's rules for AnyValue to string ("Common", "AnyValue
+// representation for non-OTLP protocols").
+func (l *labeler) valueString(v pcommon.Value) string {
+	switch v.Type() {
+	case pcommon.ValueTypeStr:
+		return v.Str()
+	case pcommon.ValueTypeInt:
+		return l.intString(v.Int())
+	case pcommon.ValueTypeBool:
+		return strconv.FormatBool(v.Bool())
+	default:
+		return v.AsString()
+	}
+}
+
+// intString keeps the strings that it has made: integers among attributes are few and repeat, like status codes.
+func (l *labeler) intString(i int64) string {
+	s, ok := l.ints[i]
+	if !ok {
+		if len(l.ints) >= maxCachedInts {
+			clear(l.ints)
+		}
+		s = strconv.FormatInt(i, 10)
+		l.ints[i] = s
+	}
+	return s
+}
+
+// forget lets go of what belongs to a payload.
+func (l *labeler) forget() {
+	clear(l.keys[:cap(l.keys)])
+	clear(l.values[:cap(l.values)])
+	l.set.le, l.set.quantile = "", ""
+}

@@ -1,0 +1,127 @@
+package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
+
+import (
+	"errors"
+	"net/url"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// logInterval is the least time between two log lines about drops of one reason, or about retries.
+const logInterval = 10 * time.Second
+
+// drop is what is logged of dropped samples.
+type drop struct {
+	samples int
+	key     dropKey
+	answer  *answer
+	// example renders one of the series. It is called only if there is a line to write.
+	example   func() string
+	partition int
+	// kept is the file of the dead letter, or "".
+	kept string
+}
+
+// dropLog logs drops and retries at a bounded rate. What is left out of the log is counted, and told with the next line
+// of the reason or at the end: the numbers in the log add up to those of the counter. It is safe for concurrent use.
+type dropLog struct {
+	logger *zap.Logger
+
+	mu      sync.Mutex
+	drops   [reasons]throttle
+	retries throttle
+}
+
+// throttle lets a line pass once in an interval.
+type throttle struct {
+	last time.Time
+	// heldBack is the samples, or retries, of the lines that did not pass.
+	heldBack int
+}
+
+// pass says whether a line may pass, and what was held back since the last one.
+func (t *throttle) pass(n int) (heldBack int, ok bool) {
+	now := time.Now()
+	if !t.last.IsZero() && now.Sub(t.last) < logInterval {
+		t.heldBack += n
+		return 0, false
+	}
+	heldBack, t.heldBack, t.last = t.heldBack, 0, now
+	return heldBack, true
+}
+
+// log logs a drop.
+func (l *dropLog) log(d drop) {
+	l.mu.Lock()
+	heldBack, ok := l.drops[d.key.reason].pass(d.samples)
+	l.mu.Unlock()
+	if !ok {
+		return
+	}
+	fields := []zap.Field{
+		zap.Stringer("reason", d.key.reason),
+		zap.Int("dropped_samples", d.samples),
+		zap.Int("dropped_samples_since_last_line", heldBack),
+	}
+	if d.key.status != 0 {
+		fields = append(fields, zap.Int("status", d.key.status))
+	}
+	if d.answer != nil {
+		fields = append(fields, zap.String("answer", d.answer.Error()))
+	}
+	if example := d.example(); example != "" {
+		fields = append(fields, zap.String("example", example))
+	}
+	if d.partition >= 0 {
+		fields = append(fields, zap.Int("partition", d.partition))
+	}
+	if d.kept != "" {
+		fields = append(fields, zap.String("dead_letter", d.kept))
+	}
+	l.logger.Warn("Dropped samples.", fields...)
+}
+
+// retrying logs a retry.
+func (l *dropLog) retrying(a *answer, n int, delay time.Duration, partition int) {
+	l.mu.Lock()
+	heldBack, ok := l.retries.pass(1)
+	l.mu.Unlock()
+	if !ok {
+		return
+	}
+	l.logger.Warn("Sending failed. The same request will be sent again after a delay.",
+		zap.Error(a), zap.Int("attempt", n), zap.Duration("delay", delay), zap.Int("partition", partition),
+		zap.Int("retries_since_last_line", heldBack))
+}
+
+// flush logs what was held back.
+func (l *dropLog) flush() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for r := range l.drops {
+		if n := l.drops[r].heldBack; n > 0 {
+			l.drops[r].heldBack = 0
+			l.logger.Warn("Dropped samples.", zap.Stringer("reason", reason(r)), zap.Int("dropped_samples_since_last_line", n))
+		}
+	}
+}
+
+// withoutURL takes the URL out of an error of the HTTP client: it may hold a password.
+func withoutURL(err error) error {
+	if urlErr := new(url.Error); errors.As(err, &urlErr) {
+		return urlErr.Err
+	}
+	return err
+}
+
+// redacted returns an endpoint without user information and query, which may hold secrets.
+func redacted(endpoint string) string {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return "invalid URL"
+	}
+	u.User, u.RawQuery, u.Fragment = nil, "", ""
+	return u.String()
+}

@@ -1,0 +1,168 @@
+package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
+
+import (
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// answer is what came of a request.
+type answer struct {
+	// status is the HTTP status, or 0 if there was no answer.
+	status int
+	// err says why there was no answer.
+	err error
+	// retryAfter is the header of that name.
+	retryAfter string
+	// body is the beginning of the answer's body, for the log.
+	body string
+}
+
+// Error says what the endpoint answered.
+func (a *answer) Error() string {
+	switch {
+	case a.status == 0:
+		return fmt.Sprintf("no answer from the endpoint: %v", a.err)
+	case a.body == "":
+		return fmt.Sprintf("endpoint answered %d %s", a.status, http.StatusText(a.status))
+	default:
+		return fmt.Sprintf("endpoint answered %d %s: %s", a.status, http.StatusText(a.status), a.body)
+	}
+}
+
+// Unwrap returns why there was no answer.
+func (a *answer) Unwrap() error {
+	return a.err
+}
+
+// attempt is how often and how long a request has been tried.
+type attempt struct {
+	// number is 1 for the first try.
+	number int
+	// elapsed is the time since the first try began.
+	elapsed time.Duration
+	// random is in [0, 1).
+	random float64
+	now    time.Time
+}
+
+// verdict is what is done after an answer.
+type verdict uint8
+
+const (
+	// verdictDelivered ends the request with success.
+	verdictDelivered verdict = iota
+	// verdictRetry sends the identical bytes again after a delay.
+	verdictRetry
+	// verdictSplit sends the request's series in smaller requests.
+	verdictSplit
+	// verdictDrop drops the request's samples and goes on.
+	verdictDrop
+	// verdictFail drops the request's samples and stops the collector.
+	verdictFail
+)
+
+// decision is a verdict with its delay, for a retry, or its reason, for a drop; a split has the reason for what cannot
+// be split.
+type decision struct {
+	verdict verdict
+	delay   time.Duration
+	reason  reason
+	// permanent says that the endpoint or the credentials are wrong, rather than the data.
+	permanent bool
+}
+
+// policy is the part of the configuration that decisions depend on.
+type policy struct {
+	retry      RetryConfig
+	retryOn429 bool
+	onError    OnErrorConfig
+}
+
+// decide is the one place where it is decided what is done after an answer. It depends on its arguments alone. The rules
+// are those of Remote-Write 1.0 and 2.0, "Retries & Backoff"; what they leave open is in the README.
+func (p *policy) decide(a *answer, at attempt) decision {
+	switch s := a.status; {
+	case s >= 200 && s <= 299:
+		return decision{verdict: verdictDelivered}
+	case s == 0, s >= 500 && s <= 599, s == http.StatusTooManyRequests && p.retryOn429:
+		return p.again(a, at)
+	case s == http.StatusUnauthorized, s == http.StatusForbidden, s == http.StatusNotFound:
+		return p.fatal(a, at, reasonFatal)
+	case s == http.StatusRequestEntityTooLarge:
+		return decision{verdict: verdictSplit, reason: reasonTooLarge}
+	case s >= 400 && s <= 499 && s != http.StatusTooManyRequests && p.onError.Rejected == OnRejectedIsolate:
+		return decision{verdict: verdictSplit, reason: reasonRejected}
+	case s >= 400 && s <= 499:
+		return decision{verdict: verdictDrop, reason: reasonRejected}
+	default:
+		return p.fatal(a, at, reasonUnexpected)
+	}
+}
+
+func (p *policy) fatal(a *answer, at attempt, r reason) decision {
+	switch p.onError.Fatal {
+	case OnFatalRetry:
+		return p.again(a, at)
+	case OnFatalDiscard:
+		return decision{verdict: verdictDrop, reason: r, permanent: true}
+	default:
+		return decision{verdict: verdictFail, reason: r, permanent: true}
+	}
+}
+
+// again retries within the limits.
+func (p *policy) again(a *answer, at attempt) decision {
+	exhausted := decision{verdict: verdictDrop, reason: reasonRetriesExhausted}
+	if p.onError.RetriesExhausted == OnRetriesExhaustedFail {
+		exhausted.verdict = verdictFail
+	}
+	if !p.retry.BackOff.Enabled || p.retry.MaxRetries > 0 && at.number > p.retry.MaxRetries {
+		return exhausted
+	}
+	delay := max(p.backOff(at), p.retryAfter(a.retryAfter, at.now))
+	if limit := p.retry.BackOff.MaxElapsedTime; limit > 0 && at.elapsed+delay > limit {
+		return exhausted
+	}
+	return decision{verdict: verdictRetry, delay: delay}
+}
+
+// backOff is the delay before the retry that follows an attempt: it grows by the multiplier from the initial interval to
+// the longest one, which the random part never exceeds.
+func (p *policy) backOff(at attempt) time.Duration {
+	b := p.retry.BackOff
+	longest := float64(b.MaxInterval)
+	// In floating point the power may become infinite, but never negative.
+	interval := min(float64(b.InitialInterval)*math.Pow(b.Multiplier, float64(at.number-1)), longest)
+	interval *= 1 + b.RandomizationFactor*(2*at.random-1)
+	return time.Duration(min(interval, longest))
+}
+
+// retryAfter is the delay that a Retry-After header asks for (RFC 9110, section 10.2.3), in seconds or as a date. One that
+// has passed or cannot be read is 0; a longer one than is allowed is cut.
+func (p *policy) retryAfter(header string, now time.Time) time.Duration {
+	header = strings.TrimSpace(header)
+	limit := p.retry.MaxRetryAfter
+	if seconds, err := strconv.ParseUint(header, 10, 64); err == nil {
+		if seconds > uint64(limit/time.Second) {
+			return limit
+		}
+		return time.Duration(seconds) * time.Second
+	}
+	if isDigits(header) {
+		// More seconds than fit into 64 bits.
+		return limit
+	}
+	date, err := http.ParseTime(header)
+	if err != nil {
+		return 0
+	}
+	return min(max(date.Sub(now), 0), limit)
+}
+
+func isDigits(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789") == ""
+}

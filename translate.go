@@ -1,0 +1,509 @@
+package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
+
+import (
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/otlptranslator"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
+)
+
+// staleNaN is the value of a stale marker (Remote-Write 1.0, "Stale Markers"), and normalNaN the one for every other
+// NaN that happens to have the same bits.
+var (
+	staleNaN  = math.Float64frombits(0x7ff0000000000002)
+	normalNaN = math.Float64frombits(0x7ff8000000000001)
+)
+
+// Resource attributes that become job and instance (OpenTelemetry specification, "Prometheus and OpenMetrics
+// Compatibility", "Resource Attributes").
+const (
+	serviceName       = "service.name"
+	serviceNamespace  = "service.namespace"
+	serviceInstanceID = "service.instance.id"
+)
+
+// translator turns payloads into series and encodes them into segments, one for each partition. One call at a time may
+// use it; it shares nothing with other translators but the memory of bounds.
+type translator struct {
+	partitions       int
+	limits           BatchConfig
+	guard            bool
+	disableScopeInfo bool
+	targetInfo       bool
+	promoted         ResourceConstantLabelsConfig
+	external         []constLabel
+
+	namer          *namer
+	labeler        *labeler
+	targetInfoName seriesName
+	bounds         boundCache
+	memory         *boundMemory
+
+	// context is that of the scope being translated; resource holds its part that is the resource's.
+	context  labelContext
+	resource []constLabel
+	// latest is the greatest timestamp of the resource's points, in milliseconds, or 0 if it has none.
+	latest int64
+
+	segments []segment
+	// touched are the indices of the segments that hold something.
+	touched []int
+	seen    seenSet
+	// points counts what was asked to be translated: samples emitted or dropped.
+	points int
+	drops  dropCounts
+	// evicted counts what was dropped from queues to admit the payload.
+	evicted int
+
+	point     point
+	histogram histogramScratch
+	exemplars exemplarScratch
+	buf       []byte
+	extra     [2][]byte
+}
+
+// point is what a series has at one time: a sample or a native histogram.
+type point struct {
+	// timestamp is in milliseconds since the epoch.
+	timestamp int64
+	value     float64
+	// histogram is nil for a sample.
+	histogram *wire.Histogram
+	exemplars []wire.Exemplar
+}
+
+func newTranslator(cfg *Config, memory *boundMemory) *translator {
+	n := newNamer(cfg)
+	t := &translator{
+		partitions:       cfg.Partitions,
+		limits:           cfg.Batch,
+		guard:            cfg.OutOfOrder == OutOfOrderDrop,
+		disableScopeInfo: cfg.DisableScopeInfo,
+		targetInfo:       cfg.TargetInfo.Enabled,
+		promoted:         cfg.ResourceConstantLabels,
+		namer:            n,
+		labeler:          newLabeler(n),
+		targetInfoName:   n.seriesName(n.targetInfo),
+		memory:           memory,
+		segments:         make([]segment, cfg.Partitions),
+	}
+	for name, value := range cfg.ExternalLabels {
+		t.external = append(t.external, constLabel{name: name, value: strings.ToValidUTF8(value, "\uFFFD")})
+	}
+	return t
+}
+
+// translate adds the payload's samples to the segments. It never fails: what cannot be translated is counted as
+// dropped, and the rest goes on. Nothing of the payload is kept.
+func (t *translator) translate(md pmetric.Metrics) {
+	for _, rm := range md.ResourceMetrics().All() {
+		t.resourceMetrics(rm)
+	}
+	slices.Sort(t.touched)
+}
+
+func (t *translator) resourceMetrics(rm pmetric.ResourceMetrics) {
+	attrs := rm.Resource().Attributes()
+	t.resource = t.resourceLabels(t.resource[:0], attrs)
+	t.latest = 0
+	for _, sm := range rm.ScopeMetrics().All() {
+		t.enterScope(sm)
+		for _, m := range sm.Metrics().All() {
+			t.metric(m)
+		}
+	}
+	if t.targetInfo && t.latest != 0 {
+		t.emitTargetInfo(attrs)
+	}
+}
+
+// resourceLabels appends job, instance and the promoted attributes.
+func (t *translator) resourceLabels(labels []constLabel, attrs pcommon.Map) []constLabel {
+	labels = appendJobInstance(labels, attrs)
+	if len(t.promoted.Included) == 0 && len(t.promoted.Excluded) == 0 {
+		return labels
+	}
+	var keys []string
+	for key := range attrs.All() {
+		if t.promoted.selects(key) {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	for _, key := range slices.Compact(keys) {
+		value, _ := attrs.Get(key)
+		name := t.namer.labelName(key)
+		for name != "" && (name == leLabel || name == quantileLabel || hasOwn(labels, name)) {
+			name = exportedPrefix + name
+		}
+		labels = addConstant(labels, name, validValue(value), true)
+	}
+	return labels
+}
+
+func appendJobInstance(labels []constLabel, attrs pcommon.Map) []constLabel {
+	var job, namespace, instance string
+	for key, value := range attrs.All() {
+		switch key {
+		case serviceName:
+			job = validValue(value)
+		case serviceNamespace:
+			namespace = validValue(value)
+		case serviceInstanceID:
+			instance = validValue(value)
+		}
+	}
+	if job != "" && namespace != "" {
+		job = namespace + "/" + job
+	}
+	for _, l := range []constLabel{{jobLabel, job, true}, {instanceLabel, instance, true}} {
+		if l.value != "" {
+			labels = append(labels, l)
+		}
+	}
+	return labels
+}
+
+func validValue(v pcommon.Value) string {
+	return strings.ToValidUTF8(v.AsString(), "\uFFFD")
+}
+
+func hasOwn(labels []constLabel, name string) bool {
+	return slices.ContainsFunc(labels, func(l constLabel) bool { return l.own && l.name == name })
+}
+
+// addConstant adds a label unless it has no name or no value. If there is one of the name, their values are joined or
+// the new one is left out.
+func addConstant(labels []constLabel, name, value string, joins bool) []constLabel {
+	if name == "" || value == "" {
+		return labels
+	}
+	for i := range labels {
+		if labels[i].name == name {
+			if joins && !labels[i].own {
+				labels[i].value += ";" + value
+			}
+			return labels
+		}
+	}
+	return append(labels, constLabel{name: name, value: value})
+}
+
+// enterScope makes the context of a scope.
+func (t *translator) enterScope(sm pmetric.ScopeMetrics) {
+	labels := append(t.context.labels[:0], t.resource...)
+	if !t.disableScopeInfo {
+		labels = t.appendScopeLabels(labels, sm)
+	}
+	t.setContext(labels)
+}
+
+func (t *translator) appendScopeLabels(labels []constLabel, sm pmetric.ScopeMetrics) []constLabel {
+	scope := sm.Scope()
+	own := func(name, value string) {
+		if value == "" {
+			return
+		}
+		value = strings.ToValidUTF8(value, "\uFFFD")
+		for i := range labels {
+			if labels[i].name == name {
+				// Only a promoted resource attribute or another scope attribute can have the name. The scope's own wins.
+				if labels[i].own {
+					labels[i].value += ";" + value
+				} else {
+					labels[i] = constLabel{name, value, true}
+				}
+				return
+			}
+		}
+		labels = append(labels, constLabel{name, value, true})
+	}
+	own("otel_scope_name", scope.Name())
+	own("otel_scope_version", scope.Version())
+	own("otel_scope_schema_url", sm.SchemaUrl())
+	if scope.Attributes().Len() == 0 {
+		return labels
+	}
+	var keys []string
+	for key := range scope.Attributes().All() {
+		// The specification leaves out what would take the place of the three labels above.
+		if key != "" && key != "name" && key != "version" && key != "schema_url" {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	for _, key := range slices.Compact(keys) {
+		value, _ := scope.Attributes().Get(key)
+		own(t.namer.labelName("otel_scope_"+key), value.AsString())
+	}
+	return labels
+}
+
+// setContext completes the labels with the external ones and makes them the context.
+func (t *translator) setContext(labels []constLabel) {
+	for _, l := range t.external {
+		labels = addConstant(labels, l.name, l.value, false)
+	}
+	slices.SortFunc(labels, func(a, b constLabel) int { return strings.Compare(a.name, b.name) })
+	t.context = labelContext{labels: labels, epoch: t.context.epoch + 1}
+}
+
+func (t *translator) metric(m pmetric.Metric) {
+	switch m.Type() {
+	case pmetric.MetricTypeGauge:
+		t.numbers(m, m.Gauge().DataPoints(), otlptranslator.MetricTypeGauge)
+	case pmetric.MetricTypeSum:
+		sum := m.Sum()
+		if t.checkTemporality(m, sum.AggregationTemporality(), sum.DataPoints().Len()) {
+			var typ otlptranslator.MetricType = otlptranslator.MetricTypeNonMonotonicCounter
+			if sum.IsMonotonic() {
+				typ = otlptranslator.MetricTypeMonotonicCounter
+			}
+			t.numbers(m, sum.DataPoints(), typ)
+		}
+	case pmetric.MetricTypeHistogram:
+		h := m.Histogram()
+		if t.checkTemporality(m, h.AggregationTemporality(), h.DataPoints().Len()) {
+			t.classicHistograms(m, h.DataPoints())
+		}
+	case pmetric.MetricTypeExponentialHistogram:
+		h := m.ExponentialHistogram()
+		if t.checkTemporality(m, h.AggregationTemporality(), h.DataPoints().Len()) {
+			t.nativeHistograms(m, h.DataPoints())
+		}
+	case pmetric.MetricTypeSummary:
+		t.summaries(m, m.Summary().DataPoints())
+	}
+}
+
+// checkTemporality says whether points of the temporality can be sent, and else drops all n of them: Prometheus knows
+// cumulative values only.
+func (t *translator) checkTemporality(m pmetric.Metric, temporality pmetric.AggregationTemporality, n int) bool {
+	switch temporality {
+	case pmetric.AggregationTemporalityCumulative:
+		return true
+	case pmetric.AggregationTemporalityDelta:
+		t.drop(reasonDelta, n, m.Name())
+	default:
+		t.drop(reasonNoTemporality, n, m.Name())
+	}
+	return false
+}
+
+// names returns the metric's names, or drops all n points if it cannot be named.
+func (t *translator) names(m pmetric.Metric, typ otlptranslator.MetricType, n int) *metricNames {
+	names := t.namer.metricNames(metricKey{name: m.Name(), unit: m.Unit(), typ: typ})
+	if names.err != nil {
+		t.drop(reasonInvalidName, n, m.Name())
+		return nil
+	}
+	return names
+}
+
+// timestamp returns a point's timestamp in milliseconds, or drops the point if it has none: an unset time is no sample
+// of 1970.
+func (t *translator) timestamp(m pmetric.Metric, ts pcommon.Timestamp) (int64, bool) {
+	if ts == 0 {
+		t.drop(reasonNoTimestamp, 1, m.Name())
+		return 0, false
+	}
+	ms := int64(ts / 1_000_000)
+	t.latest = max(t.latest, ms)
+	return ms, true
+}
+
+func (t *translator) numbers(m pmetric.Metric, points pmetric.NumberDataPointSlice, typ otlptranslator.MetricType) {
+	names := t.names(m, typ, points.Len())
+	if names == nil {
+		return
+	}
+	for _, dp := range points.All() {
+		value, ok := numberValue(dp)
+		if !ok {
+			t.drop(reasonNoValue, 1, m.Name())
+			continue
+		}
+		ts, ok := t.timestamp(m, dp.Timestamp())
+		if !ok {
+			continue
+		}
+		t.point = point{timestamp: ts, value: value}
+		if typ == otlptranslator.MetricTypeMonotonicCounter && dp.Exemplars().Len() > 0 {
+			t.point.exemplars = t.exemplars.translate(t.namer, dp.Exemplars(), ts)
+		}
+		t.emit(t.labeler.labelSet(dp.Attributes(), &t.context, plainKind), &names.plain, extraLabel{}, extraLabel{})
+	}
+}
+
+// numberValue returns the value of a point; ok is false if it has none.
+func numberValue(dp pmetric.NumberDataPoint) (value float64, ok bool) {
+	if dp.Flags().NoRecordedValue() {
+		return staleNaN, true
+	}
+	switch dp.ValueType() {
+	case pmetric.NumberDataPointValueTypeDouble:
+		return recordedValue(dp.DoubleValue()), true
+	case pmetric.NumberDataPointValueTypeInt:
+		return float64(dp.IntValue()), true
+	default:
+		return 0, false
+	}
+}
+
+// recordedValue makes sure that a recorded value is no stale marker.
+func recordedValue(v float64) float64 {
+	if math.Float64bits(v) == math.Float64bits(staleNaN) {
+		return normalNaN
+	}
+	return v
+}
+
+// emitTargetInfo emits the resource's target_info: its attributes but those that identify it, which are job and
+// instance.
+func (t *translator) emitTargetInfo(attrs pcommon.Map) {
+	described := false
+	for key, value := range attrs.All() {
+		if !identifies(key) && value.AsString() != "" {
+			described = true
+			break
+		}
+	}
+	if !described {
+		return
+	}
+	labels := appendJobInstance(t.context.labels[:0], attrs)
+	if len(labels) == 0 {
+		return
+	}
+	t.setContext(labels)
+	t.point = point{timestamp: t.latest, value: 1}
+	t.emit(t.labeler.labelSet(attrs, &t.context, targetInfoKind), &t.targetInfoName, extraLabel{}, extraLabel{})
+}
+
+func identifies(key string) bool {
+	return key == serviceName || key == serviceNamespace || key == serviceInstanceID
+}
+
+// emit adds t.point to the series of the label set with that name, and with le and quantile if they are given.
+func (t *translator) emit(ls *labelSet, name *seriesName, le, quantile extraLabel) {
+	if le.label == nil && ls.le != "" {
+		t.extra[0] = wire.AppendLabel(t.extra[0][:0], leLabel, ls.le)
+		le = extraLabel{label: t.extra[0], hash: hashValue(ls.le)}
+	}
+	if quantile.label == nil && ls.quantile != "" {
+		t.extra[1] = wire.AppendLabel(t.extra[1][:0], quantileLabel, ls.quantile)
+		quantile = extraLabel{label: t.extra[1], hash: hashValue(ls.quantile)}
+	}
+	hash := ls.seriesHash(name, le.hash, quantile.hash)
+	key := ls.partitionKey(name)
+	if name.targetInfo {
+		hash = targetHash(ls)
+		key = hash
+	}
+	if !t.seen.add(hash, t.point.timestamp) {
+		if name != &t.targetInfoName {
+			t.drop(reasonDuplicate, 1, t.example(ls, name, le, quantile))
+		}
+		return
+	}
+	t.points++
+	t.encodePoint()
+	i := partitionOf(key, t.partitions)
+	s := &t.segments[i]
+	if s.empty() {
+		t.touched = append(t.touched, i)
+	}
+	s.add(t, ls, name, le, quantile, hash)
+}
+
+// example renders a series for the log, if it is the first with this fate in the payload.
+func (t *translator) example(ls *labelSet, name *seriesName, le, quantile extraLabel) string {
+	if t.drops[reasonDuplicate].count > 0 {
+		return ""
+	}
+	return renderSeries(appendLabels(nil, ls, name, le, quantile))
+}
+
+// encodePoint encodes t.point into t.buf.
+func (t *translator) encodePoint() {
+	p := &t.point
+	t.buf = t.buf[:0]
+	if p.histogram == nil {
+		t.buf = wire.AppendSample(t.buf, p.value, p.timestamp)
+	} else {
+		t.buf, t.histogram.buf = wire.AppendHistogram(t.buf, p.histogram, p.timestamp, t.histogram.buf)
+	}
+	for i := range p.exemplars {
+		t.buf = wire.AppendExemplar(t.buf, &p.exemplars[i])
+	}
+}
+
+// targetHash identifies a target by its job and instance. All its target_info series have the same hash, so that they
+// share a partition and a place in the guard: at most one of them is sent for a timestamp, and none after a newer one.
+func targetHash(ls *labelSet) uint64 {
+	var job, instance uint64
+	labels, _ := wire.SeriesLabels(nil, ls.buf)
+	for _, l := range labels {
+		switch l.Name {
+		case jobLabel:
+			job = hashValue(l.Value)
+		case instanceLabel:
+			instance = hashValue(l.Value)
+		}
+	}
+	return combine(combine(hashSeed, job), instance)
+}
+
+// drop counts n points that cannot be translated; example names one for the log.
+func (t *translator) drop(r reason, n int, example string) {
+	t.points += n
+	t.drops.add(r, n, example)
+}
+
+// reset makes the translator ready for another payload.
+func (t *translator) reset() {
+	for _, i := range t.touched {
+		t.segments[i].reset()
+	}
+	t.touched = t.touched[:0]
+	t.seen.reset()
+	t.points = 0
+	t.drops = dropCounts{}
+	t.evicted = 0
+	t.labeler.forget()
+	t.exemplars.forget()
+}
+
+// selects says whether a resource attribute becomes a label of all series.
+func (c *ResourceConstantLabelsConfig) selects(key string) bool {
+	match := func(pattern string) bool { return matchGlob(pattern, key) }
+	return !slices.ContainsFunc(c.Excluded, match) && (len(c.Included) == 0 || slices.ContainsFunc(c.Included, match))
+}
+
+// matchGlob matches s with a pattern in which * stands for any bytes and ? for one.
+func matchGlob(pattern, s string) bool {
+	star, retry := -1, 0
+	p, i := 0, 0
+	for i < len(s) {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			star, retry = p, i
+			p++
+		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == s[i]):
+			p++
+			i++
+		case star >= 0:
+			// Let the last star stand for one byte more.
+			retry++
+			p, i = star+1, retry
+		default:
+			return false
+		}
+	}
+	return strings.Trim(pattern[p:], "*") == ""
+}
