@@ -28,6 +28,23 @@ type Config struct {
 	// ProtobufMessage names the message on the wire, and with it the version of the protocol.
 	ProtobufMessage ProtobufMessage `mapstructure:"protobuf_message"`
 
+	// Fallback says whether a 2.0 message that the endpoint cannot read is sent again as 1.0, and all later ones too.
+	Fallback bool `mapstructure:"fallback"`
+
+	// SendMetadata sends the metadata of metrics in requests of their own. It is for 1.0: in 2.0 each series has its
+	// metadata.
+	SendMetadata bool `mapstructure:"send_metadata"`
+
+	// MetadataInterval is the time between two such requests with the same metadata.
+	MetadataInterval time.Duration `mapstructure:"metadata_interval"`
+
+	// ConvertExplicitHistogramsToNHCB sends histograms with explicit bounds as native histograms with custom buckets,
+	// which only 2.0 can carry.
+	ConvertExplicitHistogramsToNHCB bool `mapstructure:"convert_explicit_histograms_to_nhcb"`
+
+	// KeepClassicHistograms sends the classic series too.
+	KeepClassicHistograms bool `mapstructure:"keep_classic_histograms"`
+
 	// Namespace is put in front of every metric name, with an underscore between.
 	Namespace string `mapstructure:"namespace"`
 
@@ -175,7 +192,7 @@ type DeadLetterConfig struct {
 	// Directory is where dropped requests are kept; empty keeps none. It is created if it does not exist.
 	Directory string `mapstructure:"directory"`
 
-	// MaxSizeBytes bounds the bytes in the directory; the oldest requests are removed first.
+	// MaxSizeBytes bounds the bytes that the exporter's requests take in the directory; the oldest are removed first.
 	MaxSizeBytes int64 `mapstructure:"max_size_bytes"`
 
 	// prevent unkeyed literal initialization
@@ -188,6 +205,7 @@ type ProtobufMessage string
 // The messages of Remote-Write 1.0 and 2.0.
 const (
 	MessageV1 ProtobufMessage = "prometheus.WriteRequest"
+	MessageV2 ProtobufMessage = "io.prometheus.write.v2.Request"
 )
 
 // OnFull is what is done with a payload for which a partition has no room.
@@ -269,6 +287,8 @@ func createDefaultConfig() component.Config {
 	return &Config{
 		HTTP:                client,
 		ProtobufMessage:     MessageV1,
+		Fallback:            true,
+		MetadataInterval:    time.Minute,
 		TargetInfo:          TargetInfoConfig{Enabled: true},
 		TranslationStrategy: otlptranslator.UnderscoreEscapingWithSuffixes,
 		Partitions:          8,
@@ -307,7 +327,7 @@ func (c *Config) Validate() error {
 	return errors.Join(
 		validateEndpoint(c.HTTP.Endpoint),
 		c.validateHTTP(),
-		oneOf("protobuf_message", c.ProtobufMessage, MessageV1),
+		c.validateMessage(),
 		c.validateTranslation(),
 		atLeast("partitions", c.Partitions, 1),
 		atMost("partitions", c.Partitions, maxPartitions),
@@ -361,6 +381,23 @@ func (c *Config) validateHTTP() error {
 		errs = append(errs, fmt.Errorf("http.compression: must be empty or none, not %q: the Remote-Write protocol prescribes its own", c.HTTP.Compression))
 	}
 	errs = append(errs, positive("http.timeout", c.HTTP.Timeout))
+	return errors.Join(errs...)
+}
+
+func (c *Config) validateMessage() error {
+	errs := []error{
+		oneOf("protobuf_message", c.ProtobufMessage, MessageV1, MessageV2),
+		positive("metadata_interval", c.MetadataInterval),
+	}
+	if c.ConvertExplicitHistogramsToNHCB && c.ProtobufMessage == MessageV1 {
+		errs = append(errs, fmt.Errorf("convert_explicit_histograms_to_nhcb: needs protobuf_message %s", MessageV2))
+	}
+	if c.KeepClassicHistograms && !c.ConvertExplicitHistogramsToNHCB {
+		errs = append(errs, errors.New("keep_classic_histograms: has no effect without convert_explicit_histograms_to_nhcb"))
+	}
+	if c.SendMetadata && c.ProtobufMessage == MessageV2 {
+		errs = append(errs, fmt.Errorf("send_metadata: has no effect with protobuf_message %s, which always has metadata", MessageV2))
+	}
 	return errors.Join(errs...)
 }
 

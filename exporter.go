@@ -22,6 +22,7 @@ import (
 // orderedExporter takes payloads to the queues of the partitions, and runs their senders.
 type orderedExporter struct {
 	cfg       *Config
+	id        component.ID
 	settings  component.TelemetrySettings
 	logger    *zap.Logger
 	endpoint  string
@@ -37,11 +38,19 @@ type orderedExporter struct {
 	status      *statusReporter
 	drops       dropLog
 
+	// letters is set by Start; nil keeps none.
+	letters atomic.Pointer[deadLetters]
+	// metadata is nil unless send_metadata is set.
+	metadata *metadataSender
+
 	client *http.Client
 	// abort ends all requests and waits; it is set by Start.
-	abort     context.CancelFunc
-	senders   sync.WaitGroup
-	hasFailed atomic.Bool
+	abort context.CancelFunc
+	// senders are the goroutines of the partitions, others those that end only when abort is called.
+	senders, others sync.WaitGroup
+	hasFailed       atomic.Bool
+	// fellBack says that 2.0 is configured and 1.0 is sent; provenV2 that the endpoint has shown that it reads 2.0.
+	fellBack, provenV2 atomic.Bool
 }
 
 var _ exporter.Metrics = (*orderedExporter)(nil)
@@ -49,11 +58,12 @@ var _ exporter.Metrics = (*orderedExporter)(nil)
 func newExporter(ctx context.Context, set exporter.Settings, cfg *Config) (*orderedExporter, error) {
 	e := &orderedExporter{
 		cfg:       cfg,
+		id:        set.ID,
 		settings:  set.TelemetrySettings,
 		logger:    set.Logger,
 		endpoint:  cfg.HTTP.Endpoint,
 		userAgent: userAgent(set.BuildInfo),
-		policy:    policy{retry: cfg.Retry, retryOn429: cfg.RetryOn429, onError: cfg.OnError},
+		policy:    policy{retry: cfg.Retry, retryOn429: cfg.RetryOn429, onError: cfg.OnError, fallback: cfg.Fallback},
 		maxAge:    cfg.Queue.MaxAge,
 		ledger:    newLedger(),
 		status:    newStatusReporter(),
@@ -64,12 +74,18 @@ func newExporter(ctx context.Context, set exporter.Settings, cfg *Config) (*orde
 		e.queues.partitions = append(e.queues.partitions, newPartition(i, cfg))
 	}
 	memory := newBoundMemory(cfg.SeriesIdleTimeout)
-	e.translators.New = func() any { return newTranslator(cfg, memory) }
+	if cfg.SendMetadata {
+		e.metadata = &metadataSender{
+			orderedExporter: e, interval: cfg.MetadataInterval, batch: cfg.Batch.MaxSamples,
+			families: make(map[string]familyMetadata),
+		}
+	}
+	e.translators.New = func() any { return newTranslator(cfg, memory, e.metadata) }
 	var err error
 	if e.standard, err = newStandard(ctx, set); err != nil {
 		return nil, err
 	}
-	if e.telemetry, err = newTelemetry(set, &e.queues); err != nil {
+	if e.telemetry, err = newTelemetry(set, e); err != nil {
 		return nil, err
 	}
 	return e, nil
@@ -87,6 +103,11 @@ func (e *orderedExporter) Start(ctx context.Context, host component.Host) error 
 		return fmt.Errorf("http: %w", err)
 	}
 	client.CheckRedirect = refuseRedirect
+	letters, err := openDeadLetters(e.cfg, e.id, e.userAgent, &e.drops)
+	if err != nil {
+		return err
+	}
+	e.letters.Store(letters)
 	e.client = client
 	e.status.start(host)
 	// The senders live until Shutdown, not until the context of Start ends.
@@ -95,6 +116,9 @@ func (e *orderedExporter) Start(ctx context.Context, host component.Host) error 
 	for _, p := range e.queues.partitions {
 		s := &sender{orderedExporter: e, partition: p}
 		e.senders.Go(func() { s.run(sending) })
+	}
+	if e.metadata != nil {
+		e.others.Go(func() { e.metadata.run(sending) })
 	}
 	e.logger.Info("Writing to a Remote-Write endpoint.",
 		zap.String("endpoint", redacted(e.endpoint)), zap.Int("partitions", len(e.queues.partitions)))
@@ -145,13 +169,21 @@ func (e *orderedExporter) ConsumeMetrics(ctx context.Context, md pmetric.Metrics
 		t.reset()
 		e.translators.Put(t)
 	}()
-	t.translate(md)
+	t.translate(md, e.protocol())
 	if err := e.queues.admit(ctx, t); err != nil {
 		e.telemetry.refused(ctx, t.points)
 		return err
 	}
 	e.reportDrops(ctx, t)
 	return nil
+}
+
+// protocol is the version in which payloads are encoded.
+func (e *orderedExporter) protocol() protocol {
+	if e.cfg.ProtobufMessage == MessageV2 && !e.fellBack.Load() {
+		return protocolV2
+	}
+	return protocolV1
 }
 
 // reportDrops logs what was dropped while a payload was accepted, and counts it as failed. The ledger has it already.
@@ -177,6 +209,16 @@ func (e *orderedExporter) logDropped(ctx context.Context, n int, r reason, examp
 	})
 }
 
+// deadLetterTimeout is how long a shutdown waits for dropped requests to be written, after its time for sending has
+// ended.
+const deadLetterTimeout = 2 * time.Second
+
+func (e *orderedExporter) closeDeadLetters(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deadLetterTimeout)
+	defer cancel()
+	e.letters.Load().close(ctx)
+}
+
 // Shutdown sends what is queued until ctx is done or shutdown_timeout has passed. What is left then is dropped and
 // counted. The metrics stay registered until the collector's meter provider ends: it collects once more after this.
 func (e *orderedExporter) Shutdown(ctx context.Context) error {
@@ -194,6 +236,7 @@ func (e *orderedExporter) Shutdown(ctx context.Context) error {
 	e.senders.Wait()
 	stop()
 	e.abort()
+	e.others.Wait()
 	left := 0
 	for _, p := range e.queues.partitions {
 		left += p.discard(e.ledger, reasonShutdown)
@@ -201,5 +244,6 @@ func (e *orderedExporter) Shutdown(ctx context.Context) error {
 	if left > 0 {
 		e.logDropped(context.WithoutCancel(ctx), left, reasonShutdown, "")
 	}
+	e.closeDeadLetters(ctx)
 	return nil
 }

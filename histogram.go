@@ -34,9 +34,9 @@ func (t *translator) classicHistograms(m pmetric.Metric, points pmetric.Histogra
 			continue
 		}
 		ls := t.labeler.labelSet(dp.Attributes(), &t.context, histogramKind)
-		key := ls.partitionKey(&names.plain)
+		key := ls.pointKey(names, histogramKind)
 		if stale {
-			t.staleClassic(ls, names, t.memory.take(key, bounds, dp.HasSum()), ts)
+			t.staleClassic(ls, names, t.memory.get(key, bounds, dp.HasSum()), ts)
 			continue
 		}
 		t.memory.put(key, bounds, dp.HasSum())
@@ -50,6 +50,7 @@ func (t *translator) classicHistogram(ls *labelSet, names *metricNames, bounds *
 		exemplars = t.exemplars.translate(t.namer, dp.Exemplars(), ts)
 		slices.SortStableFunc(exemplars, func(a, b wire.Exemplar) int { return compareFloats(a.Value, b.Value) })
 	}
+	start := startTimestamp(dp.StartTimestamp(), dp.Timestamp())
 	counts := dp.BucketCounts()
 	cumulative := uint64(0)
 	for i := range bounds.labels {
@@ -64,15 +65,15 @@ func (t *translator) classicHistogram(ls *labelSet, names *metricNames, bounds *
 				n++
 			}
 		}
-		t.point = point{timestamp: ts, value: value, exemplars: exemplars[:n]}
+		t.point = point{timestamp: ts, start: start, value: value, exemplars: exemplars[:n]}
 		exemplars = exemplars[n:]
 		t.emit(ls, &names.bucket, bounds.labels[i], extraLabel{})
 	}
 	if dp.HasSum() {
-		t.point = point{timestamp: ts, value: recordedValue(dp.Sum())}
+		t.point = point{timestamp: ts, start: start, value: recordedValue(dp.Sum())}
 		t.emit(ls, &names.sum, extraLabel{}, extraLabel{})
 	}
-	t.point = point{timestamp: ts, value: float64(dp.Count())}
+	t.point = point{timestamp: ts, start: start, value: float64(dp.Count())}
 	t.emit(ls, &names.count, extraLabel{}, extraLabel{})
 }
 
@@ -113,10 +114,11 @@ func (t *translator) summaries(m pmetric.Metric, points pmetric.SummaryDataPoint
 		}
 		ls := t.labeler.labelSet(dp.Attributes(), &t.context, summaryKind)
 		quantiles := t.bounds.quantiles(dp)
-		key := ls.partitionKey(&names.plain)
+		key := ls.pointKey(names, summaryKind)
+		start := startTimestamp(dp.StartTimestamp(), dp.Timestamp())
 		stale := dp.Flags().NoRecordedValue()
 		if stale {
-			quantiles = t.memory.take(key, quantiles, true).bounds
+			quantiles = t.memory.get(key, quantiles, true).bounds
 		} else {
 			t.memory.put(key, quantiles, true)
 		}
@@ -131,12 +133,12 @@ func (t *translator) summaries(m pmetric.Metric, points pmetric.SummaryDataPoint
 			if !stale {
 				v = dp.QuantileValues().At(i).Value()
 			}
-			t.point = point{timestamp: ts, value: value(v)}
+			t.point = point{timestamp: ts, start: start, value: value(v)}
 			t.emit(ls, &names.plain, extraLabel{}, q)
 		}
-		t.point = point{timestamp: ts, value: value(dp.Sum())}
+		t.point = point{timestamp: ts, start: start, value: value(dp.Sum())}
 		t.emit(ls, &names.sum, extraLabel{}, extraLabel{})
-		t.point = point{timestamp: ts, value: value(float64(dp.Count()))}
+		t.point = point{timestamp: ts, start: start, value: value(float64(dp.Count()))}
 		t.emit(ls, &names.count, extraLabel{}, extraLabel{})
 	}
 }
@@ -167,7 +169,7 @@ func (t *translator) nativeHistograms(m pmetric.Metric, points pmetric.Exponenti
 			t.drop(r, 1, m.Name())
 			continue
 		}
-		t.point = point{timestamp: ts, histogram: h}
+		t.point = point{timestamp: ts, start: startTimestamp(dp.StartTimestamp(), dp.Timestamp()), histogram: h}
 		if dp.Exemplars().Len() > 0 {
 			t.point.exemplars = t.exemplars.translate(t.namer, dp.Exemplars(), ts)
 		}
@@ -217,6 +219,71 @@ func (s *histogramScratch) translate(dp pmetric.ExponentialHistogramDataPoint) (
 	overflow := sum < positive.total || sum+h.ZeroCount < sum
 	sum += h.ZeroCount
 	if overflow || sum > h.Count || sum < h.Count && !math.IsNaN(h.Sum) {
+		return nil, reasonInvalidHistogram
+	}
+	return h, noReason
+}
+
+// customHistogram emits a point as a native histogram with custom buckets (OpenTelemetry specification, "Prometheus and
+// OpenMetrics Compatibility", "Histograms").
+func (t *translator) customHistogram(m pmetric.Metric, names *metricNames, bounds *boundSet, dp pmetric.HistogramDataPoint, ts int64) {
+	h, r := t.histogram.translateCustom(dp, bounds.values)
+	if r != noReason {
+		t.drop(r, 1, m.Name())
+		return
+	}
+	t.point = point{timestamp: ts, start: startTimestamp(dp.StartTimestamp(), dp.Timestamp()), histogram: h}
+	if dp.Exemplars().Len() > 0 {
+		t.point.exemplars = t.exemplars.translate(t.namer, dp.Exemplars(), ts)
+	}
+	t.emit(t.labeler.labelSet(dp.Attributes(), &t.context, plainKind), &names.plain, extraLabel{}, extraLabel{})
+}
+
+// customBucketsSchema is the schema of native histograms with custom buckets.
+const customBucketsSchema = -53
+
+// translateCustom makes a native histogram with custom buckets of a point. The reason is why it cannot, or noReason.
+func (s *histogramScratch) translateCustom(dp pmetric.HistogramDataPoint, bounds []float64) (*wire.Histogram, reason) {
+	h := &s.histogram
+	*h = wire.Histogram{
+		Schema:        customBucketsSchema,
+		PositiveSpans: h.PositiveSpans[:0], PositiveDeltas: h.PositiveDeltas[:0],
+		NegativeSpans: h.NegativeSpans[:0], NegativeDeltas: h.NegativeDeltas[:0],
+	}
+	if dp.Flags().NoRecordedValue() {
+		h.Sum = staleNaN
+		return h, noReason
+	}
+	if !dp.HasSum() {
+		return nil, reasonNoSum
+	}
+	h.Count, h.Sum, h.CustomValues = dp.Count(), recordedValue(dp.Sum()), bounds
+	side := bucketSide{spans: h.PositiveSpans, deltas: h.PositiveDeltas}
+	counts := dp.BucketCounts()
+	for i := range counts.Len() {
+		n := counts.At(i)
+		if s := side.total + n; n > math.MaxInt64 || s > math.MaxInt64 {
+			return nil, reasonInvalidHistogram
+		}
+		side.total += n
+		switch {
+		case n == 0:
+		case int64(i) > int64(len(bounds)) && side.next == int64(len(bounds))+1:
+			// +Inf was given as a bound, so that there are two buckets for it.
+			side.grow(int64(n))
+		default:
+			side.append(min(int64(i), int64(len(bounds))), int64(n))
+		}
+	}
+	if counts.Len() == 0 && h.Count > 0 {
+		if h.Count > math.MaxInt64 {
+			return nil, reasonInvalidHistogram
+		}
+		side.total = h.Count
+		side.append(0, int64(h.Count))
+	}
+	h.PositiveSpans, h.PositiveDeltas = side.spans, side.deltas
+	if side.total > h.Count || side.total < h.Count && !math.IsNaN(h.Sum) {
 		return nil, reasonInvalidHistogram
 	}
 	return h, noReason
@@ -280,6 +347,12 @@ func (s *bucketSide) append(index, count int64) {
 	s.next = index + 1
 }
 
+// grow adds to the last bucket.
+func (s *bucketSide) grow(count int64) {
+	s.deltas[len(s.deltas)-1] += count
+	s.last += count
+}
+
 func (s *bucketSide) appendDelta(count int64) {
 	s.spans[len(s.spans)-1].Length++
 	s.deltas = append(s.deltas, count-s.last)
@@ -288,13 +361,14 @@ func (s *bucketSide) appendDelta(count int64) {
 
 // extraLabel is the le or quantile of a series, encoded and hashed; the zero value is none.
 type extraLabel struct {
+	value string
 	label []byte
 	hash  uint64
 }
 
 func newExtraLabel(name string, v float64) extraLabel {
 	value := strconv.FormatFloat(v, 'f', -1, 64)
-	return extraLabel{label: wire.AppendLabel(nil, name, value), hash: hashValue(value)}
+	return extraLabel{value: value, label: wire.AppendLabel(nil, name, value), hash: hashValue(value)}
 }
 
 // boundSet is the bounds of a classic histogram, +Inf included in labels only, or the quantiles of a summary. It never
@@ -331,11 +405,10 @@ func (c *boundCache) bucketBounds(dp pmetric.HistogramDataPoint) (set *boundSet,
 		if b != b || i > 0 && b <= bounds.At(i-1) {
 			return c.get(leLabel, nil), false
 		}
-		if math.IsInf(b, 1) {
-			// An explicit last bound of +Inf is the one that every histogram has.
-			break
+		// An explicit last bound of +Inf is the one that every histogram has.
+		if !math.IsInf(b, 1) {
+			c.scratch = append(c.scratch, b)
 		}
-		c.scratch = append(c.scratch, b)
 	}
 	return c.get(leLabel, c.scratch), true
 }

@@ -2,6 +2,7 @@ package orderedremotewriteexporter // import "github.com/orderedremotewrite/orde
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
 	"slices"
 	"strconv"
@@ -29,6 +30,8 @@ type labelSet struct {
 	le, quantile string
 	// hash is that of buf.
 	hash uint64
+	// serial tells the label sets of a labeler apart.
+	serial uint64
 }
 
 // hashSeed separates the parts that a hash is combined from. It must never change: a restart and another machine choose
@@ -56,6 +59,12 @@ func (ls *labelSet) seriesHash(name *seriesName, le, quantile uint64) uint64 {
 	return combine(combine(combine(ls.hash, name.hash), le), quantile)
 }
 
+// pointKey tells the points of histograms and summaries apart: it is a hash of the labels that all series of a point
+// have, of the metric's name and of its type.
+func (ls *labelSet) pointKey(names *metricNames, kind metricKind) uint64 {
+	return combine(ls.seriesHash(&names.plain, hashValue(ls.le), hashValue(ls.quantile)), uint64(kind))
+}
+
 // hashValue is the hash of the value of le or quantile; that of no such label is 0.
 func hashValue(value string) uint64 {
 	if value == "" {
@@ -77,7 +86,16 @@ const (
 )
 
 func (k metricKind) reserves(name string) bool {
-	return k == histogramKind && name == leLabel || k == summaryKind && name == quantileLabel
+	switch k {
+	case histogramKind:
+		return name == leLabel
+	case summaryKind:
+		return name == quantileLabel
+	case targetInfoKind:
+		return name == jobLabel || name == instanceLabel
+	default:
+		return false
+	}
 }
 
 // shape is what follows from the attribute keys of a point: its label names.
@@ -155,17 +173,26 @@ type plan struct {
 	le, quantile []int
 	// size is the most bytes of a label set besides the attribute values.
 	size int
+	// classic says that all label names can be sent in 1.0.
+	classic bool
 }
 
 // planItem is any number of constant labels, and after them possibly a label made from attributes.
 type planItem struct {
 	constant []byte
-	// name is nil if no label from attributes follows.
-	name []byte
-	from []int
-	// fallback is a constant label for when the attributes are empty.
-	fallback []byte
+	// constants are the labels of constant.
+	constants []constLabel
+	// name is nil if no label from attributes follows; label is the same, not encoded.
+	name  []byte
+	label string
+	from  []int
+	// fallback is a constant label for when the attributes are empty, and fallbackValue its value.
+	fallback      []byte
+	fallbackValue string
 }
+
+// nameLabelHash is the hash of __name__.
+var nameLabelHash = xxhash.Sum64String(nameLabel)
 
 // plan returns the plan of the shape in a context, which it makes if the one it has is for another context.
 func (s *shape) plan(c *labelContext, kind metricKind) *plan {
@@ -179,17 +206,18 @@ func (s *shape) plan(c *labelContext, kind metricKind) *plan {
 // renamed returns the shape's labels such that none has a name that is reserved: such a label is prefixed until its
 // name is free, so that no attribute is lost and two series cannot become one.
 func (s *shape) renamed(c *labelContext, kind metricKind) []shapeAttr {
+	attrs := s.attrs
 	if kind == targetInfoKind {
-		return s.describing()
+		attrs = s.describing()
 	}
 	taken := func(name string) bool {
 		l, ok := c.find(name)
 		return ok && l.own || kind.reserves(name)
 	}
-	if !slices.ContainsFunc(s.attrs, func(a shapeAttr) bool { return taken(a.name) }) {
-		return s.attrs
+	if !slices.ContainsFunc(attrs, func(a shapeAttr) bool { return taken(a.name) }) {
+		return attrs
 	}
-	attrs := slices.Clone(s.attrs)
+	attrs = slices.Clone(attrs)
 	for i := range attrs {
 		if !taken(attrs[i].name) {
 			continue
@@ -204,76 +232,78 @@ func (s *shape) renamed(c *labelContext, kind metricKind) []shapeAttr {
 	return attrs
 }
 
-// describing returns the labels of a target_info: those from attributes that do not identify the resource. job and
-// instance are the translation's own there as everywhere.
+// describing returns the labels of a target_info: those from attributes that do not identify the resource.
 func (s *shape) describing() []shapeAttr {
 	var attrs []shapeAttr
 	for _, a := range s.attrs {
 		from := slices.DeleteFunc(slices.Clone(a.from), func(i int) bool { return identifies(s.keys[i]) })
-		if len(from) == 0 {
-			continue
+		if len(from) > 0 {
+			attrs = append(attrs, shapeAttr{name: a.name, from: from})
 		}
-		for a.name == jobLabel || a.name == instanceLabel {
-			a.name = exportedPrefix + a.name
-		}
-		attrs = addAttr(attrs, shapeAttr{name: a.name, from: from})
 	}
-	slices.SortFunc(attrs, func(a, b shapeAttr) int { return strings.Compare(a.name, b.name) })
 	return attrs
 }
 
 // build merges labels from attributes with those of the context, both sorted by name.
 func (p *plan) build(attrs []shapeAttr, c *labelContext) {
-	*p = plan{epoch: c.epoch, items: p.items[:0]}
+	*p = plan{epoch: c.epoch, items: p.items[:0], classic: true}
 	constants := c.labels
-	var pending []byte
+	var item planItem
 	run := 0
+	push := func() {
+		p.items = append(p.items, item)
+		item = planItem{}
+	}
 	// endRuns closes the runs of labels that sort before name.
 	endRuns := func(name string) {
 		for ; run < 3 && name >= [...]string{nameLabel, leLabel, quantileLabel}[run]; run++ {
-			if pending != nil {
-				p.items = append(p.items, planItem{constant: pending})
-				pending = nil
+			if item.constant != nil {
+				push()
 			}
 			p.cut[run] = len(p.items)
 		}
 	}
 	for len(attrs) > 0 || len(constants) > 0 {
-		switch {
-		case len(attrs) == 0 || len(constants) > 0 && constants[0].name < attrs[0].name:
+		if len(attrs) == 0 || len(constants) > 0 && constants[0].name < attrs[0].name {
 			l := constants[0]
-			endRuns(l.name)
-			pending = wire.AppendLabel(pending, l.name, l.value)
-			p.size += len(l.name) + len(l.value) + wire.MaxLabelOverhead
 			constants = constants[1:]
-		default:
-			a := attrs[0]
-			endRuns(a.name)
-			attrs = attrs[1:]
-			item := planItem{constant: pending, name: wire.LabelName(a.name), from: a.from}
-			pending = nil
-			if len(constants) > 0 && constants[0].name == a.name {
-				item.fallback = wire.AppendLabel(nil, a.name, constants[0].value)
-				p.size += len(item.fallback)
-				constants = constants[1:]
-			}
-			switch a.name {
-			case leLabel:
-				p.le = a.from
-			case quantileLabel:
-				p.quantile = a.from
-			default:
-				p.size += len(a.name) + len(a.from) + wire.MaxLabelOverhead
-				p.items = append(p.items, item)
-				continue
-			}
-			// Where le or quantile is, nothing is left over: the run has ended before it.
+			endRuns(l.name)
+			p.count(l.name, len(l.value))
+			item.constant = wire.AppendLabel(item.constant, l.name, l.value)
+			item.constants = append(item.constants, l)
+			continue
 		}
+		a := attrs[0]
+		attrs = attrs[1:]
+		endRuns(a.name)
+		p.count(a.name, len(a.from))
+		switch a.name {
+		case leLabel:
+			p.le = a.from
+			continue
+		case quantileLabel:
+			p.quantile = a.from
+			continue
+		}
+		item.name, item.label, item.from = wire.LabelName(a.name), a.name, a.from
+		if len(constants) > 0 && constants[0].name == a.name {
+			item.fallback = wire.AppendLabel(nil, a.name, constants[0].value)
+			item.fallbackValue = constants[0].value
+			p.size += len(item.fallback)
+			constants = constants[1:]
+		}
+		push()
 	}
 	endRuns("\xff")
-	if pending != nil {
-		p.items = append(p.items, planItem{constant: pending})
+	if item.constant != nil {
+		push()
 	}
+}
+
+// count counts a label of the plan.
+func (p *plan) count(name string, valueSize int) {
+	p.size += len(name) + valueSize + wire.MaxLabelOverhead
+	p.classic = p.classic && isClassicLabelName(name)
 }
 
 // encode makes ls the label set of a point with the given attribute values.
@@ -294,10 +324,7 @@ func (ls *labelSet) encode(p *plan, values []string) {
 		if it.name == nil {
 			continue
 		}
-		value := values[it.from[0]]
-		if len(it.from) > 1 {
-			value = join(values, it.from)
-		}
+		value := it.value(values)
 		if value == "" {
 			buf = append(buf, it.fallback...)
 			continue
@@ -310,6 +337,42 @@ func (ls *labelSet) encode(p *plan, values []string) {
 	ls.buf = buf
 	ls.le, ls.quantile = join(values, p.le), join(values, p.quantile)
 	ls.hash = xxhash.Sum64(buf)
+}
+
+// value is that of the label made from attributes.
+func (it *planItem) value(values []string) string {
+	if len(it.from) == 1 {
+		return values[it.from[0]]
+	}
+	return join(values, it.from)
+}
+
+// appendRefs appends the label set that was made last as references to symbols, cut like labelSet.buf.
+func (l *labeler) appendRefs(refs []uint32, cut *[3]int, s *wire.Symbols) []uint32 {
+	p := l.plan
+	run := 0
+	for i := range p.items {
+		for run < 3 && p.cut[run] == i {
+			cut[run] = len(refs)
+			run++
+		}
+		it := &p.items[i]
+		for _, c := range it.constants {
+			refs = append(refs, s.Ref(c.name), s.Ref(c.value))
+		}
+		if it.name == nil {
+			continue
+		}
+		if value := it.value(l.values); value != "" {
+			refs = append(refs, s.Ref(it.label), s.Ref(value))
+		} else if it.fallback != nil {
+			refs = append(refs, s.Ref(it.label), s.Ref(it.fallbackValue))
+		}
+	}
+	for ; run < 3; run++ {
+		cut[run] = len(refs)
+	}
+	return refs
 }
 
 // join joins those of the values that are not empty.
@@ -373,7 +436,9 @@ type labeler struct {
 
 	keys   []string
 	values []string
-	set    labelSet
+	// plan is that of set, the label set that was made last.
+	plan *plan
+	set  labelSet
 }
 
 func newLabeler(n *namer) *labeler {
@@ -384,7 +449,9 @@ func newLabeler(n *namer) *labeler {
 func (l *labeler) labelSet(attrs pcommon.Map, c *labelContext, kind metricKind) *labelSet {
 	s := l.shape(attrs)
 	p := s.plan(c, kind)
+	l.plan = p
 	ls := &l.set
+	ls.serial++
 	ls.encode(p, l.values)
 	// Bytes over 0x7f are lengths over 127 or values in other scripts, and only the latter can be invalid. A look at the
 	// encoded bytes is four times as cheap as one at each value.
@@ -436,8 +503,7 @@ func (l *labeler) findShape(attrs pcommon.Map) *shape {
 	return s
 }
 
-// valueString follows the OpenTelemetry specification's rules for AnyValue to string ("Common", "AnyValue
-// representation for non-OTLP protocols").
+// valueString is anyString without an allocation for the usual types.
 func (l *labeler) valueString(v pcommon.Value) string {
 	switch v.Type() {
 	case pcommon.ValueTypeStr:
@@ -447,7 +513,39 @@ func (l *labeler) valueString(v pcommon.Value) string {
 	case pcommon.ValueTypeBool:
 		return strconv.FormatBool(v.Bool())
 	default:
-		return v.AsString()
+		return anyString(v)
+	}
+}
+
+// anyString follows the OpenTelemetry specification's rules for AnyValue to string ("Common", "AnyValue representation
+// for non-OTLP protocols").
+func anyString(v pcommon.Value) string {
+	s := v.AsString()
+	if s != "" || v.Type() != pcommon.ValueTypeMap && v.Type() != pcommon.ValueTypeSlice {
+		return s
+	}
+	// AsString gives up on a NaN or an infinity inside a map or an array, where they shall be strings.
+	finite := pcommon.NewValueEmpty()
+	v.CopyTo(finite)
+	quoteNonFinite(finite)
+	return finite.AsString()
+}
+
+// quoteNonFinite makes strings of the numbers that JSON does not have.
+func quoteNonFinite(v pcommon.Value) {
+	switch v.Type() {
+	case pcommon.ValueTypeDouble:
+		if math.IsNaN(v.Double()) || math.IsInf(v.Double(), 0) {
+			v.SetStr(v.AsString())
+		}
+	case pcommon.ValueTypeMap:
+		for _, element := range v.Map().All() {
+			quoteNonFinite(element)
+		}
+	case pcommon.ValueTypeSlice:
+		for _, element := range v.Slice().All() {
+			quoteNonFinite(element)
+		}
 	}
 }
 

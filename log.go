@@ -32,6 +32,10 @@ type dropLog struct {
 	mu      sync.Mutex
 	drops   [reasons]throttle
 	retries throttle
+	// refusedMetadata is for metadata that was not taken.
+	refusedMetadata throttle
+	// lostLetters is for dropped requests that could not be kept on disk.
+	lostLetters throttle
 }
 
 // throttle lets a line pass once in an interval.
@@ -94,6 +98,16 @@ func (l *dropLog) retrying(a *answer, n int, delay time.Duration, partition int)
 	l.logger.Warn("Sending failed. The same request will be sent again after a delay.",
 		zap.Error(a), zap.Int("attempt", n), zap.Duration("delay", delay), zap.Int("partition", partition),
 		zap.Int("retries_since_last_line", heldBack))
+}
+
+// metadata logs metadata that the endpoint did not take.
+func (l *dropLog) metadata(a *answer, families int) {
+	l.mu.Lock()
+	_, ok := l.refusedMetadata.pass(families)
+	l.mu.Unlock()
+	if ok {
+		l.logger.Warn("Sending metadata failed. It will be sent again after metadata_interval.", zap.Error(a), zap.Int("families", families))
+	}
 }
 
 // flush logs what was held back.

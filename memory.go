@@ -30,7 +30,7 @@ func newBoundMemory(idle time.Duration) *boundMemory {
 	return &boundMemory{idle: idle}
 }
 
-// put remembers what is sent for the point whose partition key is given.
+// put remembers what is sent for the point of that key.
 func (m *boundMemory) put(key uint64, bounds *boundSet, hasSum bool) {
 	s := &m.shards[key%uint64(len(m.shards))]
 	s.mu.Lock()
@@ -39,8 +39,9 @@ func (m *boundMemory) put(key uint64, bounds *boundSet, hasSum bool) {
 	s.current[key] = remembered{bounds, hasSum}
 }
 
-// take forgets and returns what was sent for the point, or what the stale point itself has if nothing is remembered.
-func (m *boundMemory) take(key uint64, bounds *boundSet, hasSum bool) remembered {
+// get returns what was sent for the point, or what the stale point itself has if nothing is remembered. It forgets
+// nothing: the payload may be refused and come again.
+func (m *boundMemory) get(key uint64, bounds *boundSet, hasSum bool) remembered {
 	s := &m.shards[key%uint64(len(m.shards))]
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -52,8 +53,6 @@ func (m *boundMemory) take(key uint64, bounds *boundSet, hasSum bool) remembered
 	if !ok {
 		return remembered{bounds, hasSum}
 	}
-	delete(s.current, key)
-	delete(s.previous, key)
 	sent.hasSum = sent.hasSum || hasSum
 	return sent
 }

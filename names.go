@@ -31,6 +31,7 @@ const maxCachedNames = 1 << 14
 type namer struct {
 	metric     otlptranslator.MetricNamer
 	label      otlptranslator.LabelNamer
+	unit       otlptranslator.UnitNamer
 	targetInfo string
 
 	metrics map[metricKey]*metricNames
@@ -45,7 +46,9 @@ type metricKey struct {
 
 // metricNames are the names of all series that a metric may become. The metric's own points decide which are used.
 type metricNames struct {
-	family             string
+	family string
+	// unit is the metric's unit in Prometheus's words.
+	unit               string
 	plain              seriesName
 	bucket, sum, count seriesName
 	err                error
@@ -53,10 +56,13 @@ type metricNames struct {
 
 // seriesName is the name of a series, ready for use: encoded as a label, and hashed.
 type seriesName struct {
+	name  string
 	label []byte
 	// hash is that of the name, family that of the name without the suffix that tells the parts of a histogram apart.
 	hash, family uint64
 	targetInfo   bool
+	// classic says that the name can be sent in 1.0.
+	classic bool
 }
 
 func newNamer(cfg *Config) *namer {
@@ -66,6 +72,7 @@ func newNamer(cfg *Config) *namer {
 		metrics: make(map[metricKey]*metricNames),
 		labels:  make(map[string]string),
 	}
+	n.unit.UTF8Allowed = n.label.UTF8Allowed
 	n.targetInfo = "target_info"
 	if cfg.Namespace != "" {
 		n.targetInfo = cfg.Namespace + "_" + n.targetInfo
@@ -104,6 +111,7 @@ func (n *namer) buildMetricNames(key metricKey) *metricNames {
 	}
 	return &metricNames{
 		family: family,
+		unit:   n.unit.Build(strings.ToValidUTF8(key.unit, string(utf8.RuneError))),
 		plain:  n.seriesName(family),
 		bucket: n.seriesName(family + "_bucket"),
 		sum:    n.seriesName(family + "_sum"),
@@ -120,10 +128,12 @@ func (n *namer) seriesName(name string) seriesName {
 		}
 	}
 	return seriesName{
+		name:       name,
 		label:      wire.AppendLabel(nil, nameLabel, name),
 		hash:       xxhash.Sum64String(name),
 		family:     xxhash.Sum64String(family),
 		targetInfo: name == n.targetInfo,
+		classic:    isClassicMetricName(name),
 	}
 }
 
@@ -149,12 +159,13 @@ func (n *namer) buildLabelName(key string) string {
 	if key == "" {
 		return ""
 	}
+	// otlptranslator keeps the underscores of __key__ as they are.
+	if strings.HasPrefix(key, "__") {
+		key = "_" + strings.TrimLeft(key, "_")
+	}
 	name, err := n.label.Build(strings.ToValidUTF8(key, string(utf8.RuneError)))
 	if err != nil {
 		return "_"
-	}
-	if strings.HasPrefix(name, "__") {
-		name = "_" + strings.TrimLeft(name, "_")
 	}
 	return name
 }

@@ -24,6 +24,8 @@ const (
 	reasonScale
 	// reasonNoSum is for an exponential histogram without a sum.
 	reasonNoSum
+	// reasonNeedsV2 is for a series that Remote-Write 1.0 cannot carry, after a fallback to it.
+	reasonNeedsV2
 	// reasonDuplicate is for a second sample of a series and time.
 	reasonDuplicate
 	// reasonOutOfOrder is for a sample that is older than the last one of its series.
@@ -66,6 +68,7 @@ var reasonNames = [reasons]string{
 	reasonInvalidHistogram: "invalid_histogram",
 	reasonScale:            "scale_too_low",
 	reasonNoSum:            "no_sum",
+	reasonNeedsV2:          "needs_remote_write_2",
 	reasonDuplicate:        "duplicate",
 	reasonOutOfOrder:       "out_of_order",
 	reasonQueueFull:        "queue_full",
@@ -162,6 +165,9 @@ func (l *ledger) admit(queued int, drops *dropCounts) {
 
 // evict drops samples from a queue.
 func (l *ledger) evict(n int, r reason) {
+	if n == 0 {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.queued -= int64(n)

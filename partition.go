@@ -71,6 +71,7 @@ func (p *partition) append(s *segment, now time.Time, drops *dropCounts, work []
 	for _, f := range s.full {
 		b := f.batch
 		b.excised = p.refused(f.index, nil, now, drops)
+		b.histograms -= countHistograms(b.excised)
 		if b.samples -= len(b.excised); b.samples == 0 {
 			continue
 		}
@@ -84,26 +85,27 @@ func (p *partition) append(s *segment, now time.Time, drops *dropCounts, work []
 		p.size += b.size()
 		queued += b.samples
 	}
-	excised := p.refused(s.index, s.raw, now, drops)
+	excised := p.refused(s.index, s, now, drops)
 	n := s.samples - len(excised)
 	if n == 0 {
 		return queued, work
 	}
-	if !p.open.fits(&p.limits, len(s.raw), n) {
+	if !p.open.fits(&p.limits, s.openSize(), n) || p.open.protocol != s.protocol {
 		work = p.sealOpen(work)
 	}
 	if p.open.empty() {
 		p.openSince = now
+		p.open.protocol = s.protocol
 	}
 	before := len(p.open.raw)
-	at := 0
-	for _, e := range excised {
-		p.open.raw = append(p.open.raw, s.raw[at:e.start]...)
-		at = e.end
+	p.open.raw = s.appendTo(p.open.raw, excised)
+	if s.protocol == protocolV2 {
+		p.open.parts = append(p.open.parts, len(p.open.raw))
+		p.open.cut = p.open.cut || len(excised) > 0
 	}
-	p.open.raw = append(p.open.raw, s.raw[at:]...)
 	p.open.cover(s.oldest, s.newest)
 	p.open.samples += n
+	p.open.histograms += s.histograms - countHistograms(excised)
 	p.size += int64(len(p.open.raw) - before)
 	if p.open.samples >= p.limits.MaxSamples {
 		work = p.sealOpen(work)
@@ -111,9 +113,19 @@ func (p *partition) append(s *segment, now time.Time, drops *dropCounts, work []
 	return queued + n, work
 }
 
-// refused returns those series of the index that the guard refuses, and counts them. raw is the message, if it is at
-// hand for an example.
-func (p *partition) refused(index []indexEntry, raw []byte, now time.Time, drops *dropCounts) []indexEntry {
+func countHistograms(entries []indexEntry) int {
+	n := 0
+	for i := range entries {
+		if entries[i].histogram {
+			n++
+		}
+	}
+	return n
+}
+
+// refused returns those series of the index that the guard refuses, and counts them. s is the segment that they are in,
+// if it is at hand for an example.
+func (p *partition) refused(index []indexEntry, s *segment, now time.Time, drops *dropCounts) []indexEntry {
 	var refused []indexEntry
 	for _, e := range index {
 		table := p.guard
@@ -133,8 +145,8 @@ func (p *partition) refused(index []indexEntry, raw []byte, now time.Time, drops
 			r = reasonDuplicate
 		}
 		example := ""
-		if raw != nil && drops[r].example == "" {
-			example = renderFirst(raw[e.start:e.end])
+		if s != nil && drops[r].example == "" {
+			example = s.exampleOf(e)
 		}
 		drops.add(r, 1, example)
 	}
@@ -413,14 +425,13 @@ func (q *queues) room(t *translator) (space <-chan struct{}, err error) {
 		p, s := q.partitions[i], &t.segments[i]
 		size := s.size()
 		if q.onFull == OnFullDropOldest && size <= p.capacity && p.size+size > p.capacity {
-			if n := p.evict(size); n > 0 {
-				q.ledger.evict(n, reasonQueueFull)
-				t.evicted += n
-			}
+			n := p.evict(size)
+			q.ledger.evict(n, reasonQueueFull)
+			t.evicted += n
 		}
 		if p.size+size > p.capacity {
 			t.drops.add(reasonQueueFull, s.total(), s.example())
-			s.reset()
+			s.reset(s.protocol)
 		}
 	}
 	return nil, nil

@@ -19,6 +19,52 @@ type answer struct {
 	retryAfter string
 	// body is the beginning of the answer's body, for the log.
 	body string
+	// written is what the headers say that was written.
+	written written
+}
+
+// written is the numbers in the X-Prometheus-Remote-Write-*-Written headers of an answer to a 2.0 message (Remote-Write
+// 2.0, "Required Written Response Headers").
+type written struct {
+	// present says that there was at least one of the headers.
+	present             bool
+	samples, histograms int
+}
+
+func readWritten(h http.Header) written {
+	var w written
+	for name, n := range map[string]*int{"Samples": &w.samples, "Histograms": &w.histograms, "Exemplars": new(int)} {
+		values := h.Values("X-Prometheus-Remote-Write-" + name + "-Written")
+		if len(values) == 0 {
+			continue
+		}
+		w.present = true
+		// Rubbish is as good as a missing header: 0.
+		*n, _ = strconv.Atoi(strings.TrimSpace(values[0]))
+	}
+	return w
+}
+
+// confirmed returns how many of a message's samples the answer proves to be written. It never trusts a header beyond
+// what was sent.
+func (a *answer) confirmed(m *message) int {
+	success := a.status >= 200 && a.status <= 299
+	if m.protocol == protocolV1 {
+		if success {
+			return m.samples
+		}
+		return 0
+	}
+	n := min(max(a.written.histograms, 0), m.histograms) + min(max(a.written.samples, 0), m.samples-m.histograms)
+	switch {
+	case success:
+		return n
+	case a.status >= 400 && a.status <= 499 && n < m.samples:
+		return n
+	default:
+		// A refusal that claims to have written everything proves nothing: some receivers count what they received.
+		return 0
+	}
 }
 
 // Error says what the endpoint answered.
@@ -47,6 +93,9 @@ type attempt struct {
 	// random is in [0, 1).
 	random float64
 	now    time.Time
+	// protocol is the version of the message, and proven says that the endpoint has shown that it reads 2.0.
+	protocol protocol
+	proven   bool
 }
 
 // verdict is what is done after an answer.
@@ -59,6 +108,8 @@ const (
 	verdictRetry
 	// verdictSplit sends the request's series in smaller requests.
 	verdictSplit
+	// verdictFallback sends the same data as 1.0.
+	verdictFallback
 	// verdictDrop drops the request's samples and goes on.
 	verdictDrop
 	// verdictFail drops the request's samples and stops the collector.
@@ -73,6 +124,8 @@ type decision struct {
 	reason  reason
 	// permanent says that the endpoint or the credentials are wrong, rather than the data.
 	permanent bool
+	// trial says that a fallback is not for good unless it succeeds.
+	trial bool
 }
 
 // policy is the part of the configuration that decisions depend on.
@@ -80,11 +133,17 @@ type policy struct {
 	retry      RetryConfig
 	retryOn429 bool
 	onError    OnErrorConfig
+	fallback   bool
 }
 
 // decide is the one place where it is decided what is done after an answer. It depends on its arguments alone. The rules
 // are those of Remote-Write 1.0 and 2.0, "Retries & Backoff"; what they leave open is in the README.
 func (p *policy) decide(a *answer, at attempt) decision {
+	if at.protocol == protocolV2 {
+		if d, ok := p.unread(a, at); ok {
+			return d
+		}
+	}
 	switch s := a.status; {
 	case s >= 200 && s <= 299:
 		return decision{verdict: verdictDelivered}
@@ -94,13 +153,37 @@ func (p *policy) decide(a *answer, at attempt) decision {
 		return p.fatal(a, at, reasonFatal)
 	case s == http.StatusRequestEntityTooLarge:
 		return decision{verdict: verdictSplit, reason: reasonTooLarge}
-	case s >= 400 && s <= 499 && s != http.StatusTooManyRequests && p.onError.Rejected == OnRejectedIsolate:
+	case s >= 400 && s <= 499 && s != http.StatusTooManyRequests && p.onError.Rejected == OnRejectedIsolate && !a.exact(at):
 		return decision{verdict: verdictSplit, reason: reasonRejected}
 	case s >= 400 && s <= 499:
 		return decision{verdict: verdictDrop, reason: reasonRejected}
 	default:
 		return p.fatal(a, at, reasonUnexpected)
 	}
+}
+
+// exact says whether the answer to a refused request tells how much was written: then there is nothing to find out, and
+// what was written must not be sent again.
+func (a *answer) exact(at attempt) bool {
+	return at.protocol == protocolV2 && a.written.present
+}
+
+// unread decides about answers of endpoints that cannot read 2.0: a 415, or a success that has none of the headers that
+// a 2.0 receiver must send (Remote-Write 2.0, "Required Written Response Headers"); or, as long as the endpoint has not
+// sent any of them ever, a 400, which some 1.0 receivers answer.
+func (p *policy) unread(a *answer, at attempt) (decision, bool) {
+	success := a.status >= 200 && a.status <= 299
+	refusal := a.status == http.StatusBadRequest && !at.proven
+	switch {
+	case a.status == http.StatusUnsupportedMediaType, success && !a.written.present:
+		if p.fallback {
+			return decision{verdict: verdictFallback}, true
+		}
+		return decision{verdict: verdictDrop, reason: reasonRejected}, true
+	case refusal && !a.written.present && p.fallback:
+		return decision{verdict: verdictFallback, trial: true}, true
+	}
+	return decision{}, false
 }
 
 func (p *policy) fatal(a *answer, at attempt, r reason) decision {

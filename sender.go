@@ -11,8 +11,6 @@ import (
 
 	"go.opentelemetry.io/collector/consumer/consumererror"
 	"go.uber.org/zap"
-
-	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
 // sender sends the batches of one partition, one after the other. Nothing of the partition is sent before what was
@@ -41,9 +39,56 @@ func (s *sender) run(ctx context.Context) {
 
 // unit is a batch or a part of one that is sent in one request.
 type unit struct {
-	// message's raw bytes are nil if they must be had from body.
+	// message's raw bytes are nil: body has them.
 	message
 	body []byte
+	// trial says that it was a 2.0 message, and that 1.0 is used for good if the endpoint takes it.
+	trial bool
+}
+
+func newUnit(m message) unit {
+	u := unit{message: m}
+	if !m.empty() {
+		u.body = m.compressed()
+		u.raw, u.parts = nil, nil
+	}
+	return u
+}
+
+// contents takes the unit apart.
+func (u *unit) contents() contents {
+	return takeApart(u.protocol, decompress(u.body))
+}
+
+// example renders the unit's first series for the log.
+func (u *unit) example() string {
+	return renderFirst(u.protocol, decompress(u.body))
+}
+
+// split returns the first and the second half of the unit's series. Each series has one sample, so that no half has a
+// sample that is older than one of the same series in the other's past.
+func (u *unit) split() (first, second unit) {
+	c := u.contents()
+	indices := make([]int, c.len())
+	for i := range indices {
+		indices[i] = i
+	}
+	half := len(indices) / 2
+	return newUnit(c.message(indices[:half])), newUnit(c.message(indices[half:]))
+}
+
+// cutOld separates the samples that are older than a timestamp.
+func (u *unit) cutOld(oldest int64) (kept, old unit) {
+	c := u.contents()
+	var keep, cut []int
+	for i := range c.len() {
+		if ts, _ := c.point(i); ts < oldest {
+			cut = append(cut, i)
+		} else {
+			keep = append(keep, i)
+		}
+	}
+	return newUnit(c.message(keep)), newUnit(c.message(cut))
 }
 
 // fate is what becomes of a unit.
@@ -53,6 +98,8 @@ const (
 	fateDelivered fate = iota
 	fateDropped
 	fateSplit
+	// fateUnread is for a 2.0 message that the endpoint cannot read.
+	fateUnread
 	// fateFailed is fateDropped with the end of the exporter.
 	fateFailed
 	// fateAborted is fateDropped because ctx is done.
@@ -66,6 +113,8 @@ type outcome struct {
 	answer *answer
 	// attempts is how many requests were sent.
 	attempts int
+	// trial is that of the decision.
+	trial bool
 }
 
 // err is why the samples were dropped.
@@ -80,14 +129,32 @@ func (o *outcome) err() error {
 // sent one after the other and in order.
 func (s *sender) deliver(ctx context.Context, b *batch, span *requestSpan) {
 	units := []unit{{message: b.message, body: b.body}}
+	units[0].parts, units[0].cut = nil, false
 	for sent := 0; len(units) > 0; {
 		u := units[len(units)-1]
 		units = units[:len(units)-1]
 		if u = s.dropOld(ctx, u, span); u.empty() {
 			continue
 		}
+		if u.protocol == protocolV2 && s.fellBack.Load() {
+			if u = s.asV1(ctx, u, span); u.empty() {
+				continue
+			}
+		}
 		sent++
 		o := s.sendUnit(ctx, &u, span)
+		if o.fate == fateUnread {
+			if !o.trial {
+				s.fallBack(o.answer)
+			}
+			again := s.asV1(ctx, u, span)
+			again.trial = o.trial
+			units = append(units, again)
+			continue
+		}
+		if u.trial && o.fate == fateDelivered {
+			s.fallBack(o.answer)
+		}
 		if o.fate == fateSplit {
 			switch {
 			case u.samples == 1:
@@ -120,58 +187,52 @@ func (s *sender) settle(ctx context.Context, u *unit, o outcome, span *requestSp
 	if u.empty() {
 		return
 	}
-	if o.fate == fateDelivered {
-		s.ledger.deliver(u.samples)
-		span.delivered(ctx, u.samples)
-		return
-	}
 	key := dropKey{reason: o.reason}
+	delivered := 0
 	if o.answer != nil {
 		key.status = o.answer.status
+		delivered = o.answer.confirmed(&u.message)
 	}
-	s.ledger.drop(u.samples, key)
-	span.dropped(ctx, u.samples, o.err())
+	if delivered > 0 {
+		s.ledger.deliver(delivered)
+		span.delivered(ctx, delivered)
+	}
+	lost := u.samples - delivered
+	if lost == 0 {
+		return
+	}
+	if o.fate == fateDelivered {
+		// A 2.0 receiver says that it has not written all that it accepted.
+		key.reason = reasonRejected
+	}
+	s.ledger.drop(lost, key)
+	span.dropped(ctx, lost, o.err())
 	s.drops.log(drop{
-		samples:   u.samples,
+		samples:   lost,
 		key:       key,
 		answer:    o.answer,
 		example:   u.example,
 		partition: s.partition.index,
+		kept:      s.letters.Load().keep(u, &o),
 	})
 }
 
-// example renders the unit's first series for the log.
-func (u *unit) example() string {
-	return renderFirst(u.bytes())
+// asV1 returns the unit as a 1.0 message, and drops what that cannot carry.
+func (s *sender) asV1(ctx context.Context, u unit, span *requestSpan) unit {
+	c := u.contents()
+	v1, rest := c.asV1()
+	lost := newUnit(rest)
+	s.settle(ctx, &lost, outcome{fate: fateDropped, reason: reasonNeedsV2}, span)
+	return newUnit(v1)
 }
 
-func (u *unit) bytes() []byte {
-	if u.raw == nil {
-		u.raw = decompress(u.body)
+// fallBack makes 1.0 the version of all messages, for as long as the process lives.
+func (e *orderedExporter) fallBack(a *answer) {
+	if e.fellBack.Swap(true) {
+		return
 	}
-	return u.raw
-}
-
-// split returns the first and the second half of the unit's series. Each series has one sample, so that no half has a
-// sample that is older than one of the same series in the other's past.
-func (u *unit) split() (first, second unit) {
-	raw := u.bytes()
-	rest := raw
-	half := u.samples / 2
-	for range half {
-		_, _, after, err := wire.NextSeries(rest)
-		if err != nil {
-			break
-		}
-		rest = after
-	}
-	at := len(raw) - len(rest)
-	return u.part(raw[:at], half), u.part(raw[at:], u.samples-half)
-}
-
-func (u *unit) part(raw []byte, samples int) unit {
-	m := message{raw: raw, samples: samples, oldest: u.oldest, newest: u.newest}
-	return unit{message: m, body: compress(raw)}
+	e.logger.Warn("The endpoint does not read Remote-Write 2.0. Everything is sent as 1.0 from now on.",
+		zap.Int("status", a.status), zap.String("answer", a.Error()))
 }
 
 // dropOld drops the samples that are older than queue.max_age, and returns the others.
@@ -190,49 +251,30 @@ func (s *sender) dropOld(ctx context.Context, u unit, span *requestSpan) unit {
 	return kept
 }
 
-// cutOld separates the samples that are older than a timestamp.
-func (u *unit) cutOld(oldest int64) (kept, old unit) {
-	var keep, cut message
-	for raw := u.bytes(); len(raw) > 0; {
-		frame, series, rest, err := wire.NextSeries(raw)
-		if err != nil {
-			return *u, unit{}
-		}
-		raw = rest
-		ts, err := wire.SeriesTimestamp(series)
-		m := &keep
-		if err == nil && ts < oldest {
-			m = &cut
-		}
-		m.cover(ts, ts)
-		m.samples++
-		m.raw = append(m.raw, frame...)
-	}
-	kept, old = unit{message: keep}, unit{message: cut}
-	if !keep.empty() {
-		kept.body = compress(keep.raw)
-	}
-	return kept, old
-}
-
 // sendUnit sends the unit, again and again if need be, until it has a fate. It may take samples out of the unit that
 // become too old meanwhile.
 func (s *sender) sendUnit(ctx context.Context, u *unit, span *requestSpan) outcome {
 	defer s.status.recovered(s.partition.index)
 	start := time.Now()
 	for n := 1; ; n++ {
-		a := s.send(ctx, u.body, n)
+		a := s.send(ctx, u, n)
 		if a.status == 0 && ctx.Err() != nil {
 			return outcome{fate: fateAborted, reason: reasonShutdownInFlight, answer: a, attempts: n}
 		}
 		now := time.Now()
-		d := s.policy.decide(a, attempt{number: n, elapsed: now.Sub(start), random: rand.Float64(), now: now})
-		o := outcome{reason: d.reason, answer: a, attempts: n}
+		d := s.policy.decide(a, attempt{
+			number: n, elapsed: now.Sub(start), random: rand.Float64(), now: now,
+			protocol: u.protocol, proven: s.provenV2.Load(),
+		})
+		o := outcome{reason: d.reason, answer: a, attempts: n, trial: d.trial}
 		switch d.verdict {
 		case verdictDelivered:
 			return o
 		case verdictSplit:
 			o.fate = fateSplit
+			return o
+		case verdictFallback:
+			o.fate = fateUnread
 			return o
 		case verdictFail:
 			o.fate = fateFailed
@@ -277,14 +319,14 @@ const (
 )
 
 // send sends one request and returns what came of it.
-func (s *sender) send(ctx context.Context, body []byte, n int) *answer {
+func (s *sender) send(ctx context.Context, u *unit, n int) *answer {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.endpoint, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.endpoint, bytes.NewReader(u.body))
 	if err != nil {
 		return &answer{err: err}
 	}
-	s.setHeaders(req.Header)
+	setHeaders(req.Header, u.protocol, s.userAgent)
 	start := time.Now()
 	resp, err := s.client.Do(req)
 	a := &answer{err: err}
@@ -293,12 +335,17 @@ func (s *sender) send(ctx context.Context, body []byte, n int) *answer {
 	} else {
 		a.err = withoutURL(err)
 	}
-	s.telemetry.request(ctx, a.status, len(body), time.Since(start), n)
+	s.telemetry.request(ctx, a.status, len(u.body), time.Since(start), n)
 	if err != nil {
 		return a
 	}
 	defer resp.Body.Close()
 	a.retryAfter = resp.Header.Get("Retry-After")
+	if u.protocol == protocolV2 {
+		if a.written = readWritten(resp.Header); a.written.present {
+			s.provenV2.Store(true)
+		}
+	}
 	slow := time.AfterFunc(maxBodyWait, cancel)
 	defer slow.Stop()
 	if a.status > 299 {
@@ -310,12 +357,17 @@ func (s *sender) send(ctx context.Context, body []byte, n int) *answer {
 	return a
 }
 
-// setHeaders sets the headers of Remote-Write 1.0, "Protocol".
-func (s *sender) setHeaders(h http.Header) {
+// setHeaders sets the headers of Remote-Write 1.0 and 2.0, "Required Headers".
+func setHeaders(h http.Header, p protocol, userAgent string) {
 	h.Set("Content-Encoding", "snappy")
+	h.Set("User-Agent", userAgent)
+	if p == protocolV2 {
+		h.Set("Content-Type", "application/x-protobuf;proto="+string(MessageV2))
+		h.Set("X-Prometheus-Remote-Write-Version", "2.0.0")
+		return
+	}
 	h.Set("Content-Type", "application/x-protobuf")
 	h.Set("X-Prometheus-Remote-Write-Version", "0.1.0")
-	h.Set("User-Agent", s.userAgent)
 }
 
 // printable makes an answer's body fit for a log line.

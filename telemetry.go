@@ -26,6 +26,7 @@ const (
 	reasonKey     = "reason"
 	statusCodeKey = "http.response.status_code"
 	partitionKey  = "partition"
+	outcomeKey    = "outcome"
 )
 
 // telemetry is the exporter's own metrics. What counts samples is observed from the ledger when it is collected, so that
@@ -36,7 +37,7 @@ type telemetry struct {
 	exporter metric.MeasurementOption
 }
 
-func newTelemetry(set exporter.Settings, q *queues) (*telemetry, error) {
+func newTelemetry(set exporter.Settings, e *orderedExporter) (*telemetry, error) {
 	builder, err := metadata.NewTelemetryBuilder(set.TelemetrySettings)
 	if err != nil {
 		return nil, err
@@ -47,7 +48,7 @@ func newTelemetry(set exporter.Settings, q *queues) (*telemetry, error) {
 		id:               id,
 		exporter:         metric.WithAttributeSet(attribute.NewSet(id)),
 	}
-	if err := errors.Join(t.observeLedger(q.ledger), t.observePartitions(q.partitions)); err != nil {
+	if err := errors.Join(t.observeLedger(e.ledger), t.observePartitions(e.queues.partitions), t.observeFallback(&e.fellBack), t.observeDeadLetters(e)); err != nil {
 		builder.Shutdown()
 		return nil, err
 	}
@@ -107,6 +108,33 @@ func (t *telemetry) observePartitions(partitions []*partition) error {
 					age = time.Since(oldest).Seconds()
 				}
 				o.Observe(age, options[i])
+			}
+			return nil
+		}),
+	)
+}
+
+func (t *telemetry) observeFallback(fellBack *atomic.Bool) error {
+	return t.RegisterExporterOrderedRemoteWriteFallbackCallback(func(_ context.Context, o metric.Int64Observer) error {
+		n := int64(0)
+		if fellBack.Load() {
+			n = 1
+		}
+		o.Observe(n, t.exporter)
+		return nil
+	})
+}
+
+func (t *telemetry) observeDeadLetters(e *orderedExporter) error {
+	return errors.Join(
+		t.RegisterExporterOrderedRemoteWriteDeadLetterSizeCallback(func(_ context.Context, o metric.Int64Observer) error {
+			o.Observe(e.letters.Load().stats().Bytes, t.exporter)
+			return nil
+		}),
+		t.RegisterExporterOrderedRemoteWriteDeadLettersCallback(func(_ context.Context, o metric.Int64Observer) error {
+			s := e.letters.Load().stats()
+			for outcome, n := range map[string]int64{"written": s.Written, "failed": s.Failed, "skipped": s.Skipped, "removed": s.Removed} {
+				o.Observe(n, metric.WithAttributes(t.id, attribute.String(outcomeKey, outcome)))
 			}
 			return nil
 		}),

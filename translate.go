@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/prometheus/otlptranslator"
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -35,6 +36,8 @@ type translator struct {
 	guard            bool
 	disableScopeInfo bool
 	targetInfo       bool
+	customBuckets    bool
+	keepClassic      bool
 	promoted         ResourceConstantLabelsConfig
 	external         []constLabel
 
@@ -43,11 +46,13 @@ type translator struct {
 	targetInfoName seriesName
 	bounds         boundCache
 	memory         *boundMemory
+	// families is told of each metric's metadata, unless it is nil.
+	families *metadataSender
 
 	// context is that of the scope being translated; resource holds its part that is the resource's.
 	context  labelContext
 	resource []constLabel
-	// latest is the greatest timestamp of the resource's points, in milliseconds, or 0 if it has none.
+	// latest is the greatest timestamp of the resource's points that are sent, in milliseconds, or 0 if none is.
 	latest int64
 
 	segments []segment
@@ -60,6 +65,8 @@ type translator struct {
 	// evicted counts what was dropped from queues to admit the payload.
 	evicted int
 
+	protocol  protocol
+	metadata  metricMetadata
 	point     point
 	histogram histogramScratch
 	exemplars exemplarScratch
@@ -69,15 +76,35 @@ type translator struct {
 
 // point is what a series has at one time: a sample or a native histogram.
 type point struct {
-	// timestamp is in milliseconds since the epoch.
-	timestamp int64
-	value     float64
+	// timestamp and start are in milliseconds since the epoch; start is 0 for none.
+	timestamp, start int64
+	value            float64
 	// histogram is nil for a sample.
 	histogram *wire.Histogram
 	exemplars []wire.Exemplar
 }
 
-func newTranslator(cfg *Config, memory *boundMemory) *translator {
+// metricMetadata is what 2.0 says of a metric on each of its series.
+type metricMetadata struct {
+	// serial tells metrics apart; it changes whenever the others do.
+	serial     uint64
+	typ        wire.MetricType
+	help, unit string
+}
+
+// maxSize is the most bytes of the encoded point.
+func (p *point) maxSize() int {
+	size := wire.MaxSampleLen
+	if h := p.histogram; h != nil {
+		size = h.MaxLen()
+	}
+	for i := range p.exemplars {
+		size += p.exemplars[i].MaxLen()
+	}
+	return size
+}
+
+func newTranslator(cfg *Config, memory *boundMemory, families *metadataSender) *translator {
 	n := newNamer(cfg)
 	t := &translator{
 		partitions:       cfg.Partitions,
@@ -85,11 +112,14 @@ func newTranslator(cfg *Config, memory *boundMemory) *translator {
 		guard:            cfg.OutOfOrder == OutOfOrderDrop,
 		disableScopeInfo: cfg.DisableScopeInfo,
 		targetInfo:       cfg.TargetInfo.Enabled,
+		customBuckets:    cfg.ConvertExplicitHistogramsToNHCB,
+		keepClassic:      cfg.KeepClassicHistograms,
 		promoted:         cfg.ResourceConstantLabels,
 		namer:            n,
 		labeler:          newLabeler(n),
 		targetInfoName:   n.seriesName(n.targetInfo),
 		memory:           memory,
+		families:         families,
 		segments:         make([]segment, cfg.Partitions),
 	}
 	for name, value := range cfg.ExternalLabels {
@@ -98,9 +128,13 @@ func newTranslator(cfg *Config, memory *boundMemory) *translator {
 	return t
 }
 
-// translate adds the payload's samples to the segments. It never fails: what cannot be translated is counted as
+// translate adds the payload's samples to the segments, encoded as p. It never fails: what cannot be translated is counted as
 // dropped, and the rest goes on. Nothing of the payload is kept.
-func (t *translator) translate(md pmetric.Metrics) {
+func (t *translator) translate(md pmetric.Metrics, p protocol) {
+	t.protocol = p
+	for i := range t.segments {
+		t.segments[i].protocol = p
+	}
 	for _, rm := range md.ResourceMetrics().All() {
 		t.resourceMetrics(rm)
 	}
@@ -147,21 +181,18 @@ func (t *translator) resourceLabels(labels []constLabel, attrs pcommon.Map) []co
 }
 
 func appendJobInstance(labels []constLabel, attrs pcommon.Map) []constLabel {
-	var job, namespace, instance string
-	for key, value := range attrs.All() {
-		switch key {
-		case serviceName:
-			job = validValue(value)
-		case serviceNamespace:
-			namespace = validValue(value)
-		case serviceInstanceID:
-			instance = validValue(value)
+	get := func(key string) string {
+		value, ok := attrs.Get(key)
+		if !ok {
+			return ""
 		}
+		return validValue(value)
 	}
-	if job != "" && namespace != "" {
+	job := get(serviceName)
+	if namespace := get(serviceNamespace); job != "" && namespace != "" {
 		job = namespace + "/" + job
 	}
-	for _, l := range []constLabel{{jobLabel, job, true}, {instanceLabel, instance, true}} {
+	for _, l := range []constLabel{{jobLabel, job, true}, {instanceLabel, get(serviceInstanceID), true}} {
 		if l.value != "" {
 			labels = append(labels, l)
 		}
@@ -170,7 +201,7 @@ func appendJobInstance(labels []constLabel, attrs pcommon.Map) []constLabel {
 }
 
 func validValue(v pcommon.Value) string {
-	return strings.ToValidUTF8(v.AsString(), "\uFFFD")
+	return strings.ToValidUTF8(anyString(v), "\uFFFD")
 }
 
 func hasOwn(labels []constLabel, name string) bool {
@@ -239,7 +270,7 @@ func (t *translator) appendScopeLabels(labels []constLabel, sm pmetric.ScopeMetr
 	slices.Sort(keys)
 	for _, key := range slices.Compact(keys) {
 		value, _ := scope.Attributes().Get(key)
-		own(t.namer.labelName("otel_scope_"+key), value.AsString())
+		own(t.namer.labelName("otel_scope_"+key), anyString(value))
 	}
 	return labels
 }
@@ -302,7 +333,38 @@ func (t *translator) names(m pmetric.Metric, typ otlptranslator.MetricType, n in
 		t.drop(reasonInvalidName, n, m.Name())
 		return nil
 	}
+	t.metadata = metricMetadata{
+		serial: t.metadata.serial + 1,
+		typ:    metadataType(typ),
+		help:   strings.ToValidUTF8(m.Description(), "\uFFFD"),
+		unit:   names.unit,
+	}
+	if t.families != nil {
+		t.families.add(names.family, &t.metadata)
+	}
 	return names
+}
+
+// metadataType is the type that Prometheus knows a metric by.
+func metadataType(typ otlptranslator.MetricType) wire.MetricType {
+	switch typ {
+	case otlptranslator.MetricTypeMonotonicCounter:
+		return wire.MetricTypeCounter
+	case otlptranslator.MetricTypeHistogram, otlptranslator.MetricTypeExponentialHistogram:
+		return wire.MetricTypeHistogram
+	case otlptranslator.MetricTypeSummary:
+		return wire.MetricTypeSummary
+	default:
+		return wire.MetricTypeGauge
+	}
+}
+
+// startTimestamp returns a point's start in milliseconds, or 0 if it has none that makes sense.
+func startTimestamp(start, ts pcommon.Timestamp) int64 {
+	if start > ts {
+		return 0
+	}
+	return int64(start / 1_000_000)
 }
 
 // timestamp returns a point's timestamp in milliseconds, or drops the point if it has none: an unset time is no sample
@@ -312,9 +374,7 @@ func (t *translator) timestamp(m pmetric.Metric, ts pcommon.Timestamp) (int64, b
 		t.drop(reasonNoTimestamp, 1, m.Name())
 		return 0, false
 	}
-	ms := int64(ts / 1_000_000)
-	t.latest = max(t.latest, ms)
-	return ms, true
+	return int64(ts / 1_000_000), true
 }
 
 func (t *translator) numbers(m pmetric.Metric, points pmetric.NumberDataPointSlice, typ otlptranslator.MetricType) {
@@ -333,8 +393,11 @@ func (t *translator) numbers(m pmetric.Metric, points pmetric.NumberDataPointSli
 			continue
 		}
 		t.point = point{timestamp: ts, value: value}
-		if typ == otlptranslator.MetricTypeMonotonicCounter && dp.Exemplars().Len() > 0 {
-			t.point.exemplars = t.exemplars.translate(t.namer, dp.Exemplars(), ts)
+		if typ == otlptranslator.MetricTypeMonotonicCounter {
+			t.point.start = startTimestamp(dp.StartTimestamp(), dp.Timestamp())
+			if dp.Exemplars().Len() > 0 {
+				t.point.exemplars = t.exemplars.translate(t.namer, dp.Exemplars(), ts)
+			}
 		}
 		t.emit(t.labeler.labelSet(dp.Attributes(), &t.context, plainKind), &names.plain, extraLabel{}, extraLabel{})
 	}
@@ -368,7 +431,7 @@ func recordedValue(v float64) float64 {
 func (t *translator) emitTargetInfo(attrs pcommon.Map) {
 	described := false
 	for key, value := range attrs.All() {
-		if !identifies(key) && value.AsString() != "" {
+		if key != "" && !identifies(key) && anyString(value) != "" {
 			described = true
 			break
 		}
@@ -381,6 +444,7 @@ func (t *translator) emitTargetInfo(attrs pcommon.Map) {
 		return
 	}
 	t.setContext(labels)
+	t.metadata = metricMetadata{serial: t.metadata.serial + 1, typ: wire.MetricTypeGauge, help: "Target metadata"}
 	t.point = point{timestamp: t.latest, value: 1}
 	t.emit(t.labeler.labelSet(attrs, &t.context, targetInfoKind), &t.targetInfoName, extraLabel{}, extraLabel{})
 }
@@ -393,11 +457,11 @@ func identifies(key string) bool {
 func (t *translator) emit(ls *labelSet, name *seriesName, le, quantile extraLabel) {
 	if le.label == nil && ls.le != "" {
 		t.extra[0] = wire.AppendLabel(t.extra[0][:0], leLabel, ls.le)
-		le = extraLabel{label: t.extra[0], hash: hashValue(ls.le)}
+		le = extraLabel{value: ls.le, label: t.extra[0], hash: hashValue(ls.le)}
 	}
 	if quantile.label == nil && ls.quantile != "" {
 		t.extra[1] = wire.AppendLabel(t.extra[1][:0], quantileLabel, ls.quantile)
-		quantile = extraLabel{label: t.extra[1], hash: hashValue(ls.quantile)}
+		quantile = extraLabel{value: ls.quantile, label: t.extra[1], hash: hashValue(ls.quantile)}
 	}
 	hash := ls.seriesHash(name, le.hash, quantile.hash)
 	key := ls.partitionKey(name)
@@ -407,11 +471,12 @@ func (t *translator) emit(ls *labelSet, name *seriesName, le, quantile extraLabe
 	}
 	if !t.seen.add(hash, t.point.timestamp) {
 		if name != &t.targetInfoName {
-			t.drop(reasonDuplicate, 1, t.example(ls, name, le, quantile))
+			t.drop(reasonDuplicate, 1, t.example(reasonDuplicate, ls, name, le, quantile))
 		}
 		return
 	}
 	t.points++
+	t.latest = max(t.latest, t.point.timestamp)
 	t.encodePoint()
 	i := partitionOf(key, t.partitions)
 	s := &t.segments[i]
@@ -422,11 +487,12 @@ func (t *translator) emit(ls *labelSet, name *seriesName, le, quantile extraLabe
 }
 
 // example renders a series for the log, if it is the first with this fate in the payload.
-func (t *translator) example(ls *labelSet, name *seriesName, le, quantile extraLabel) string {
-	if t.drops[reasonDuplicate].count > 0 {
+func (t *translator) example(r reason, ls *labelSet, name *seriesName, le, quantile extraLabel) string {
+	if t.drops[r].count > 0 {
 		return ""
 	}
-	return renderSeries(appendLabels(nil, ls, name, le, quantile))
+	labels, _ := wire.SeriesLabels(nil, appendLabels(nil, ls, name, le, quantile))
+	return renderLabels(labels)
 }
 
 // encodePoint encodes t.point into t.buf.
@@ -468,7 +534,7 @@ func (t *translator) drop(r reason, n int, example string) {
 // reset makes the translator ready for another payload.
 func (t *translator) reset() {
 	for _, i := range t.touched {
-		t.segments[i].reset()
+		t.segments[i].reset(t.protocol)
 	}
 	t.touched = t.touched[:0]
 	t.seen.reset()
@@ -477,6 +543,8 @@ func (t *translator) reset() {
 	t.evicted = 0
 	t.labeler.forget()
 	t.exemplars.forget()
+	clear(t.resource[:cap(t.resource)])
+	clear(t.context.labels[:cap(t.context.labels)])
 }
 
 // selects says whether a resource attribute becomes a label of all series.
@@ -485,7 +553,7 @@ func (c *ResourceConstantLabelsConfig) selects(key string) bool {
 	return !slices.ContainsFunc(c.Excluded, match) && (len(c.Included) == 0 || slices.ContainsFunc(c.Included, match))
 }
 
-// matchGlob matches s with a pattern in which * stands for any bytes and ? for one.
+// matchGlob matches s with a pattern in which * stands for any characters and ? for one.
 func matchGlob(pattern, s string) bool {
 	star, retry := -1, 0
 	p, i := 0, 0
@@ -494,12 +562,17 @@ func matchGlob(pattern, s string) bool {
 		case p < len(pattern) && pattern[p] == '*':
 			star, retry = p, i
 			p++
-		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == s[i]):
+		case p < len(pattern) && pattern[p] == '?':
+			_, n := utf8.DecodeRuneInString(s[i:])
+			p++
+			i += n
+		case p < len(pattern) && pattern[p] == s[i]:
 			p++
 			i++
 		case star >= 0:
-			// Let the last star stand for one byte more.
-			retry++
+			// Let the last star stand for one character more.
+			_, n := utf8.DecodeRuneInString(s[retry:])
+			retry += n
 			p, i = star+1, retry
 		default:
 			return false

@@ -28,8 +28,11 @@ type TelemetryBuilder struct {
 	meter                                      metric.Meter
 	mu                                         sync.Mutex
 	registrations                              []metric.Registration
+	ExporterOrderedRemoteWriteDeadLetterSize   metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteDeadLetters      metric.Int64ObservableCounter
 	ExporterOrderedRemoteWriteDeliveredSamples metric.Int64ObservableCounter
 	ExporterOrderedRemoteWriteDroppedSamples   metric.Int64ObservableCounter
+	ExporterOrderedRemoteWriteFallback         metric.Int64ObservableGauge
 	ExporterOrderedRemoteWriteInFlightSamples  metric.Int64ObservableGauge
 	ExporterOrderedRemoteWriteOldestSampleAge  metric.Float64ObservableGauge
 	ExporterOrderedRemoteWriteQueueCapacity    metric.Int64ObservableGauge
@@ -54,6 +57,36 @@ func (tbof telemetryBuilderOptionFunc) apply(mb *TelemetryBuilder) {
 	tbof(mb)
 }
 
+// RegisterExporterOrderedRemoteWriteDeadLetterSizeCallback sets callback for observable ExporterOrderedRemoteWriteDeadLetterSize metric.
+func (builder *TelemetryBuilder) RegisterExporterOrderedRemoteWriteDeadLetterSizeCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ExporterOrderedRemoteWriteDeadLetterSize, obs: o})
+		return nil
+	}, builder.ExporterOrderedRemoteWriteDeadLetterSize)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterExporterOrderedRemoteWriteDeadLettersCallback sets callback for observable ExporterOrderedRemoteWriteDeadLetters metric.
+func (builder *TelemetryBuilder) RegisterExporterOrderedRemoteWriteDeadLettersCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ExporterOrderedRemoteWriteDeadLetters, obs: o})
+		return nil
+	}, builder.ExporterOrderedRemoteWriteDeadLetters)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
 // RegisterExporterOrderedRemoteWriteDeliveredSamplesCallback sets callback for observable ExporterOrderedRemoteWriteDeliveredSamples metric.
 func (builder *TelemetryBuilder) RegisterExporterOrderedRemoteWriteDeliveredSamplesCallback(cb metric.Int64Callback) error {
 	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
@@ -75,6 +108,21 @@ func (builder *TelemetryBuilder) RegisterExporterOrderedRemoteWriteDroppedSample
 		cb(ctx, &observerInt64{inst: builder.ExporterOrderedRemoteWriteDroppedSamples, obs: o})
 		return nil
 	}, builder.ExporterOrderedRemoteWriteDroppedSamples)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterExporterOrderedRemoteWriteFallbackCallback sets callback for observable ExporterOrderedRemoteWriteFallback metric.
+func (builder *TelemetryBuilder) RegisterExporterOrderedRemoteWriteFallbackCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ExporterOrderedRemoteWriteFallback, obs: o})
+		return nil
+	}, builder.ExporterOrderedRemoteWriteFallback)
 	if err != nil {
 		return err
 	}
@@ -212,6 +260,18 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	}
 	builder.meter = Meter(settings)
 	var err, errs error
+	builder.ExporterOrderedRemoteWriteDeadLetterSize, err = builder.meter.Int64ObservableGauge(
+		"otelcol_exporter_ordered_remote_write_dead_letter_size",
+		metric.WithDescription("Bytes that the exporter's dead letters take on disk. [Alpha]"),
+		metric.WithUnit("By"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ExporterOrderedRemoteWriteDeadLetters, err = builder.meter.Int64ObservableCounter(
+		"otelcol_exporter_ordered_remote_write_dead_letters",
+		metric.WithDescription("Number of dropped requests that were handed to the dead letter directory, by outcome; removed are those that made room for later ones. [Alpha]"),
+		metric.WithUnit("{request}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.ExporterOrderedRemoteWriteDeliveredSamples, err = builder.meter.Int64ObservableCounter(
 		"otelcol_exporter_ordered_remote_write_delivered_samples",
 		metric.WithDescription("Number of samples that the endpoint has confirmed with a 2xx answer. [Alpha]"),
@@ -222,6 +282,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_exporter_ordered_remote_write_dropped_samples",
 		metric.WithDescription("Number of samples that will never be delivered, by reason and, where there was an answer, by its HTTP status. [Alpha]"),
 		metric.WithUnit("{sample}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ExporterOrderedRemoteWriteFallback, err = builder.meter.Int64ObservableGauge(
+		"otelcol_exporter_ordered_remote_write_fallback",
+		metric.WithDescription("Whether Remote-Write 2.0 is configured and 1.0 is sent because the endpoint does not read 2.0 (1), or not (0). [Alpha]"),
+		metric.WithUnit("1"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ExporterOrderedRemoteWriteInFlightSamples, err = builder.meter.Int64ObservableGauge(

@@ -34,6 +34,25 @@ type Histogram struct {
 	ZeroCount                      uint64
 	NegativeSpans, PositiveSpans   []Span
 	NegativeDeltas, PositiveDeltas []int64
+	// CustomValues are the upper bounds of the buckets of schema -53, without +Inf.
+	CustomValues []float64
+}
+
+// MaxLen is the most bytes that the histogram takes as a field of a TimeSeries.
+func (h *Histogram) MaxLen() int {
+	const fixed = 96 // tags, lengths and the fields that are there once
+	spans := len(h.NegativeSpans) + len(h.PositiveSpans)
+	deltas := len(h.NegativeDeltas) + len(h.PositiveDeltas)
+	return fixed + spans*(4+2*binary.MaxVarintLen32) + deltas*binary.MaxVarintLen64 + 8*len(h.CustomValues)
+}
+
+// MaxLen is the most bytes that the exemplar takes as a field of a TimeSeries.
+func (e *Exemplar) MaxLen() int {
+	size := 2*binary.MaxVarintLen64 + 9
+	for _, l := range e.Labels {
+		size += len(l.Name) + len(l.Value) + 2*MaxLabelOverhead
+	}
+	return size
 }
 
 // Field numbers of prometheus.TimeSeries.
@@ -44,8 +63,14 @@ const (
 	seriesHistograms = 4
 )
 
-// MaxSampleLen is the most bytes that AppendSample appends.
-const MaxSampleLen = 2 + 9 + 1 + binary.MaxVarintLen64
+// Field numbers of the timestamps of a Sample and of a Histogram.
+const (
+	sampleTimestamp    = 2
+	histogramTimestamp = 15
+)
+
+// MaxSampleLen is the most bytes that AppendSample and AppendSampleV2 append.
+const MaxSampleLen = 2 + 9 + 2*(1+binary.MaxVarintLen64)
 
 // AppendLabel appends a label as a field of a TimeSeries.
 func AppendLabel(b []byte, name, value string) []byte {
@@ -76,7 +101,7 @@ func AppendSample(b []byte, value float64, timestamp int64) []byte {
 	b = append(b, seriesSamples<<3|wireLen, 0)
 	start := len(b)
 	b = appendDouble(b, 1, value)
-	b = appendUint(b, 2, uint64(timestamp))
+	b = appendUint(b, sampleTimestamp, uint64(timestamp))
 	b[start-1] = byte(len(b) - start)
 	return b
 }
@@ -116,7 +141,11 @@ func lenFieldLen(n int) int {
 // epoch. The reset hint stays unknown, which makes the receiver look for counter resets itself. scratch is any buffer,
 // for the bytes between; it is returned for use in the next call.
 func AppendHistogram(b []byte, h *Histogram, timestamp int64, scratch []byte) (dst, newScratch []byte) {
-	m := scratch[:0]
+	m := appendHistogramFields(scratch[:0], h, timestamp)
+	return appendBytes(b, seriesHistograms, m), m
+}
+
+func appendHistogramFields(m []byte, h *Histogram, timestamp int64) []byte {
 	// A oneof field is written even if it is zero: it says that the histogram has integer counts.
 	m = binary.AppendUvarint(appendTag(m, 1, wireVarint), h.Count)
 	m = appendDouble(m, 3, h.Sum)
@@ -127,8 +156,19 @@ func AppendHistogram(b []byte, h *Histogram, timestamp int64, scratch []byte) (d
 	m = appendDeltas(m, 9, h.NegativeDeltas)
 	m = appendSpans(m, 11, h.PositiveSpans)
 	m = appendDeltas(m, 12, h.PositiveDeltas)
-	m = appendUint(m, 15, uint64(timestamp))
-	return appendBytes(b, seriesHistograms, m), m
+	m = appendUint(m, histogramTimestamp, uint64(timestamp))
+	return appendDoubles(m, 16, h.CustomValues)
+}
+
+func appendDoubles(b []byte, field int, values []float64) []byte {
+	if len(values) == 0 {
+		return b
+	}
+	b = binary.AppendUvarint(appendTag(b, field, wireLen), uint64(8*len(values)))
+	for _, v := range values {
+		b = binary.LittleEndian.AppendUint64(b, math.Float64bits(v))
+	}
+	return b
 }
 
 func appendSpans(b []byte, field int, spans []Span) []byte {

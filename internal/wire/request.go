@@ -29,36 +29,45 @@ func NextSeries(request []byte) (frame, series, rest []byte, err error) {
 	return request[:len(request)-len(rest)], f.bytes, rest, nil
 }
 
-// SeriesTimestamp returns the timestamp of the first sample or histogram of an encoded TimeSeries, in milliseconds
-// since the epoch.
-func SeriesTimestamp(series []byte) (int64, error) {
+// SeriesPoint returns the timestamp of the first sample or native histogram of an encoded TimeSeries of 1.0, in
+// milliseconds since the epoch, and which of the two it is.
+func SeriesPoint(series []byte) (timestamp int64, histogram bool, err error) {
+	return seriesPoint(series, seriesSamples, seriesHistograms)
+}
+
+// SeriesPointV2 is SeriesPoint for 2.0.
+func SeriesPointV2(series []byte) (timestamp int64, histogram bool, err error) {
+	return seriesPoint(series, seriesSamplesV2, seriesHistogramsV2)
+}
+
+func seriesPoint(series []byte, samples, histograms int) (timestamp int64, histogram bool, err error) {
 	for len(series) > 0 {
 		f, rest, err := nextField(series)
 		if err != nil {
-			return 0, err
+			return 0, false, err
 		}
 		series = rest
 		timestampField := 0
 		switch f.number {
-		case seriesSamples:
-			timestampField = 2
-		case seriesHistograms:
-			timestampField = 15
+		case samples:
+			timestampField = sampleTimestamp
+		case histograms:
+			timestampField, histogram = histogramTimestamp, true
 		default:
 			continue
 		}
 		for point := f.bytes; len(point) > 0; {
 			var p field
 			if p, point, err = nextField(point); err != nil {
-				return 0, err
+				return 0, false, err
 			}
 			if p.number == timestampField {
-				return int64(p.value), nil
+				return int64(p.value), histogram, nil
 			}
 		}
-		return 0, nil
+		return 0, histogram, nil
 	}
-	return 0, fmt.Errorf("%w: a series without a sample", ErrMalformed)
+	return 0, false, fmt.Errorf("%w: a series without a sample", ErrMalformed)
 }
 
 // SeriesLabels appends the labels of an encoded TimeSeries to dst.

@@ -1,0 +1,213 @@
+package orderedremotewriteexporter
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/golang/snappy"
+	"github.com/prometheus/prometheus/prompb"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+)
+
+// benchPayloads makes payloads of 1,000 points for a number of series each. All series of a payload are different.
+func benchGauges(series, attrs int) []pmetric.Metrics {
+	const perPayload = 1000
+	payloads := make([]pmetric.Metrics, 0, series/perPayload)
+	for at := 0; at < series; at += perPayload {
+		md, m := benchMetric()
+		m.SetName("http.server.active_requests")
+		points := m.SetEmptyGauge().DataPoints()
+		for i := range perPayload {
+			dp := points.AppendEmpty()
+			dp.SetDoubleValue(float64(i) * 1.5)
+			benchAttributes(dp.Attributes(), attrs, at+i)
+		}
+		payloads = append(payloads, md)
+	}
+	return payloads
+}
+
+func benchHistograms(series, buckets int) []pmetric.Metrics {
+	const perPayload = 100
+	payloads := make([]pmetric.Metrics, 0, series/perPayload)
+	bounds := make([]float64, buckets)
+	for i := range bounds {
+		bounds[i] = 0.005 * float64(int(1)<<i)
+	}
+	for at := 0; at < series; at += perPayload {
+		md, m := benchMetric()
+		m.SetName("http.server.request.duration")
+		m.SetUnit("s")
+		h := m.SetEmptyHistogram()
+		h.SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+		for i := range perPayload {
+			dp := h.DataPoints().AppendEmpty()
+			dp.SetCount(uint64(1000 + i))
+			dp.SetSum(float64(i) * 12.5)
+			dp.ExplicitBounds().FromRaw(bounds)
+			counts := make([]uint64, buckets+1)
+			for j := range counts {
+				counts[j] = uint64(i*j) % 97
+			}
+			dp.BucketCounts().FromRaw(counts)
+			benchAttributes(dp.Attributes(), 20, at+i)
+		}
+		payloads = append(payloads, md)
+	}
+	return payloads
+}
+
+func benchMetric() (pmetric.Metrics, pmetric.Metric) {
+	md := pmetric.NewMetrics()
+	rm := md.ResourceMetrics().AppendEmpty()
+	rm.Resource().Attributes().PutStr("service.name", "checkout")
+	rm.Resource().Attributes().PutStr("service.instance.id", "checkout-7f9d4c5b6-x2x9z")
+	sm := rm.ScopeMetrics().AppendEmpty()
+	return md, sm.Metrics().AppendEmpty()
+}
+
+// benchAttributes gives attributes of about 36 bytes each, four of which tell the series apart.
+func benchAttributes(m pcommon.Map, n, series int) {
+	m.EnsureCapacity(n)
+	for i := range n {
+		value := fmt.Sprintf("value-of-label-%02d", i)
+		if i < 4 {
+			value = fmt.Sprintf("value-%02d-%08d", i, series>>(i*2))
+		}
+		m.PutStr(fmt.Sprintf("attribute.name.%02d", i), value)
+	}
+}
+
+// setTimes gives all points a new timestamp.
+func setTimes(md pmetric.Metrics, ts pcommon.Timestamp) {
+	m := md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0)
+	if m.Type() == pmetric.MetricTypeGauge {
+		for _, dp := range m.Gauge().DataPoints().All() {
+			dp.SetTimestamp(ts)
+		}
+		return
+	}
+	for _, dp := range m.Histogram().DataPoints().All() {
+		dp.SetTimestamp(ts)
+	}
+}
+
+// benchPipeline is the way from pdata to ready requests, without a network: what becomes ready is let go.
+type benchPipeline struct {
+	q queues
+	t *translator
+}
+
+func newBenchPipeline(cfg *Config) *benchPipeline {
+	p := &benchPipeline{q: queues{onFull: cfg.Queue.OnFull, ledger: newLedger()}, t: newTranslator(cfg, newBoundMemory(time.Hour), nil)}
+	for i := range cfg.Partitions {
+		p.q.partitions = append(p.q.partitions, newPartition(i, cfg))
+	}
+	return p
+}
+
+func (p *benchPipeline) consume(b *testing.B, md pmetric.Metrics) (bytes int) {
+	p.t.translate(md, protocolV1)
+	if err := p.q.admit(b.Context(), p.t); err != nil {
+		b.Fatal(err)
+	}
+	p.t.reset()
+	for _, part := range p.q.partitions {
+		part.mu.Lock()
+		for len(part.queue) > 0 {
+			batch := part.pop()
+			part.size -= batch.size()
+			bytes += len(batch.body)
+		}
+		part.mu.Unlock()
+	}
+	return bytes
+}
+
+var benchLoads = []struct {
+	name     string
+	payloads func() []pmetric.Metrics
+	samples  int // for each point
+}{
+	{"gauges/attributes=10", func() []pmetric.Metrics { return benchGauges(10_000, 10) }, 1},
+	{"gauges/attributes=20", func() []pmetric.Metrics { return benchGauges(10_000, 20) }, 1},
+	{"histograms/buckets=15", func() []pmetric.Metrics { return benchHistograms(1_000, 15) }, 18},
+}
+
+// BenchmarkExporter is the whole way from pdata to ready requests.
+func BenchmarkExporter(b *testing.B) {
+	for _, load := range benchLoads {
+		b.Run(load.name, func(b *testing.B) {
+			payloads := load.payloads()
+			p := newBenchPipeline(createDefaultConfig().(*Config))
+			samples := payloads[0].DataPointCount() * load.samples
+			ts := pcommon.NewTimestampFromTime(time.Now())
+			total := 0
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := 0; i < b.N; i++ {
+				b.StopTimer()
+				ts += 1_000_000
+				setTimes(payloads[i%len(payloads)], ts)
+				b.StartTimer()
+				total += p.consume(b, payloads[i%len(payloads)])
+			}
+			reportPerSample(b, samples, total)
+		})
+	}
+}
+
+// BenchmarkFloor is prompb's Marshal and Snappy over the same series, in requests of the same size.
+func BenchmarkFloor(b *testing.B) {
+	for _, load := range benchLoads {
+		b.Run(load.name, func(b *testing.B) {
+			var requests []*prompb.WriteRequest
+			ts := pcommon.NewTimestampFromTime(time.Now())
+			for _, md := range load.payloads() {
+				setTimes(md, ts)
+				requests = append(requests, decodedSeries(b, md))
+			}
+			samples := len(requests[0].Timeseries)
+			var buf, dst []byte
+			total := 0
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := 0; i < b.N; i++ {
+				r := requests[i%len(requests)]
+				if n := r.Size(); cap(buf) < n {
+					buf = make([]byte, n)
+				}
+				n, err := r.MarshalToSizedBuffer(buf[:r.Size()])
+				if err != nil {
+					b.Fatal(err)
+				}
+				dst = snappy.Encode(dst[:cap(dst)], buf[:n])
+				total += len(dst)
+			}
+			reportPerSample(b, samples, total)
+		})
+	}
+}
+
+// decodedSeries is what the payload becomes, as a request of prompb's types.
+func decodedSeries(tb testing.TB, md pmetric.Metrics) *prompb.WriteRequest {
+	cfg := createDefaultConfig().(*Config)
+	cfg.Partitions = 1
+	cfg.Batch.MaxSamples = 1 << 20
+	cfg.Batch.MaxSizeBytes = 1 << 30
+	t := newTranslator(cfg, newBoundMemory(time.Hour), nil)
+	t.translate(md, protocolV1)
+	var r prompb.WriteRequest
+	require.NoError(tb, r.Unmarshal(t.segments[0].raw))
+	return &r
+}
+
+func reportPerSample(b *testing.B, samples, bytes int) {
+	n := float64(samples) * float64(b.N)
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/n, "ns/sample")
+	b.ReportMetric(n/b.Elapsed().Seconds(), "samples/s")
+	b.ReportMetric(float64(bytes)/n, "B/sample")
+}

@@ -1,0 +1,251 @@
+package orderedremotewriteexporter
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/prometheus/prometheus/prompb"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/component/componentstatus"
+	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/config/configmiddleware"
+	"go.opentelemetry.io/collector/exporter"
+	"go.opentelemetry.io/collector/exporter/exportertest"
+	"go.opentelemetry.io/collector/extension/extensionmiddleware"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/metadata"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
+)
+
+// harness is a started exporter with everything that a test looks at.
+type harness struct {
+	*orderedExporter
+	t         testing.TB
+	telemetry *componenttest.Telemetry
+	logs      *observer.ObservedLogs
+	host      *testHost
+}
+
+// newHarness starts an exporter whose requests the receiver answers, without a network, so that it works on the fake
+// clock of synctest. The test must shut it down.
+func newHarness(t testing.TB, receiver http.RoundTripper, edit ...func(*Config)) *harness {
+	t.Helper()
+	h := &harness{t: t, telemetry: componenttest.NewTelemetry(), host: newTestHost(receiver)}
+	t.Cleanup(func() { assert.NoError(t, h.telemetry.Shutdown(context.Background())) })
+	core, logs := observer.New(zap.DebugLevel)
+	h.logs = logs
+	set := exportertest.NewNopSettings(metadata.Type)
+	set.ID = component.NewID(metadata.Type)
+	set.TelemetrySettings = h.telemetry.NewTelemetrySettings()
+	set.Logger = zap.New(core)
+
+	cfg := createDefaultConfig().(*Config)
+	cfg.HTTP.Endpoint = "http://receiver.test/api/v1/write"
+	cfg.HTTP.Middlewares = []configmiddleware.Config{{ID: receiverID}}
+	cfg.Retry.BackOff.RandomizationFactor = 0
+	for _, e := range edit {
+		e(cfg)
+	}
+	require.NoError(t, cfg.Validate())
+	exp, err := NewFactory().CreateMetrics(t.Context(), set, cfg)
+	require.NoError(t, err)
+	h.orderedExporter = exp.(*orderedExporter)
+	require.NoError(t, exp.Start(t.Context(), h.host))
+	return h
+}
+
+// shutdown shuts the exporter down, and checks that every sample has its outcome.
+func (h *harness) shutdown() {
+	h.t.Helper()
+	require.NoError(h.t, h.Shutdown(context.Background()))
+	b := h.ledger.snapshot()
+	assert.Zero(h.t, b.queued, "queued after a shutdown")
+	assert.Zero(h.t, b.inFlight, "in flight after a shutdown")
+	h.checkBalance()
+	for _, p := range h.queues.partitions {
+		assert.Zero(h.t, p.state().size, "bytes of partition %d after a shutdown", p.index)
+	}
+}
+
+// checkBalance checks the accounting identity, and that the metrics tell the same as the ledger.
+func (h *harness) checkBalance() {
+	h.t.Helper()
+	b := h.ledger.snapshot()
+	dropped := int64(0)
+	for _, n := range b.dropped {
+		dropped += n
+	}
+	require.Equal(h.t, b.received, b.delivered+dropped+b.queued+b.inFlight, "received = delivered + dropped + queued + in flight: %+v", b)
+	require.GreaterOrEqual(h.t, b.queued, int64(0))
+	require.GreaterOrEqual(h.t, b.inFlight, int64(0))
+}
+
+// dropped returns the dropped samples by reason and status, as "rejected 400".
+func (h *harness) dropped() map[string]int64 {
+	dropped := make(map[string]int64)
+	for key, n := range h.ledger.snapshot().dropped {
+		name := key.reason.String()
+		if key.status != 0 {
+			name += " " + strconv.Itoa(key.status)
+		}
+		dropped[name] += n
+	}
+	return dropped
+}
+
+func (h *harness) delivered() int64 { return h.ledger.snapshot().delivered }
+
+// metric returns the sum of a metric's data points, of which those of histograms are counts.
+func (h *harness) metric(name string) int64 {
+	h.t.Helper()
+	m, err := h.telemetry.GetMetric(name)
+	if err != nil {
+		return 0
+	}
+	sum := int64(0)
+	switch data := m.Data.(type) {
+	case metricdata.Sum[int64]:
+		for _, dp := range data.DataPoints {
+			sum += dp.Value
+		}
+	case metricdata.Gauge[int64]:
+		for _, dp := range data.DataPoints {
+			sum += dp.Value
+		}
+	case metricdata.Histogram[int64]:
+		for _, dp := range data.DataPoints {
+			sum += int64(dp.Count)
+		}
+	case metricdata.Histogram[float64]:
+		for _, dp := range data.DataPoints {
+			sum += int64(dp.Count)
+		}
+	default:
+		h.t.Fatalf("metric %s is a %T", name, data)
+	}
+	return sum
+}
+
+// consume passes a payload to the exporter.
+func (h *harness) consume(md pmetric.Metrics) {
+	h.t.Helper()
+	require.NoError(h.t, h.ConsumeMetrics(context.Background(), md))
+}
+
+var receiverID = component.MustNewID("receiver")
+
+// testHost is a host whose one extension puts a receiver in the place of the network, and which records status events.
+type testHost struct {
+	component.Component
+	receiver http.RoundTripper
+	events   chan *componentstatus.Event
+}
+
+var (
+	_ componentstatus.Reporter       = (*testHost)(nil)
+	_ extensionmiddleware.HTTPClient = (*testHost)(nil)
+)
+
+func newTestHost(receiver http.RoundTripper) *testHost {
+	return &testHost{receiver: receiver, events: make(chan *componentstatus.Event, 1000)}
+}
+
+func (h *testHost) GetExtensions() map[component.ID]component.Component {
+	return map[component.ID]component.Component{receiverID: h}
+}
+
+func (h *testHost) GetHTTPRoundTripper(context.Context) (extensionmiddleware.WrapHTTPRoundTripperFunc, error) {
+	return func(context.Context, http.RoundTripper) (http.RoundTripper, error) { return h.receiver, nil }, nil
+}
+
+func (h *testHost) Report(e *componentstatus.Event) { h.events <- e }
+
+// statuses returns the events so far.
+func (h *testHost) statuses() []componentstatus.Status {
+	var statuses []componentstatus.Status
+	for {
+		select {
+		case e := <-h.events:
+			statuses = append(statuses, e.Status())
+		default:
+			return statuses
+		}
+	}
+}
+
+// gauge makes a payload of one point for each of n series: gauge{series="0"} and so on, without target_info.
+func gauge(ts time.Time, n int) pmetric.Metrics {
+	md := pmetric.NewMetrics()
+	m := md.ResourceMetrics().AppendEmpty().ScopeMetrics().AppendEmpty().Metrics().AppendEmpty()
+	m.SetName("gauge")
+	points := m.SetEmptyGauge().DataPoints()
+	for i := range n {
+		dp := points.AppendEmpty()
+		dp.SetTimestamp(pcommon.NewTimestampFromTime(ts))
+		dp.SetDoubleValue(float64(i) + 0.5)
+		dp.Attributes().PutStr("series", strconv.Itoa(i))
+	}
+	return md
+}
+
+// one partition, so that what is sent together is known.
+func onePartition(c *Config) { c.Partitions = 1 }
+
+// answers answers all requests with a status.
+func answers(status int) *rwtest.Receiver {
+	return &rwtest.Receiver{Script: func(rwtest.Request) rwtest.Answer { return rwtest.Answer{Status: status} }}
+}
+
+// seriesPartition computes the partition of a series from its labels alone, as a fresh reader of the design would: from
+// the hash of the family and the labels without le and quantile.
+func seriesPartition(labels []prompb.Label, partitions int) int {
+	var name string
+	var rest []byte
+	for _, l := range labels {
+		switch l.Name {
+		case nameLabel:
+			name = l.Value
+		case leLabel, quantileLabel:
+		default:
+			rest = wire.AppendLabel(rest, l.Name, l.Value)
+		}
+	}
+	n := (&namer{targetInfo: "target_info"}).seriesName(name)
+	ls := &labelSet{buf: rest, hash: xxhash.Sum64(rest)}
+	key := ls.partitionKey(&n)
+	if n.targetInfo {
+		key = targetHash(ls)
+	}
+	return partitionOf(key, partitions)
+}
+
+// requestPartition is the partition that all series of a request are of; a request that mixes some is a failure.
+func requestPartition(t testing.TB, partitions int) func(*prompb.WriteRequest) string {
+	return func(r *prompb.WriteRequest) string {
+		first := seriesPartition(r.Timeseries[0].Labels, partitions)
+		for i := range r.Timeseries {
+			if p := seriesPartition(r.Timeseries[i].Labels, partitions); p != first {
+				t.Errorf("a request holds series of partitions %d and %d", first, p)
+			}
+		}
+		return strconv.Itoa(first)
+	}
+}
+
+// zapReason is the field by which log lines of a reason are found.
+func zapReason(r reason) zap.Field { return zap.Stringer("reason", r) }
+
+// nopSettings is for an exporter that a test makes itself.
+func nopSettings() exporter.Settings { return exportertest.NewNopSettings(metadata.Type) }

@@ -1,0 +1,394 @@
+package rwtest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/prometheus/prompb"
+)
+
+// Request is a request as the Receiver got it.
+type Request struct {
+	// Seq numbers the requests from 1 in the order of their arrival.
+	Seq int
+	// Header is the header of the HTTP request.
+	Header http.Header
+	// Body is the compressed body.
+	Body []byte
+	// Message is the decoded body; it is nil if the body could not be decoded.
+	Message *prompb.WriteRequest
+	// Series are the SeriesKeys of Message.Timeseries.
+	Series []string
+}
+
+// Samples returns the number of samples and native histograms in the request.
+func (r Request) Samples() int {
+	n := 0
+	if r.Message != nil {
+		for i := range r.Message.Timeseries {
+			n += len(r.Message.Timeseries[i].Samples) + len(r.Message.Timeseries[i].Histograms)
+		}
+	}
+	return n
+}
+
+// Fault is how an exchange goes wrong below HTTP.
+type Fault int
+
+const (
+	// NoFault lets the answer through.
+	NoFault Fault = iota
+	// Reset resets the connection before the answer.
+	Reset
+	// Cut resets the connection in the middle of the answer's body; the client has seen the status. It needs a status
+	// that may have a body.
+	Cut
+	// Hang gives no answer until the request's context ends (on a network: until the client hangs up).
+	Hang
+)
+
+// Answer is what the Receiver does with a request. The zero Answer stores the request and answers 204.
+type Answer struct {
+	// Status is the status; 0 is 204.
+	Status int
+	// Header is added to the answer's header.
+	Header http.Header
+	// Body is the beginning of the answer's body.
+	Body string
+	// BodySize is how long the body is, if longer than Body.
+	BodySize int
+	// BodyTime is how long the body takes; it comes in 8 parts.
+	BodyTime time.Duration
+	// Latency is how long the answer, or the fault, takes. The samples are stored before.
+	Latency time.Duration
+	// Fault is how the exchange goes wrong.
+	Fault Fault
+	// Stored stores the samples although the client sees an error. With a 2xx that the client gets to see they are
+	// stored anyway.
+	Stored bool
+}
+
+func (a Answer) status() int {
+	if a.Status == 0 {
+		return http.StatusNoContent
+	}
+	return a.Status
+}
+
+// seen says whether the client gets to see the status.
+func (a Answer) seen() bool { return a.Fault == NoFault || a.Fault == Cut }
+
+// success says whether the client gets to see a 2xx.
+func (a Answer) success() bool { return a.seen() && a.status()/100 == 2 }
+
+// Count is a number of requests and of the samples in them.
+type Count struct{ Requests, Samples int }
+
+// Receiver is a Remote-Write 1.0 receiver that records what is delivered and misbehaves as it is told. It is an
+// http.Handler, and for tests without a network (in a synctest bubble) an http.RoundTripper that answers the requests
+// itself. It starts no goroutines, and its methods may be called at any time.
+//
+// The fields must not change once it is in use. With neither Script nor Faults it stores everything and answers 204.
+type Receiver struct {
+	// Script decides about each request. It may be called concurrently.
+	Script func(Request) Answer
+	// Faults decides if Script is nil.
+	Faults Faults
+	// InFlightKey names what at most one request may be in flight for, such as the partition that a request is of;
+	// requests with the key "" are not watched. If InFlightKey is nil, no series may be in flight twice.
+	InFlightKey func(*prompb.WriteRequest) string
+
+	mu          sync.Mutex // guards what follows
+	seq         int
+	parallel    int
+	maxParallel int
+	flights     map[string][]*flight
+	ledger      ledger
+	violations  []string
+	overlaps    []string
+	answered    map[int]Count
+	cut         map[int]Count
+	unanswered  Count
+}
+
+// Violations lists what was wrong with requests by themselves: their method, headers and bodies.
+func (r *Receiver) Violations() []string {
+	return locked(r, func() []string { return slices.Clone(r.violations) })
+}
+
+// Overlaps lists the requests that were sent while another one with the same InFlightKey was in flight. A request that
+// its client has given up is no longer in flight.
+func (r *Receiver) Overlaps() []string {
+	return locked(r, func() []string { return slices.Clone(r.overlaps) })
+}
+
+// OutOfOrder lists the samples whose first delivery came after a later sample of the same series had been stored
+// (Remote-Write 1.0, "Ordering").
+func (r *Receiver) OutOfOrder() []string {
+	return locked(r, func() []string { return slices.Clone(r.ledger.outOfOrder) })
+}
+
+// Conflicting lists the samples that came with a series and a timestamp already stored but with another value.
+func (r *Receiver) Conflicting() []string {
+	return locked(r, func() []string { return slices.Clone(r.ledger.conflicting) })
+}
+
+// ResentAfterSuccess lists the samples that were sent again after a complete 2xx answer to them (Remote-Write 1.0,
+// "Retries & Backoff": only failures are retried). On a network, a client that times out in the instant of the answer
+// appears here too.
+func (r *Receiver) ResentAfterSuccess() []string {
+	return locked(r, func() []string { return slices.Clone(r.ledger.resent) })
+}
+
+// Problems is Violations, Overlaps, OutOfOrder, Conflicting and ResentAfterSuccess together: it is empty after a test in
+// which the sender did nothing wrong.
+func (r *Receiver) Problems() []string {
+	return slices.Concat(r.Violations(), r.Overlaps(), r.OutOfOrder(), r.Conflicting(), r.ResentAfterSuccess())
+}
+
+// Delivered returns the samples of each series, by SeriesKey, in the order in which they were first stored.
+func (r *Receiver) Delivered() map[string][]Sample {
+	return locked(r, func() map[string][]Sample {
+		delivered := make(map[string][]Sample, len(r.ledger.series))
+		for key, h := range r.ledger.series {
+			delivered[key] = slices.Clone(h.samples)
+		}
+		return delivered
+	})
+}
+
+// Redelivered returns how many samples were stored more than once: the same series, timestamp and value.
+func (r *Receiver) Redelivered() int { return locked(r, func() int { return r.ledger.redelivered }) }
+
+// MaxParallel returns the largest number of requests that were in flight at the same time.
+func (r *Receiver) MaxParallel() int { return locked(r, func() int { return r.maxParallel }) }
+
+// Requests returns the number of requests that have arrived.
+func (r *Receiver) Requests() int { return locked(r, func() int { return r.seq }) }
+
+// Answered counts by status the requests whose answers were sent completely. On a network that is to say: written
+// without an error to a client that had not hung up.
+func (r *Receiver) Answered() map[int]Count {
+	return locked(r, func() map[int]Count { return maps.Clone(r.answered) })
+}
+
+// CutAnswers counts by status the requests whose clients saw the status of an answer but not all of its body.
+func (r *Receiver) CutAnswers() map[int]Count {
+	return locked(r, func() map[int]Count { return maps.Clone(r.cut) })
+}
+
+// Unanswered counts the requests whose clients saw no status. The samples of a request that was not read are unknown.
+func (r *Receiver) Unanswered() Count { return locked(r, func() Count { return r.unanswered }) }
+
+// AcknowledgedSamples returns the number of samples in the requests that were answered completely by a 2xx. A sender
+// that believes a status whatever becomes of the body counts those of the 2xx in CutAnswers as well.
+func (r *Receiver) AcknowledgedSamples() int {
+	n := 0
+	for status, c := range r.Answered() {
+		if status/100 == 2 {
+			n += c.Samples
+		}
+	}
+	return n
+}
+
+func locked[T any](r *Receiver, get func() T) T {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return get()
+}
+
+// exchange is one request and what is done with it.
+type exchange struct {
+	request Request
+	answer  Answer
+	samples []sampleOf
+	flight  flight
+}
+
+// exchange takes a request up to where its answer is due. The exchange is no longer in flight then: what a client sends
+// once it has seen the answer cannot overlap with it. The caller answers, and says in settle how that went.
+func (r *Receiver) exchange(req *http.Request, grace time.Duration) *exchange {
+	x := r.arrive(req)
+	defer r.leave(x, grace)
+	if req.Method != http.MethodPost || req.URL.Path == redirectPath {
+		// A followed redirect; Go's client makes a GET of the POST. The answer is the success that misleads a sender.
+		r.violation(x, fmt.Errorf("%s of %s, not a POST of the endpoint (Remote-Write 1.0, \"Protocol\")", req.Method, req.URL.Path))
+		x.answer = Answer{Status: http.StatusOK}
+		return x
+	}
+	if r.Script == nil {
+		x.answer = r.Faults.draw(x.request.Seq)
+	}
+	if x.answer.Fault != Reset || x.answer.Stored { // else: the connection is reset before the request is read
+		if err := r.read(x, req); err != nil {
+			x.answer = Answer{Fault: Reset}
+			return x
+		}
+	}
+	if sleep(req.Context(), x.answer.Latency) != nil || x.answer.Fault == Hang {
+		<-req.Context().Done()
+		x.answer.Fault = Hang // also if it was the latency that lasted too long
+	}
+	return x
+}
+
+// arrive numbers a request.
+func (r *Receiver) arrive(req *http.Request) *exchange {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seq++
+	r.parallel++
+	r.maxParallel = max(r.maxParallel, r.parallel)
+	return &exchange{
+		request: Request{Seq: r.seq, Header: req.Header.Clone()},
+		flight:  flight{ctx: req.Context()},
+	}
+}
+
+// read reads a request, checks it, takes the decision if it is not taken yet, and stores the samples.
+func (r *Receiver) read(x *exchange, req *http.Request) error {
+	if req.Body != nil {
+		var err error
+		if x.request.Body, err = io.ReadAll(req.Body); err != nil {
+			return err
+		}
+	}
+	r.violation(x, ValidateHeadersV1(x.request.Header))
+	var err error
+	x.request.Message, x.request.Series, err = decodeV1(x.request.Body)
+	r.violation(x, err)
+	x.samples = samplesOf(x.request.Message, x.request.Series)
+	r.takeOff(x)
+	if r.Script != nil {
+		x.answer = r.Script(x.request)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if x.answer.Stored || x.answer.success() {
+		r.ledger.store(x.request.Seq, x.samples)
+	}
+	return nil
+}
+
+// settle records how the answer went: complete says that nothing kept it from reaching the client.
+func (r *Receiver) settle(x *exchange, complete bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.answered == nil {
+		r.answered, r.cut = make(map[int]Count), make(map[int]Count)
+	}
+	add := func(c Count) Count { return Count{c.Requests + 1, c.Samples + len(x.samples)} }
+	switch status := x.answer.status(); {
+	case !x.answer.seen():
+		r.unanswered = add(r.unanswered)
+	case !complete:
+		r.cut[status] = add(r.cut[status])
+	default:
+		r.answered[status] = add(r.answered[status])
+		if x.answer.success() {
+			r.ledger.acknowledge(x.samples)
+		}
+	}
+}
+
+// violation records each of the errors that are joined in err.
+func (r *Receiver) violation(x *exchange, err error) {
+	if err == nil {
+		return
+	}
+	errs := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		errs = joined.Unwrap()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, err := range errs {
+		r.violations = append(r.violations, fmt.Sprintf("request %d: %v", x.request.Seq, err))
+	}
+}
+
+// flight is the time of a request between its arrival and its answer.
+type flight struct {
+	ctx       context.Context
+	keys      []string
+	overtaken []overtake
+}
+
+// overtake is the arrival of another request with the same key.
+type overtake struct {
+	seq int
+	key string
+	at  time.Time
+}
+
+// takeOff registers a request as in flight, and the requests that it overlaps with as overtaken. Samples that have
+// been acknowledged must not take off again.
+func (r *Receiver) takeOff(x *exchange) {
+	f := &x.flight
+	if r.InFlightKey == nil {
+		f.keys = x.request.Series
+	} else if x.request.Message != nil {
+		if key := r.InFlightKey(x.request.Message); key != "" {
+			f.keys = []string{key}
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ledger.takeOff(x.request.Seq, x.samples)
+	if r.flights == nil {
+		r.flights = make(map[string][]*flight)
+	}
+	for _, key := range f.keys {
+		for _, other := range r.flights[key] {
+			n := len(other.overtaken)
+			if other.ctx.Err() == nil && (n == 0 || other.overtaken[n-1].seq != x.request.Seq) {
+				other.overtaken = append(other.overtaken, overtake{x.request.Seq, key, time.Now()})
+			}
+		}
+	}
+	for _, key := range f.keys {
+		r.flights[key] = append(r.flights[key], f)
+	}
+}
+
+// leave ends a flight. A server learns late that a client has given up, so a request that was given up is no overlap
+// with one that came up to grace before that was noticed.
+func (r *Receiver) leave(x *exchange, grace time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.parallel--
+	f := &x.flight
+	for _, key := range f.keys {
+		r.flights[key] = slices.DeleteFunc(r.flights[key], func(other *flight) bool { return other == f })
+		if len(r.flights[key]) == 0 {
+			delete(r.flights, key)
+		}
+	}
+	for _, o := range f.overtaken {
+		if f.ctx.Err() == nil || time.Since(o.at) > grace || grace == 0 {
+			r.overlaps = append(r.overlaps, fmt.Sprintf("request %d was sent while request %d was in flight for %s", o.seq, x.request.Seq, o.key))
+		}
+	}
+}
+
+// sleep waits for d or until the context ends.
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,254 @@
+package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
+)
+
+// protocol is a version of Remote-Write.
+type protocol uint8
+
+const (
+	protocolV1 protocol = iota
+	protocolV2
+)
+
+// message is the full name of the version's message.
+func (p protocol) message() ProtobufMessage {
+	if p == protocolV2 {
+		return MessageV2
+	}
+	return MessageV1
+}
+
+// message is encoded series: what a request carries, before compression, and what must be known of it.
+type message struct {
+	// raw is a Remote-Write message, or for 2.0 several of them one after the other, which end at parts and are merged
+	// into one when the message is sealed: each has a symbol table of its own.
+	raw      []byte
+	protocol protocol
+	parts    []int
+	// cut says that series were taken out of a part, so that its symbol table may hold what nobody uses.
+	cut bool
+	// samples counts native histograms too, histograms counts them alone.
+	samples, histograms int
+	// oldest and newest are the least and the greatest timestamp, in milliseconds since the epoch.
+	oldest, newest int64
+}
+
+func (m *message) empty() bool {
+	return m.samples == 0
+}
+
+// fits says whether a message of size bytes and so many samples can be added within the limits. Anything fits an empty
+// message, so that a series over the limit travels alone.
+func (m *message) fits(limits *BatchConfig, size, samples int) bool {
+	return m.empty() || m.samples+samples <= limits.MaxSamples && int64(len(m.raw)+size) <= limits.MaxSizeBytes
+}
+
+// cover extends the range of timestamps.
+func (m *message) cover(oldest, newest int64) {
+	if m.empty() {
+		m.oldest, m.newest = math.MaxInt64, math.MinInt64
+	}
+	m.oldest, m.newest = min(m.oldest, oldest), max(m.newest, newest)
+}
+
+// compressed returns the body of a request with the message.
+func (m *message) compressed() []byte {
+	if m.protocol == protocolV1 || len(m.parts) <= 1 && !m.cut {
+		return compress(m.raw)
+	}
+	var merger wire.Merger
+	at := 0
+	for _, end := range m.parts {
+		part := takeApart(protocolV2, m.raw[at:end])
+		mustMerge(&merger, &part.v2, part.v2.Series)
+		at = end
+	}
+	merged := merger.Message(takeBuffer())
+	defer giveBuffer(merged)
+	return compress(merged)
+}
+
+// mustMerge adds series of a message that this exporter has encoded itself.
+func mustMerge(m *wire.Merger, p *wire.ParsedV2, series [][]byte) {
+	if err := m.Add(p, series); err != nil {
+		panic(fmt.Sprintf("a message cannot be merged: %v", err))
+	}
+}
+
+// contents is a message taken apart into its series, each of one sample or histogram. It is for what is rare: splitting,
+// sending as another version, cutting out, logging.
+type contents struct {
+	protocol protocol
+	// v1 is the series of 1.0 with their headers, as they stand in the message.
+	v1 [][]byte
+	v2 wire.ParsedV2
+}
+
+// takeApart takes a message apart. It was encoded in this process and has not left it since, so that it can be read.
+func takeApart(p protocol, raw []byte) contents {
+	c := contents{protocol: p}
+	var err error
+	if p == protocolV2 {
+		c.v2, err = wire.ParseV2(raw)
+	}
+	for p == protocolV1 && len(raw) > 0 && err == nil {
+		var frame []byte
+		if frame, _, raw, err = wire.NextSeries(raw); err == nil {
+			c.v1 = append(c.v1, frame)
+		}
+	}
+	if err != nil {
+		panic(fmt.Sprintf("a message cannot be read: %v", err))
+	}
+	return c
+}
+
+func (c *contents) len() int {
+	if c.protocol == protocolV2 {
+		return len(c.v2.Series)
+	}
+	return len(c.v1)
+}
+
+// series returns the encoded series of an index.
+func (c *contents) series(i int) []byte {
+	if c.protocol == protocolV2 {
+		return c.v2.Series[i]
+	}
+	_, series, _, _ := wire.NextSeries(c.v1[i])
+	return series
+}
+
+// point returns the timestamp of a series, and whether it is a native histogram.
+func (c *contents) point(i int) (timestamp int64, histogram bool) {
+	read := wire.SeriesPoint
+	if c.protocol == protocolV2 {
+		read = wire.SeriesPointV2
+	}
+	timestamp, histogram, err := read(c.series(i))
+	if err != nil {
+		panic(fmt.Sprintf("a series cannot be read: %v", err))
+	}
+	return timestamp, histogram
+}
+
+func (c *contents) labels(i int) []wire.Label {
+	var labels []wire.Label
+	var err error
+	if c.protocol == protocolV2 {
+		labels, err = c.v2.Labels(c.series(i))
+	} else {
+		labels, err = wire.SeriesLabels(nil, c.series(i))
+	}
+	if err != nil {
+		panic(fmt.Sprintf("a series cannot be read: %v", err))
+	}
+	return labels
+}
+
+// message puts some of the series together again, in the order of their indices.
+func (c *contents) message(indices []int) message {
+	m := message{protocol: c.protocol}
+	for _, i := range indices {
+		ts, histogram := c.point(i)
+		m.cover(ts, ts)
+		m.samples++
+		if histogram {
+			m.histograms++
+		}
+	}
+	if m.empty() {
+		return m
+	}
+	if c.protocol == protocolV1 {
+		for _, i := range indices {
+			m.raw = append(m.raw, c.v1[i]...)
+		}
+		return m
+	}
+	series := make([][]byte, len(indices))
+	for at, i := range indices {
+		series[at] = c.v2.Series[i]
+	}
+	var merger wire.Merger
+	mustMerge(&merger, &c.v2, series)
+	m.raw = merger.Message(nil)
+	m.parts = []int{len(m.raw)}
+	return m
+}
+
+// asV1 returns the message's series as a 1.0 message, and as a 2.0 message those that 1.0 cannot carry: with names that
+// are not classic, or with custom buckets.
+func (c *contents) asV1() (v1, rest message) {
+	var kept, other []int
+	var raw []byte
+	for i := range c.v2.Series {
+		var ok bool
+		var err error
+		raw, ok, err = c.v2.AppendSeriesAsV1(raw, c.v2.Series[i], classicLabels)
+		if err != nil {
+			panic(fmt.Sprintf("a series cannot be read: %v", err))
+		}
+		if ok {
+			kept = append(kept, i)
+		} else {
+			other = append(other, i)
+		}
+	}
+	v1 = c.message(kept)
+	v1.protocol, v1.raw, v1.parts = protocolV1, raw, nil
+	return v1, c.message(other)
+}
+
+// classicLabels says whether all names are what 1.0 demands (Remote-Write 1.0, "Labels").
+func classicLabels(labels []wire.Label) bool {
+	return !slices.ContainsFunc(labels, func(l wire.Label) bool {
+		return l.Name == nameLabel && !isClassicMetricName(l.Value) || !isClassicLabelName(l.Name)
+	})
+}
+
+// renderFirst renders the first series of a message for the log.
+func renderFirst(p protocol, raw []byte) string {
+	c := takeApart(p, raw)
+	if c.len() == 0 {
+		return ""
+	}
+	return renderLabels(c.labels(0))
+}
+
+// renderLabels renders a series for a person, as PromQL would select it.
+func renderLabels(labels []wire.Label) string {
+	var name string
+	var rest []string
+	for _, l := range labels {
+		if l.Name == nameLabel {
+			name = l.Value
+			continue
+		}
+		rest = append(rest, l.Name+"="+strconv.Quote(l.Value))
+	}
+	return truncate(name+"{"+strings.Join(rest, ", ")+"}", maxRendered)
+}
+
+// maxRendered bounds what a series takes in a log line, in bytes.
+const maxRendered = 1 << 10
+
+// truncate cuts s to at most n bytes, at the end of a character.
+func truncate(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + "..."
+}
