@@ -67,14 +67,14 @@ func (t *translator) classicHistogram(ls *labelSet, names *metricNames, bounds *
 		}
 		t.point = point{timestamp: ts, start: start, value: value, exemplars: exemplars[:n]}
 		exemplars = exemplars[n:]
-		t.emit(ls, &names.bucket, bounds.labels[i], extraLabel{})
+		t.emit(ls, &names.bucket, &bounds.labels[i], &noLabel)
 	}
 	if dp.HasSum() {
 		t.point = point{timestamp: ts, start: start, value: recordedValue(dp.Sum())}
-		t.emit(ls, &names.sum, extraLabel{}, extraLabel{})
+		t.emit(ls, &names.sum, &noLabel, &noLabel)
 	}
 	t.point = point{timestamp: ts, start: start, value: float64(dp.Count())}
-	t.emit(ls, &names.count, extraLabel{}, extraLabel{})
+	t.emit(ls, &names.count, &noLabel, &noLabel)
 }
 
 // compareFloats orders NaN last: it is in no bucket but +Inf.
@@ -92,13 +92,13 @@ func compareFloats(a, b float64) int {
 // staleClassic ends the series of a classic histogram.
 func (t *translator) staleClassic(ls *labelSet, names *metricNames, sent remembered, ts int64) {
 	t.point = point{timestamp: ts, value: staleNaN}
-	for _, le := range sent.bounds.labels {
-		t.emit(ls, &names.bucket, le, extraLabel{})
+	for i := range sent.bounds.labels {
+		t.emit(ls, &names.bucket, &sent.bounds.labels[i], &noLabel)
 	}
 	if sent.hasSum {
-		t.emit(ls, &names.sum, extraLabel{}, extraLabel{})
+		t.emit(ls, &names.sum, &noLabel, &noLabel)
 	}
-	t.emit(ls, &names.count, extraLabel{}, extraLabel{})
+	t.emit(ls, &names.count, &noLabel, &noLabel)
 }
 
 // summaries emits each point as its quantiles, sum and count.
@@ -128,18 +128,18 @@ func (t *translator) summaries(m pmetric.Metric, points pmetric.SummaryDataPoint
 			}
 			return recordedValue(v)
 		}
-		for i, q := range quantiles.labels {
+		for i := range quantiles.labels {
 			v := 0.0
 			if !stale {
 				v = dp.QuantileValues().At(i).Value()
 			}
 			t.point = point{timestamp: ts, start: start, value: value(v)}
-			t.emit(ls, &names.plain, extraLabel{}, q)
+			t.emit(ls, &names.plain, &noLabel, &quantiles.labels[i])
 		}
 		t.point = point{timestamp: ts, start: start, value: value(dp.Sum())}
-		t.emit(ls, &names.sum, extraLabel{}, extraLabel{})
+		t.emit(ls, &names.sum, &noLabel, &noLabel)
 		t.point = point{timestamp: ts, start: start, value: value(float64(dp.Count()))}
-		t.emit(ls, &names.count, extraLabel{}, extraLabel{})
+		t.emit(ls, &names.count, &noLabel, &noLabel)
 	}
 }
 
@@ -173,7 +173,7 @@ func (t *translator) nativeHistograms(m pmetric.Metric, points pmetric.Exponenti
 		if dp.Exemplars().Len() > 0 {
 			t.point.exemplars = t.exemplars.translate(t.namer, dp.Exemplars(), ts)
 		}
-		t.emit(t.labeler.labelSet(dp.Attributes(), &t.context, plainKind), &names.plain, extraLabel{}, extraLabel{})
+		t.emit(t.labeler.labelSet(dp.Attributes(), &t.context, plainKind), &names.plain, &noLabel, &noLabel)
 	}
 }
 
@@ -236,7 +236,7 @@ func (t *translator) customHistogram(m pmetric.Metric, names *metricNames, bound
 	if dp.Exemplars().Len() > 0 {
 		t.point.exemplars = t.exemplars.translate(t.namer, dp.Exemplars(), ts)
 	}
-	t.emit(t.labeler.labelSet(dp.Attributes(), &t.context, plainKind), &names.plain, extraLabel{}, extraLabel{})
+	t.emit(t.labeler.labelSet(dp.Attributes(), &t.context, plainKind), &names.plain, &noLabel, &noLabel)
 }
 
 // customBucketsSchema is the schema of native histograms with custom buckets.
@@ -364,6 +364,16 @@ type extraLabel struct {
 	value string
 	label []byte
 	hash  uint64
+}
+
+// noLabel is none.
+var noLabel extraLabel
+
+// set makes e the label of an attribute.
+func (e *extraLabel) set(name, value string) *extraLabel {
+	e.value, e.hash = value, hashValue(value)
+	e.label = wire.AppendLabel(e.label[:0], name, value)
+	return e
 }
 
 func newExtraLabel(name string, v float64) extraLabel {

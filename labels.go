@@ -175,6 +175,8 @@ type plan struct {
 	size int
 	// classic says that all label names can be sent in 1.0.
 	classic bool
+	// memos are the plan's references by partition.
+	memos []planMemo
 }
 
 // planItem is any number of constant labels, and after them possibly a label made from attributes.
@@ -246,7 +248,10 @@ func (s *shape) describing() []shapeAttr {
 
 // build merges labels from attributes with those of the context, both sorted by name.
 func (p *plan) build(attrs []shapeAttr, c *labelContext) {
-	*p = plan{epoch: c.epoch, items: p.items[:0], classic: true}
+	for i := range p.memos {
+		p.memos[i].generation = 0
+	}
+	*p = plan{epoch: c.epoch, items: p.items[:0], classic: true, memos: p.memos}
 	constants := c.labels
 	var item planItem
 	run := 0
@@ -347,32 +352,84 @@ func (it *planItem) value(values []string) string {
 	return join(values, it.from)
 }
 
-// appendRefs appends the label set that was made last as references to symbols, cut like labelSet.buf.
-func (l *labeler) appendRefs(refs []uint32, cut *[3]int, s *wire.Symbols) []uint32 {
+// planMemo is the references that a plan has got from the symbol table of a partition's segment. Names and constants are
+// the same for all points of the plan, and the values of most attributes are those of the point before.
+type planMemo struct {
+	// generation is one more than that of the symbol table that the references are good for, so that 0 is none.
+	generation uint64
+	items      []memoItem
+}
+
+// memoItem is the references of a plan item, encoded.
+type memoItem struct {
+	constants []byte
+	// label is name and value of the label made from attributes. Only the value changes, which is value.
+	label []byte
+	name  uint32
+	value uint32
+	// fallback is name and value of the constant label for when the attributes are empty, or nil.
+	fallback []byte
+}
+
+// appendRefs appends the label set that was made last as encoded references to the symbols of a partition's segment, cut
+// like labelSet.buf.
+func (l *labeler) appendRefs(refs []byte, cut *[3]int, s *wire.Symbols, partition, partitions int) []byte {
 	p := l.plan
+	memo := p.memo(s, partition, partitions)
 	run := 0
 	for i := range p.items {
 		for run < 3 && p.cut[run] == i {
 			cut[run] = len(refs)
 			run++
 		}
-		it := &p.items[i]
-		for _, c := range it.constants {
-			refs = append(refs, s.Ref(c.name), s.Ref(c.value))
-		}
+		it, m := &p.items[i], &memo.items[i]
+		refs = append(refs, m.constants...)
 		if it.name == nil {
 			continue
 		}
-		if value := it.value(l.values); value != "" {
-			refs = append(refs, s.Ref(it.label), s.Ref(value))
-		} else if it.fallback != nil {
-			refs = append(refs, s.Ref(it.label), s.Ref(it.fallbackValue))
+		value := it.value(l.values)
+		if value == "" {
+			refs = append(refs, m.fallback...)
+			continue
 		}
+		if !s.Is(m.value, value) {
+			m.value = s.Ref(value)
+			m.label = wire.AppendRefs(m.label[:0], m.name, m.value)
+		}
+		refs = append(refs, m.label...)
 	}
 	for ; run < 3; run++ {
 		cut[run] = len(refs)
 	}
 	return refs
+}
+
+// memo returns the plan's references for a partition, which it gets anew if the table has been emptied since.
+func (p *plan) memo(s *wire.Symbols, partition, partitions int) *planMemo {
+	if len(p.memos) == 0 {
+		p.memos = make([]planMemo, partitions)
+	}
+	m := &p.memos[partition]
+	if m.generation == s.Generation()+1 {
+		return m
+	}
+	m.generation = s.Generation() + 1
+	m.items = slices.Grow(m.items[:0], len(p.items))[:len(p.items)]
+	for i := range p.items {
+		it, mi := &p.items[i], &m.items[i]
+		*mi = memoItem{constants: mi.constants[:0], label: mi.label[:0], fallback: mi.fallback[:0]}
+		for _, c := range it.constants {
+			mi.constants = wire.AppendRefs(mi.constants, s.Ref(c.name), s.Ref(c.value))
+		}
+		if it.name == nil {
+			continue
+		}
+		mi.name = s.Ref(it.label)
+		if it.fallback != nil {
+			mi.fallback = wire.AppendRefs(mi.fallback, mi.name, s.Ref(it.fallbackValue))
+		}
+	}
+	return m
 }
 
 // join joins those of the values that are not empty.
@@ -393,6 +450,14 @@ func join(values []string, from []int) string {
 // isASCII says whether b is ASCII only.
 func isASCII(b []byte) bool {
 	const high = 0x8080808080808080
+	for len(b) >= 32 {
+		or := binary.LittleEndian.Uint64(b) | binary.LittleEndian.Uint64(b[8:]) |
+			binary.LittleEndian.Uint64(b[16:]) | binary.LittleEndian.Uint64(b[24:])
+		if or&high != 0 {
+			return false
+		}
+		b = b[32:]
+	}
 	for len(b) >= 8 {
 		if binary.LittleEndian.Uint64(b)&high != 0 {
 			return false
@@ -505,9 +570,12 @@ func (l *labeler) findShape(attrs pcommon.Map) *shape {
 
 // valueString is anyString without an allocation for the usual types.
 func (l *labeler) valueString(v pcommon.Value) string {
+	if s := v.Str(); s != "" {
+		return s
+	}
 	switch v.Type() {
 	case pcommon.ValueTypeStr:
-		return v.Str()
+		return ""
 	case pcommon.ValueTypeInt:
 		return l.intString(v.Int())
 	case pcommon.ValueTypeBool:

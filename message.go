@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
@@ -65,22 +66,32 @@ func (m *message) compressed() []byte {
 	if m.protocol == protocolV1 || len(m.parts) <= 1 && !m.cut {
 		return compress(m.raw)
 	}
-	var merger wire.Merger
+	mg := mergers.Get().(*merging)
+	defer mergers.Put(mg)
+	mg.merger.Reset()
 	at := 0
 	for _, end := range m.parts {
-		part := takeApart(protocolV2, m.raw[at:end])
-		mustMerge(&merger, &part.v2, part.v2.Series)
+		mustRead(mg.part.Parse(m.raw[at:end]))
+		mustRead(mg.merger.Add(&mg.part, mg.part.Series))
 		at = end
 	}
-	merged := merger.Message(takeBuffer())
+	merged := mg.merger.Message(takeBuffer())
 	defer giveBuffer(merged)
 	return compress(merged)
 }
 
-// mustMerge adds series of a message that this exporter has encoded itself.
-func mustMerge(m *wire.Merger, p *wire.ParsedV2, series [][]byte) {
-	if err := m.Add(p, series); err != nil {
-		panic(fmt.Sprintf("a message cannot be merged: %v", err))
+// merging is what merging a message needs. Each has an owner from Get to Put.
+type merging struct {
+	merger wire.Merger
+	part   wire.ParsedV2
+}
+
+var mergers = sync.Pool{New: func() any { return new(merging) }}
+
+// mustRead panics for a message that cannot be read: it was encoded in this process and has not left it since.
+func mustRead(err error) {
+	if err != nil {
+		panic(fmt.Sprintf("a message cannot be read: %v", err))
 	}
 }
 
@@ -93,7 +104,7 @@ type contents struct {
 	v2 wire.ParsedV2
 }
 
-// takeApart takes a message apart. It was encoded in this process and has not left it since, so that it can be read.
+// takeApart takes a message apart.
 func takeApart(p protocol, raw []byte) contents {
 	c := contents{protocol: p}
 	var err error
@@ -106,9 +117,7 @@ func takeApart(p protocol, raw []byte) contents {
 			c.v1 = append(c.v1, frame)
 		}
 	}
-	if err != nil {
-		panic(fmt.Sprintf("a message cannot be read: %v", err))
-	}
+	mustRead(err)
 	return c
 }
 
@@ -135,9 +144,7 @@ func (c *contents) point(i int) (timestamp int64, histogram bool) {
 		read = wire.SeriesPointV2
 	}
 	timestamp, histogram, err := read(c.series(i))
-	if err != nil {
-		panic(fmt.Sprintf("a series cannot be read: %v", err))
-	}
+	mustRead(err)
 	return timestamp, histogram
 }
 
@@ -149,9 +156,7 @@ func (c *contents) labels(i int) []wire.Label {
 	} else {
 		labels, err = wire.SeriesLabels(nil, c.series(i))
 	}
-	if err != nil {
-		panic(fmt.Sprintf("a series cannot be read: %v", err))
-	}
+	mustRead(err)
 	return labels
 }
 
@@ -180,7 +185,7 @@ func (c *contents) message(indices []int) message {
 		series[at] = c.v2.Series[i]
 	}
 	var merger wire.Merger
-	mustMerge(&merger, &c.v2, series)
+	mustRead(merger.Add(&c.v2, series))
 	m.raw = merger.Message(nil)
 	m.parts = []int{len(m.raw)}
 	return m
@@ -195,9 +200,7 @@ func (c *contents) asV1() (v1, rest message) {
 		var ok bool
 		var err error
 		raw, ok, err = c.v2.AppendSeriesAsV1(raw, c.v2.Series[i], classicLabels)
-		if err != nil {
-			panic(fmt.Sprintf("a series cannot be read: %v", err))
-		}
+		mustRead(err)
 		if ok {
 			kept = append(kept, i)
 		} else {

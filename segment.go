@@ -9,8 +9,9 @@ import (
 type segment struct {
 	// message's raw bytes are the series alone; in 2.0 the symbols that they refer to stand apart until it is sealed.
 	message
-	symbols wire.Symbols
-	refs    refScratch
+	partition int
+	symbols   wire.Symbols
+	refs      refScratch
 	// index is those series of raw that the guard must look at.
 	index []indexEntry
 	full  []fullSegment
@@ -91,7 +92,7 @@ func (s *segment) restart(p protocol) {
 }
 
 // add appends the translator's current point as a series of its own.
-func (s *segment) add(t *translator, ls *labelSet, name *seriesName, le, quantile extraLabel, hash uint64) {
+func (s *segment) add(t *translator, ls *labelSet, name *seriesName, le, quantile *extraLabel, hash uint64) {
 	labels := len(ls.buf) + len(name.label) + len(le.label) + len(quantile.label)
 	// In 2.0 this is more than is needed as a rule, and enough even if every string is new to the table.
 	if !s.fits(&t.limits, labels+t.point.maxSize()+s.symbolsSize()+wire.MaxSeriesHeaderLen, 1) {
@@ -136,7 +137,7 @@ func (s *segment) symbolsSize() int {
 }
 
 // appendLabels appends the labels of a series in order.
-func appendLabels(b []byte, ls *labelSet, name *seriesName, le, quantile extraLabel) []byte {
+func appendLabels(b []byte, ls *labelSet, name *seriesName, le, quantile *extraLabel) []byte {
 	b = append(b, ls.buf[:ls.cut[0]]...)
 	b = append(b, name.label...)
 	b = append(b, ls.buf[ls.cut[0]:ls.cut[1]]...)
@@ -152,36 +153,36 @@ type refScratch struct {
 	generation uint64
 	// set is the label set that base is of, base its references without name, le and quantile, cut as labelSet.buf is.
 	set  uint64
-	base []uint32
+	base []byte
 	cut  [3]int
 	// metric is the metric that metadata is of.
 	metric   uint64
 	metadata []byte
 
-	labels []uint32
+	labels []byte
 	rest   []byte
 	buf    []byte
 }
 
 // appendV2 is the 2.0 encoding of add.
-func (s *segment) appendV2(t *translator, ls *labelSet, name *seriesName, le, quantile extraLabel) {
+func (s *segment) appendV2(t *translator, ls *labelSet, name *seriesName, le, quantile *extraLabel) {
 	r := &s.refs
 	if r.generation != s.symbols.Generation() {
 		*r = refScratch{generation: s.symbols.Generation(), base: r.base, metadata: r.metadata, labels: r.labels, rest: r.rest, buf: r.buf}
 	}
 	if r.set != ls.serial {
-		r.base = t.labeler.appendRefs(r.base[:0], &r.cut, &s.symbols)
+		r.base = t.labeler.appendRefs(r.base[:0], &r.cut, &s.symbols, s.partition, t.partitions)
 		r.set = ls.serial
 	}
 	labels := append(r.labels[:0], r.base[:r.cut[0]]...)
-	labels = append(labels, s.symbols.RefHashed(nameLabel, nameLabelHash), s.symbols.RefHashed(name.name, name.hash))
+	labels = wire.AppendRefs(labels, s.symbols.RefHashed(nameLabel, nameLabelHash), s.symbols.RefHashed(name.name, name.hash))
 	labels = append(labels, r.base[r.cut[0]:r.cut[1]]...)
 	if le.value != "" {
-		labels = append(labels, s.symbols.Ref(leLabel), s.symbols.RefHashed(le.value, le.hash))
+		labels = wire.AppendRefs(labels, s.symbols.Ref(leLabel), s.symbols.RefHashed(le.value, le.hash))
 	}
 	labels = append(labels, r.base[r.cut[1]:r.cut[2]]...)
 	if quantile.value != "" {
-		labels = append(labels, s.symbols.Ref(quantileLabel), s.symbols.RefHashed(quantile.value, quantile.hash))
+		labels = wire.AppendRefs(labels, s.symbols.Ref(quantileLabel), s.symbols.RefHashed(quantile.value, quantile.hash))
 	}
 	r.labels = append(labels, r.base[r.cut[2]:]...)
 

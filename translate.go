@@ -71,7 +71,7 @@ type translator struct {
 	histogram histogramScratch
 	exemplars exemplarScratch
 	buf       []byte
-	extra     [2][]byte
+	extra     [2]extraLabel
 }
 
 // point is what a series has at one time: a sample or a native histogram.
@@ -121,6 +121,9 @@ func newTranslator(cfg *Config, memory *boundMemory, families *metadataSender) *
 		memory:           memory,
 		families:         families,
 		segments:         make([]segment, cfg.Partitions),
+	}
+	for i := range t.segments {
+		t.segments[i].partition = i
 	}
 	for name, value := range cfg.ExternalLabels {
 		t.external = append(t.external, constLabel{name: name, value: strings.ToValidUTF8(value, "\uFFFD")})
@@ -399,7 +402,7 @@ func (t *translator) numbers(m pmetric.Metric, points pmetric.NumberDataPointSli
 				t.point.exemplars = t.exemplars.translate(t.namer, dp.Exemplars(), ts)
 			}
 		}
-		t.emit(t.labeler.labelSet(dp.Attributes(), &t.context, plainKind), &names.plain, extraLabel{}, extraLabel{})
+		t.emit(t.labeler.labelSet(dp.Attributes(), &t.context, plainKind), &names.plain, &noLabel, &noLabel)
 	}
 }
 
@@ -446,7 +449,7 @@ func (t *translator) emitTargetInfo(attrs pcommon.Map) {
 	t.setContext(labels)
 	t.metadata = metricMetadata{serial: t.metadata.serial + 1, typ: wire.MetricTypeGauge, help: "Target metadata"}
 	t.point = point{timestamp: t.latest, value: 1}
-	t.emit(t.labeler.labelSet(attrs, &t.context, targetInfoKind), &t.targetInfoName, extraLabel{}, extraLabel{})
+	t.emit(t.labeler.labelSet(attrs, &t.context, targetInfoKind), &t.targetInfoName, &noLabel, &noLabel)
 }
 
 func identifies(key string) bool {
@@ -454,14 +457,12 @@ func identifies(key string) bool {
 }
 
 // emit adds t.point to the series of the label set with that name, and with le and quantile if they are given.
-func (t *translator) emit(ls *labelSet, name *seriesName, le, quantile extraLabel) {
+func (t *translator) emit(ls *labelSet, name *seriesName, le, quantile *extraLabel) {
 	if le.label == nil && ls.le != "" {
-		t.extra[0] = wire.AppendLabel(t.extra[0][:0], leLabel, ls.le)
-		le = extraLabel{value: ls.le, label: t.extra[0], hash: hashValue(ls.le)}
+		le = t.extra[0].set(leLabel, ls.le)
 	}
 	if quantile.label == nil && ls.quantile != "" {
-		t.extra[1] = wire.AppendLabel(t.extra[1][:0], quantileLabel, ls.quantile)
-		quantile = extraLabel{value: ls.quantile, label: t.extra[1], hash: hashValue(ls.quantile)}
+		quantile = t.extra[1].set(quantileLabel, ls.quantile)
 	}
 	hash := ls.seriesHash(name, le.hash, quantile.hash)
 	key := ls.partitionKey(name)
@@ -487,7 +488,7 @@ func (t *translator) emit(ls *labelSet, name *seriesName, le, quantile extraLabe
 }
 
 // example renders a series for the log, if it is the first with this fate in the payload.
-func (t *translator) example(r reason, ls *labelSet, name *seriesName, le, quantile extraLabel) string {
+func (t *translator) example(r reason, ls *labelSet, name *seriesName, le, quantile *extraLabel) string {
 	if t.drops[r].count > 0 {
 		return ""
 	}
@@ -542,6 +543,7 @@ func (t *translator) reset() {
 	t.drops = dropCounts{}
 	t.evicted = 0
 	t.labeler.forget()
+	t.extra[0].value, t.extra[1].value = "", ""
 	t.exemplars.forget()
 	clear(t.resource[:cap(t.resource)])
 	clear(t.context.labels[:cap(t.context.labels)])

@@ -86,6 +86,13 @@ func LabelName(name string) []byte {
 // AppendLabelValue appends a label as a field of a TimeSeries, its name given as by LabelName.
 func AppendLabelValue(b, name []byte, value string) []byte {
 	size := len(name) + UvarintLen(uint64(len(value))) + len(value)
+	if size < 1<<7 {
+		// Nearly all labels: both lengths are single bytes.
+		b = append(b, seriesLabels<<3|wireLen, byte(size))
+		b = append(b, name...)
+		b = append(b, byte(len(value)))
+		return append(b, value...)
+	}
 	b = append(b, seriesLabels<<3|wireLen)
 	b = binary.AppendUvarint(b, uint64(size))
 	b = append(b, name...)

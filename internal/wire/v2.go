@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -83,6 +84,10 @@ func (s *Symbols) Ref(symbol string) uint32 {
 
 // RefHashed is Ref for a string that is not empty and whose xxhash is known.
 func (s *Symbols) RefHashed(symbol string, hash uint64) uint32 {
+	return refHashed(s, symbol, hash)
+}
+
+func refHashed[T string | []byte](s *Symbols, symbol T, hash uint64) uint32 {
 	if 2*len(s.spans) >= len(s.slots) {
 		s.grow()
 	}
@@ -90,16 +95,21 @@ func (s *Symbols) RefHashed(symbol string, hash uint64) uint32 {
 	for i := hash & mask; ; i = (i + 1) & mask {
 		slot := &s.slots[i]
 		if slot.ref == 0 || slot.generation != s.generation {
-			*slot = symbolSlot{hash: hash, ref: s.add(symbol), generation: s.generation}
+			*slot = symbolSlot{hash: hash, ref: addSymbol(s, symbol), generation: s.generation}
 			return slot.ref
 		}
-		if slot.hash == hash && string(s.bytes(slot.ref)) == symbol {
+		if slot.hash == hash && string(s.bytes(slot.ref)) == string(symbol) {
 			return slot.ref
 		}
 	}
 }
 
-func (s *Symbols) add(symbol string) uint32 {
+// Is says whether a reference, or 0 for none, is that of a string.
+func (s *Symbols) Is(ref uint32, symbol string) bool {
+	return ref != 0 && string(s.bytes(ref)) == symbol
+}
+
+func addSymbol[T string | []byte](s *Symbols, symbol T) uint32 {
 	s.encoded = binary.AppendUvarint(append(s.encoded, requestSymbols<<3|wireLen), uint64(len(symbol)))
 	start := len(s.encoded)
 	s.encoded = append(s.encoded, symbol...)
@@ -187,27 +197,30 @@ func AppendMetadata(b []byte, m Metadata) []byte {
 	return b
 }
 
-// AppendSeriesV2 appends a series to the series of a message: its labels as references, a name and a value in turn, and
-// the rest of its fields already encoded.
-func AppendSeriesV2(b []byte, refs []uint32, rest []byte) []byte {
-	size := 0
-	for _, r := range refs {
-		size += UvarintLen(uint64(r))
+// AppendRefs appends the references of a label's name and value as a TimeSeries has them.
+func AppendRefs(b []byte, name, value uint32) []byte {
+	return appendRef(appendRef(b, name), value)
+}
+
+// appendRef is quick for the references of one or two bytes that most are.
+func appendRef(b []byte, r uint32) []byte {
+	switch {
+	case r < 1<<7:
+		return append(b, byte(r))
+	case r < 1<<14:
+		return append(b, byte(r)|0x80, byte(r>>7))
+	default:
+		return binary.AppendUvarint(b, uint64(r))
 	}
+}
+
+// AppendSeriesV2 appends a series to the series of a message: the references of its labels as by AppendRefs, and the rest
+// of its fields already encoded.
+func AppendSeriesV2(b, refs, rest []byte) []byte {
 	b = append(b, requestTimeseriesV2<<3|wireLen)
-	b = binary.AppendUvarint(b, uint64(lenFieldLen(size)+len(rest)))
-	b = binary.AppendUvarint(append(b, seriesLabelsRefs<<3|wireLen), uint64(size))
-	for _, r := range refs {
-		// Most references of a message are of one or two bytes.
-		switch {
-		case r < 1<<7:
-			b = append(b, byte(r))
-		case r < 1<<14:
-			b = append(b, byte(r)|0x80, byte(r>>7))
-		default:
-			b = binary.AppendUvarint(b, uint64(r))
-		}
-	}
+	b = binary.AppendUvarint(b, uint64(lenFieldLen(len(refs))+len(rest)))
+	b = binary.AppendUvarint(append(b, seriesLabelsRefs<<3|wireLen), uint64(len(refs)))
+	b = append(b, refs...)
 	return append(b, rest...)
 }
 
@@ -220,10 +233,17 @@ type ParsedV2 struct {
 // ParseV2 takes a message apart. What it returns is valid as long as the message.
 func ParseV2(message []byte) (ParsedV2, error) {
 	var p ParsedV2
+	err := p.Parse(message)
+	return p, err
+}
+
+// Parse is ParseV2 into p, whose slices it uses again.
+func (p *ParsedV2) Parse(message []byte) error {
+	p.Symbols, p.Series = p.Symbols[:0], p.Series[:0]
 	for len(message) > 0 {
 		f, rest, err := nextField(message)
 		if err != nil {
-			return p, err
+			return err
 		}
 		message = rest
 		switch {
@@ -232,10 +252,10 @@ func ParseV2(message []byte) (ParsedV2, error) {
 		case f.number == requestTimeseriesV2 && f.wireType == wireLen:
 			p.Series = append(p.Series, f.bytes)
 		default:
-			return p, fmt.Errorf("%w: field %d of a request", ErrMalformed, f.number)
+			return fmt.Errorf("%w: field %d of a request", ErrMalformed, f.number)
 		}
 	}
-	return p, nil
+	return nil
 }
 
 // symbol returns the string of a reference.
@@ -288,14 +308,15 @@ type Merger struct {
 	series  []byte
 	// refs are the references of the current source's symbols in the new table, 0 where not yet known.
 	refs    []uint32
-	labels  []uint32
+	labels  []byte
 	rest    []byte
 	scratch []byte
 }
 
 // Add adds series of a message.
 func (m *Merger) Add(p *ParsedV2, series [][]byte) error {
-	m.refs = append(m.refs[:0], make([]uint32, len(p.Symbols))...)
+	m.refs = slices.Grow(m.refs[:0], len(p.Symbols))[:len(p.Symbols)]
+	clear(m.refs)
 	for _, s := range series {
 		if err := m.addSeries(p, s); err != nil {
 			return err
@@ -345,19 +366,28 @@ func (m *Merger) addSeries(p *ParsedV2, series []byte) error {
 	return nil
 }
 
-// translate appends the new references of packed old ones.
-func (m *Merger) translate(p *ParsedV2, to []uint32, packed []byte) ([]uint32, error) {
+// translate appends the new references of packed old ones, packed too.
+func (m *Merger) translate(p *ParsedV2, to, packed []byte) ([]byte, error) {
 	for len(packed) > 0 {
-		ref, n := binary.Uvarint(packed)
-		if n <= 0 {
-			return to, fmt.Errorf("%w: bad reference", ErrMalformed)
+		// This is where the time of merging goes: most references are of one or two bytes, and known.
+		old, n := uint64(packed[0]), 1
+		if old >= 0x80 {
+			if len(packed) > 1 && packed[1] < 0x80 {
+				old, n = old&0x7f|uint64(packed[1])<<7, 2
+			} else if old, n = binary.Uvarint(packed); n <= 0 {
+				return to, fmt.Errorf("%w: bad reference", ErrMalformed)
+			}
 		}
 		packed = packed[n:]
-		r, err := m.ref(p, ref)
+		if old < uint64(len(m.refs)) && m.refs[old] != 0 {
+			to = appendRef(to, m.refs[old])
+			continue
+		}
+		r, err := m.ref(p, old)
 		if err != nil {
 			return to, err
 		}
-		to = append(to, r)
+		to = appendRef(to, r)
 	}
 	return to, nil
 }
@@ -370,13 +400,12 @@ func (m *Merger) ref(p *ParsedV2, old uint64) (uint32, error) {
 	if err != nil || len(symbol) == 0 {
 		return 0, err
 	}
-	m.refs[old] = m.symbols.Ref(string(symbol))
+	m.refs[old] = refHashed(&m.symbols, symbol, xxhash.Sum64(symbol))
 	return m.refs[old], nil
 }
 
 func (m *Merger) addExemplar(p *ParsedV2, exemplar []byte) error {
-	var refs []uint32
-	var other []byte
+	var refs, other []byte
 	for len(exemplar) > 0 {
 		f, rest, err := nextField(exemplar)
 		if err != nil {
@@ -393,14 +422,7 @@ func (m *Merger) addExemplar(p *ParsedV2, exemplar []byte) error {
 	}
 	e := m.scratch[:0]
 	if len(refs) > 0 {
-		size := 0
-		for _, r := range refs {
-			size += UvarintLen(uint64(r))
-		}
-		e = binary.AppendUvarint(appendTag(e, 1, wireLen), uint64(size))
-		for _, r := range refs {
-			e = binary.AppendUvarint(e, uint64(r))
-		}
+		e = appendBytes(e, 1, refs)
 	}
 	m.scratch = append(e, other...)
 	m.rest = appendBytes(m.rest, seriesExemplarsV2, m.scratch)
