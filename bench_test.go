@@ -2,6 +2,7 @@ package orderedremotewriteexporter
 
 import (
 	"fmt"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -246,4 +247,13 @@ func (m *meter) report(samples, bytes int) {
 	m.b.ReportMetric(float64(m.cpu)/n, "cpu-ns/sample")
 	m.b.ReportMetric(n/m.cpu.Seconds(), "samples/cpu-s")
 	m.b.ReportMetric(float64(bytes)/n, "wire-B/sample")
+}
+
+// heapInUse is the bytes of live objects.
+func heapInUse() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

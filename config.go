@@ -3,6 +3,7 @@ package orderedremotewriteexporter // import "github.com/orderedremotewrite/orde
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
@@ -335,8 +336,8 @@ func (c *Config) Validate() error {
 		c.validateRetry(),
 		c.validateOnError(),
 		oneOf("out_of_order", c.OutOfOrder, OutOfOrderSend, OutOfOrderDrop),
-		positive("series_idle_timeout", c.SeriesIdleTimeout),
-		positive("shutdown_timeout", c.ShutdownTimeout),
+		longEnough("series_idle_timeout", c.SeriesIdleTimeout),
+		longEnough("shutdown_timeout", c.ShutdownTimeout),
 		c.validateDeadLetter(),
 	)
 }
@@ -349,45 +350,74 @@ var reservedHeaders = []string{
 	"Content-Encoding", "Content-Type", "User-Agent", "X-Prometheus-Remote-Write-Version", "Content-Length",
 }
 
-// validateEndpoint never prints the endpoint: it may hold a password, and what cannot be parsed cannot be redacted.
+// invalidURL is said instead of the URL.
+const invalidURL = "not a valid URL (not shown, as it may hold a password, whose special characters must be percent-encoded)"
+
+// validateEndpoint never prints any part of the endpoint: it may hold a password, and the errors of net/url quote what
+// they cannot parse, like a password with an unescaped slash that they take for a port.
 func validateEndpoint(endpoint string) error {
 	if endpoint == "" {
 		return errors.New("http.endpoint: must be set to the URL of a Remote-Write endpoint")
 	}
 	u, err := url.Parse(endpoint)
-	if err != nil {
-		if urlErr := new(url.Error); errors.As(err, &urlErr) {
-			err = urlErr.Err
-		}
-		return fmt.Errorf("http.endpoint: not a valid URL: %w", err)
-	}
-	if u.Scheme != "http" && u.Scheme != "https" {
-		return fmt.Errorf("http.endpoint: scheme must be http or https, not %q", u.Scheme)
-	}
-	if u.Hostname() == "" {
+	switch {
+	case err != nil:
+		return errors.New("http.endpoint: " + invalidURL)
+	case u.Scheme != "http" && u.Scheme != "https":
+		return errors.New("http.endpoint: must begin with http:// or https://")
+	case u.Hostname() == "":
 		return errors.New("http.endpoint: has no host")
 	}
 	return nil
 }
 
+// validateProxy says what is wrong without printing the URL. The HTTP client would print it.
+func validateProxy(proxy string) error {
+	if _, err := url.ParseRequestURI(proxy); proxy != "" && err != nil {
+		return errors.New("http.proxy_url: " + invalidURL)
+	}
+	return nil
+}
+
 func (c *Config) validateHTTP() error {
-	var errs []error
-	for name := range c.HTTP.Headers.Iter {
-		if slices.Contains(reservedHeaders, http.CanonicalHeaderKey(name)) {
+	errs := []error{validateProxy(c.HTTP.ProxyURL)}
+	for name, value := range c.HTTP.Headers.Iter {
+		switch {
+		case !isHeaderName(name):
+			errs = append(errs, fmt.Errorf("http.headers: %q is not a valid header name", name))
+		case slices.Contains(reservedHeaders, http.CanonicalHeaderKey(name)):
 			errs = append(errs, fmt.Errorf("http.headers: %q is set by the Remote-Write protocol and cannot be overridden", name))
+		case strings.ContainsFunc(string(value), isControl):
+			errs = append(errs, fmt.Errorf("http.headers: the value of %q contains a line break or another control character", name))
 		}
 	}
 	if c.HTTP.Compression.IsCompressed() {
 		errs = append(errs, fmt.Errorf("http.compression: must be empty or none, not %q: the Remote-Write protocol prescribes its own", c.HTTP.Compression))
 	}
-	errs = append(errs, positive("http.timeout", c.HTTP.Timeout))
+	errs = append(errs, longEnough("http.timeout", c.HTTP.Timeout))
 	return errors.Join(errs...)
+}
+
+// isHeaderName says whether s is a token (RFC 9110, section 5.6.2). With any other name no request could be sent, and
+// that would look like an endpoint that cannot be reached.
+func isHeaderName(s string) bool {
+	for i := range len(s) {
+		if !isClassicLabelByte(s[i], 1) && !strings.Contains("!#$%&'*+-.^`|~", s[i:i+1]) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// isControl says whether a header's value cannot have r, like the line break at the end of a file with a token.
+func isControl(r rune) bool {
+	return r < ' ' && r != '\t' || r == 0x7f
 }
 
 func (c *Config) validateMessage() error {
 	errs := []error{
 		oneOf("protobuf_message", c.ProtobufMessage, MessageV1, MessageV2),
-		positive("metadata_interval", c.MetadataInterval),
+		longEnough("metadata_interval", c.MetadataInterval),
 	}
 	if c.ConvertExplicitHistogramsToNHCB && c.ProtobufMessage == MessageV1 {
 		errs = append(errs, fmt.Errorf("convert_explicit_histograms_to_nhcb: needs protobuf_message %s", MessageV2))
@@ -414,8 +444,8 @@ func (c *Config) validateTranslation() error {
 	if c.Namespace != "" && !isClassicMetricName(c.Namespace) {
 		errs = append(errs, fmt.Errorf("namespace: %q is not a valid metric name", c.Namespace))
 	}
-	for name, value := range c.ExternalLabels {
-		switch {
+	for _, name := range slices.Sorted(maps.Keys(c.ExternalLabels)) {
+		switch value := c.ExternalLabels[name]; {
 		case !isClassicLabelName(name):
 			errs = append(errs, fmt.Errorf("external_labels: %q is not a valid label name", name))
 		case strings.HasPrefix(name, "__"):
@@ -434,9 +464,12 @@ func (c *Config) validateBatchAndQueue() error {
 		atLeast("batch.max_samples", c.Batch.MaxSamples, 1),
 		atLeast("batch.max_size_bytes", c.Batch.MaxSizeBytes, minBatchSize),
 		atMost("batch.max_size_bytes", c.Batch.MaxSizeBytes, math.MaxInt32),
-		positive("batch.flush_timeout", c.Batch.FlushTimeout),
+		longEnough("batch.flush_timeout", c.Batch.FlushTimeout),
 		oneOf("queue.on_full", c.Queue.OnFull, OnFullBlock, OnFullReject, OnFullDropOldest, OnFullDropNewest),
 		notNegative("queue.max_age", c.Queue.MaxAge),
+	}
+	if c.Queue.MaxAge > 0 && c.Queue.MaxAge <= c.Batch.FlushTimeout {
+		errs = append(errs, fmt.Errorf("queue.max_age: must be 0 or greater than batch.flush_timeout %v, not %v: all samples would be too old", c.Batch.FlushTimeout, c.Queue.MaxAge))
 	}
 	// A partition holds an open batch and one in flight at the least.
 	if least := 2 * c.Batch.MaxSizeBytes * int64(max(c.Partitions, 1)); c.Queue.MaxSizeBytes < least {
@@ -448,11 +481,14 @@ func (c *Config) validateBatchAndQueue() error {
 func (c *Config) validateRetry() error {
 	errs := []error{
 		atLeast("retry_on_failure.max_retries", c.Retry.MaxRetries, 0),
-		positive("retry_on_failure.max_retry_after", c.Retry.MaxRetryAfter),
+		longEnough("retry_on_failure.max_retry_after", c.Retry.MaxRetryAfter),
 	}
 	b := c.Retry.BackOff
+	if math.IsNaN(b.RandomizationFactor) {
+		errs = append(errs, errors.New("retry_on_failure.randomization_factor: must be a number from 0 to 1"))
+	}
 	if b.Enabled {
-		errs = append(errs, positive("retry_on_failure.initial_interval", b.InitialInterval))
+		errs = append(errs, longEnough("retry_on_failure.initial_interval", b.InitialInterval))
 		if b.MaxInterval < b.InitialInterval {
 			errs = append(errs, fmt.Errorf("retry_on_failure.max_interval: %v is less than retry_on_failure.initial_interval %v", b.MaxInterval, b.InitialInterval))
 		}
@@ -512,11 +548,14 @@ func atMost[T int | int64](key string, got, most T) error {
 	return fmt.Errorf("%s: must be at most %d, not %d", key, most, got)
 }
 
-func positive(key string, got time.Duration) error {
-	if got > 0 {
+// leastDuration is the least that a time can be set to. Less is a mistake: a number without a unit is in nanoseconds.
+const leastDuration = time.Millisecond
+
+func longEnough(key string, got time.Duration) error {
+	if got >= leastDuration {
 		return nil
 	}
-	return fmt.Errorf("%s: must be greater than 0, not %v", key, got)
+	return fmt.Errorf("%s: must be at least %v, not %v (a number without a unit is in nanoseconds)", key, leastDuration, got)
 }
 
 func notNegative(key string, got time.Duration) error {

@@ -102,7 +102,7 @@ func (e *orderedExporter) Start(ctx context.Context, host component.Host) error 
 	if err != nil {
 		return fmt.Errorf("http: %w", err)
 	}
-	client.CheckRedirect = refuseRedirect
+	client.Transport = refuseRedirects{client.Transport}
 	letters, err := openDeadLetters(e.cfg, e.id, e.userAgent, &e.drops)
 	if err != nil {
 		return err
@@ -129,33 +129,52 @@ func (e *orderedExporter) Start(ctx context.Context, host component.Host) error 
 // would open a connection for almost every request.
 func (e *orderedExporter) clientConfig() *confighttp.ClientConfig {
 	c := e.cfg.HTTP
-	if c.DisableKeepAlives {
-		return &c
-	}
-	n := e.cfg.Partitions
-	// Unmarshalling leaves the settings of the keepalive section in the deprecated fields.
-	keepalive := confighttp.KeepaliveClientConfig{
-		IdleConnTimeout:     c.IdleConnTimeout,
-		MaxIdleConns:        c.MaxIdleConns,
-		MaxIdleConnsPerHost: c.MaxIdleConnsPerHost,
-	}
-	if set := c.Keepalive.Get(); set != nil {
-		keepalive = *set
-	}
-	if keepalive.MaxIdleConnsPerHost == 0 {
-		keepalive.MaxIdleConnsPerHost = n
-		if keepalive.MaxIdleConns != 0 {
-			keepalive.MaxIdleConns = max(keepalive.MaxIdleConns, n)
+	keepalive := c.Keepalive.Get()
+	if keepalive == nil {
+		// Unmarshalling moves the keepalive section into the deprecated fields.
+		//lint:ignore SA1019 see above
+		if c.DisableKeepAlives {
+			return &c
+		}
+		keepalive = &confighttp.KeepaliveClientConfig{
+			//lint:ignore SA1019 see above
+			IdleConnTimeout: c.IdleConnTimeout,
+			//lint:ignore SA1019 see above
+			MaxIdleConns: c.MaxIdleConns,
+			//lint:ignore SA1019 see above
+			MaxIdleConnsPerHost: c.MaxIdleConnsPerHost,
 		}
 	}
-	c.Keepalive = configoptional.Some(keepalive)
+	all := *keepalive
+	if all.MaxIdleConnsPerHost == 0 {
+		all.MaxIdleConnsPerHost = e.cfg.Partitions
+		if all.MaxIdleConns != 0 {
+			all.MaxIdleConns = max(all.MaxIdleConns, e.cfg.Partitions)
+		}
+	}
+	c.Keepalive = configoptional.Some(all)
 	return &c
 }
 
-// refuseRedirect makes a redirect the answer: Go would turn a redirected POST into a GET without a body, whose success
-// would say nothing about the samples.
-func refuseRedirect(*http.Request, []*http.Request) error {
-	return http.ErrUseLastResponse
+// refuseRedirects makes a redirect the answer: Go would turn a redirected POST into a GET without a body, whose success
+// would say nothing about the samples. Without a Location, which Go reads before it asks anybody, there is nothing to
+// follow.
+type refuseRedirects struct{ http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (r refuseRedirects) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := r.RoundTripper.RoundTrip(req)
+	if err == nil && resp.StatusCode >= 300 && resp.StatusCode <= 399 {
+		resp.Header.Del("Location")
+	}
+	return resp, err
+}
+
+// CloseIdleConnections does what http.Client's method of that name asks for.
+func (r refuseRedirects) CloseIdleConnections() {
+	if c, ok := r.RoundTripper.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
 }
 
 // ConsumeMetrics accepts the payload as a whole, or refuses it as a whole and returns an error. What cannot be translated

@@ -33,10 +33,17 @@ func (t *translator) classicHistograms(m pmetric.Metric, points pmetric.Histogra
 			t.drop(reasonInvalidHistogram, 1, m.Name())
 			continue
 		}
+		if t.customBuckets && t.protocol == protocolV2 {
+			t.customHistogram(m, names, bounds, dp, ts)
+			if !t.keepClassic {
+				continue
+			}
+		}
 		ls := t.labeler.labelSet(dp.Attributes(), &t.context, histogramKind)
 		key := ls.pointKey(names, histogramKind)
 		if stale {
-			t.staleClassic(ls, names, t.memory.get(key, bounds, dp.HasSum()), ts)
+			t.point = point{timestamp: ts, start: startTimestamp(dp.StartTimestamp(), dp.Timestamp()), value: staleNaN}
+			t.staleClassic(ls, names, t.memory.get(key, bounds, dp.HasSum()))
 			continue
 		}
 		t.memory.put(key, bounds, dp.HasSum())
@@ -89,9 +96,8 @@ func compareFloats(a, b float64) int {
 	}
 }
 
-// staleClassic ends the series of a classic histogram.
-func (t *translator) staleClassic(ls *labelSet, names *metricNames, sent remembered, ts int64) {
-	t.point = point{timestamp: ts, value: staleNaN}
+// staleClassic ends the series of a classic histogram with t.point.
+func (t *translator) staleClassic(ls *labelSet, names *metricNames, sent remembered) {
 	for i := range sent.bounds.labels {
 		t.emit(ls, &names.bucket, &sent.bounds.labels[i], &noLabel)
 	}
@@ -483,7 +489,7 @@ func (s *exemplarScratch) translate(n *namer, exemplars pmetric.ExemplarSlice, p
 	s.exemplars, s.labels = s.exemplars[:0], s.labels[:0]
 	for _, ex := range exemplars.All() {
 		e := wire.Exemplar{Timestamp: int64(ex.Timestamp() / 1_000_000)}
-		if ex.Timestamp() == 0 {
+		if e.Timestamp == 0 {
 			e.Timestamp = pointTimestamp
 		}
 		switch ex.ValueType() {
@@ -500,20 +506,20 @@ func (s *exemplarScratch) translate(n *namer, exemplars pmetric.ExemplarSlice, p
 	return s.exemplars
 }
 
-// exemplarLabels returns trace_id and span_id, and then the attributes if all of them fit.
+// exemplarLabels returns trace_id and span_id, and the attributes if all of them fit, sorted by name (Remote-Write 2.0,
+// types.proto, "Exemplar").
 func (s *exemplarScratch) exemplarLabels(n *namer, ex pmetric.Exemplar) []wire.Label {
 	start := len(s.labels)
-	if id := ex.TraceID(); !id.IsEmpty() {
-		s.labels = append(s.labels, wire.Label{Name: "trace_id", Value: id.String()})
-	}
 	if id := ex.SpanID(); !id.IsEmpty() {
 		s.labels = append(s.labels, wire.Label{Name: "span_id", Value: id.String()})
+	}
+	if id := ex.TraceID(); !id.IsEmpty() {
+		s.labels = append(s.labels, wire.Label{Name: "trace_id", Value: id.String()})
 	}
 	ids := len(s.labels)
 	for key, value := range ex.FilteredAttributes().All() {
 		s.addAttribute(start, n.labelName(key), value)
 	}
-	slices.SortFunc(s.labels[ids:], func(a, b wire.Label) int { return strings.Compare(a.Name, b.Name) })
 	runes := 0
 	for _, l := range s.labels[start:] {
 		runes += utf8.RuneCountInString(l.Name) + utf8.RuneCountInString(l.Value)
@@ -521,6 +527,7 @@ func (s *exemplarScratch) exemplarLabels(n *namer, ex pmetric.Exemplar) []wire.L
 	if runes > maxExemplarRunes {
 		s.labels = s.labels[:ids]
 	}
+	slices.SortFunc(s.labels[start:], func(a, b wire.Label) int { return strings.Compare(a.Name, b.Name) })
 	return s.labels[start:len(s.labels):len(s.labels)]
 }
 

@@ -275,7 +275,8 @@ func (p *plan) build(attrs []shapeAttr, c *labelContext) {
 			endRuns(l.name)
 			p.count(l.name, len(l.value))
 			item.constant = wire.AppendLabel(item.constant, l.name, l.value)
-			item.constants = append(item.constants, l)
+			// The value may belong to the payload, of which nothing may be kept.
+			item.constants = append(item.constants, constLabel{name: l.name, value: strings.Clone(l.value)})
 			continue
 		}
 		a := attrs[0]
@@ -293,7 +294,7 @@ func (p *plan) build(attrs []shapeAttr, c *labelContext) {
 		item.name, item.label, item.from = wire.LabelName(a.name), a.name, a.from
 		if len(constants) > 0 && constants[0].name == a.name {
 			item.fallback = wire.AppendLabel(nil, a.name, constants[0].value)
-			item.fallbackValue = constants[0].value
+			item.fallbackValue = strings.Clone(constants[0].value)
 			p.size += len(item.fallback)
 			constants = constants[1:]
 		}
@@ -360,14 +361,15 @@ type planMemo struct {
 	items      []memoItem
 }
 
-// memoItem is the references of a plan item, encoded.
+// memoItem is the references of a plan item, encoded. What no series has used yet has none: a symbol table has no unused
+// symbols.
 type memoItem struct {
 	constants []byte
 	// label is name and value of the label made from attributes. Only the value changes, which is value.
 	label []byte
 	name  uint32
 	value uint32
-	// fallback is name and value of the constant label for when the attributes are empty, or nil.
+	// fallback is name and value of the constant label for when the attributes are empty.
 	fallback []byte
 }
 
@@ -388,7 +390,16 @@ func (l *labeler) appendRefs(refs []byte, cut *[3]int, s *wire.Symbols, partitio
 			continue
 		}
 		value := it.value(l.values)
+		if value == "" && it.fallback == nil {
+			continue
+		}
+		if m.name == 0 {
+			m.name = s.Ref(it.label)
+		}
 		if value == "" {
+			if len(m.fallback) == 0 {
+				m.fallback = wire.AppendRefs(m.fallback, m.name, s.Ref(it.fallbackValue))
+			}
 			refs = append(refs, m.fallback...)
 			continue
 		}
@@ -420,13 +431,6 @@ func (p *plan) memo(s *wire.Symbols, partition, partitions int) *planMemo {
 		*mi = memoItem{constants: mi.constants[:0], label: mi.label[:0], fallback: mi.fallback[:0]}
 		for _, c := range it.constants {
 			mi.constants = wire.AppendRefs(mi.constants, s.Ref(c.name), s.Ref(c.value))
-		}
-		if it.name == nil {
-			continue
-		}
-		mi.name = s.Ref(it.label)
-		if it.fallback != nil {
-			mi.fallback = wire.AppendRefs(mi.fallback, mi.name, s.Ref(it.fallbackValue))
 		}
 	}
 	return m

@@ -37,8 +37,10 @@ type message struct {
 	parts    []int
 	// cut says that series were taken out of a part, so that its symbol table may hold what nobody uses.
 	cut bool
-	// samples counts native histograms too, histograms counts them alone.
-	samples, histograms int
+	// refs is at least the number of references to symbols in raw, and symbols at least that of the symbols.
+	refs, symbols int
+	// samples counts native histograms too, histograms counts them alone; exemplars are those of all series.
+	samples, histograms, exemplars int
 	// oldest and newest are the least and the greatest timestamp, in milliseconds since the epoch.
 	oldest, newest int64
 }
@@ -51,6 +53,14 @@ func (m *message) empty() bool {
 // message, so that a series over the limit travels alone.
 func (m *message) fits(limits *BatchConfig, size, samples int) bool {
 	return m.empty() || m.samples+samples <= limits.MaxSamples && int64(len(m.raw)+size) <= limits.MaxSizeBytes
+}
+
+// growth is the most bytes by which parts grow when they are merged: in a larger table references may be longer.
+func (m *message) growth(refs, symbols int) int {
+	if m.empty() {
+		return 0
+	}
+	return (m.refs + refs) * (wire.UvarintLen(uint64(m.symbols+symbols)) - 1)
 }
 
 // cover extends the range of timestamps.
@@ -148,6 +158,16 @@ func (c *contents) point(i int) (timestamp int64, histogram bool) {
 	return timestamp, histogram
 }
 
+// exemplars is the number of a 2.0 series' exemplars; with 1.0 nobody asks for it.
+func (c *contents) exemplars(i int) int {
+	if c.protocol == protocolV1 {
+		return 0
+	}
+	n, err := wire.CountExemplarsV2(c.series(i))
+	mustRead(err)
+	return n
+}
+
 func (c *contents) labels(i int) []wire.Label {
 	var labels []wire.Label
 	var err error
@@ -170,6 +190,7 @@ func (c *contents) message(indices []int) message {
 		if histogram {
 			m.histograms++
 		}
+		m.exemplars += c.exemplars(i)
 	}
 	if m.empty() {
 		return m

@@ -31,10 +31,23 @@ func seed(t testing.TB) uint64 {
 	return s
 }
 
+// forEachMessage runs a test for Remote-Write 1.0 and for 2.0. The test must apply what it is given to its configuration.
+func forEachMessage(t *testing.T, test func(t *testing.T, message func(*Config))) {
+	for _, m := range []ProtobufMessage{MessageV1, MessageV2} {
+		t.Run(string(m), func(t *testing.T) {
+			test(t, func(c *Config) { c.ProtobufMessage = m })
+		})
+	}
+}
+
 // TestOrderUnderFaults is the promise of order: 1,000 series with 100 timestamps each, from several producers that each
 // have their own series, through 8 partitions, to a receiver that is slow, refuses, throttles, resets connections and
 // drops answers.
 func TestOrderUnderFaults(t *testing.T) {
+	forEachMessage(t, orderUnderFaults)
+}
+
+func orderUnderFaults(t *testing.T, message func(*Config)) {
 	seed := seed(t)
 	synctest.Test(t, func(t *testing.T) {
 		const partitions = 8
@@ -56,7 +69,7 @@ func TestOrderUnderFaults(t *testing.T) {
 			},
 			InFlightKey: requestPartition(t, partitions),
 		}
-		h := newHarness(t, receiver, func(c *Config) {
+		h := newHarness(t, receiver, message, func(c *Config) {
 			c.Partitions = partitions
 			c.Batch.MaxSamples = 200
 			c.Retry.BackOff.MaxElapsedTime = 0
@@ -73,6 +86,7 @@ func TestOrderUnderFaults(t *testing.T) {
 		assert.Empty(t, h.dropped())
 		assert.Equal(t, partitions, receiver.MaxParallel(), "all partitions send at the same time, each one request")
 		assert.Equal(t, int64(1000*100), h.delivered())
+		assert.Zero(t, h.metric("otelcol_exporter_ordered_remote_write_fallback"))
 		checkDelivered(t, expected, receiver)
 		t.Logf("%d requests, %d samples redelivered", receiver.Requests(), receiver.Redelivered())
 	})
@@ -117,39 +131,40 @@ func produce(t *testing.T, h *harness, payloads rwtest.Payloads) map[string][]rw
 // TestOrderWithDrops has every fault at once, limits that make the exporter drop, all kinds of metrics, and a random
 // configuration for each round: what is delivered is in order, and what is not is counted.
 func TestOrderWithDrops(t *testing.T) {
-	seed := seed(t)
-	for round := range uint64(12) {
-		t.Run(strconv.FormatUint(round, 10), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { orderWithDrops(t, seed+round) })
-		})
-	}
+	forEachMessage(t, func(t *testing.T, message func(*Config)) {
+		seed := seed(t)
+		for round := range uint64(12) {
+			t.Run(strconv.FormatUint(round, 10), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { orderWithDrops(t, message, seed+round) })
+			})
+		}
+	})
 }
 
-func orderWithDrops(t *testing.T, seed uint64) {
+func orderWithDrops(t *testing.T, message func(*Config), seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	partitions := 1 + rnd.IntN(9)
-	receiver := &rwtest.Receiver{
-		Faults: rwtest.Faults{
-			Seed:              seed,
-			ServerError:       rnd.IntN(120),
-			StoredServerError: rnd.IntN(50),
-			TooManyRequests:   rnd.IntN(120),
-			ClientError:       rnd.IntN(100),
-			ClientStatuses:    []int{400, 409, 413, 422},
-			Redirect:          rnd.IntN(50),
-			ResetUnread:       rnd.IntN(60),
-			DropAnswer:        rnd.IntN(60),
-			CutAnswer:         rnd.IntN(40),
-			CutError:          rnd.IntN(40),
-			Hang:              rnd.IntN(30),
-			StoredHang:        rnd.IntN(30),
-			HugeBody:          50, SlowBody: 50, LyingHeader: 100,
-			MaxLatency:    time.Duration(rnd.IntN(200)) * time.Millisecond,
-			MaxRetryAfter: 10 * time.Second,
-		},
-		InFlightKey: requestPartition(t, partitions),
+	faults := rwtest.Faults{
+		Seed:              seed,
+		ServerError:       rnd.IntN(120),
+		StoredServerError: rnd.IntN(50),
+		TooManyRequests:   rnd.IntN(120),
+		ClientError:       rnd.IntN(100),
+		ClientStatuses:    []int{400, 409, 413, 422},
+		PartialWrite:      rnd.IntN(100),
+		Redirect:          rnd.IntN(50),
+		ResetUnread:       rnd.IntN(60),
+		DropAnswer:        rnd.IntN(60),
+		CutAnswer:         rnd.IntN(40),
+		CutError:          rnd.IntN(40),
+		Hang:              rnd.IntN(30),
+		StoredHang:        rnd.IntN(30),
+		HugeBody:          50, SlowBody: 50, LyingHeader: 100,
+		MaxLatency:    time.Duration(rnd.IntN(200)) * time.Millisecond,
+		MaxRetryAfter: 10 * time.Second,
 	}
-	h := newHarness(t, receiver, func(c *Config) {
+	receiver := &rwtest.Receiver{Script: forgetful(faults, rnd), InFlightKey: requestPartition(t, partitions)}
+	h := newHarness(t, receiver, message, func(c *Config) {
 		c.Partitions = partitions
 		c.Batch.MaxSamples = 1 + rnd.IntN(300)
 		c.Batch.MaxSizeBytes = minBatchSize
@@ -168,24 +183,43 @@ func orderWithDrops(t *testing.T, seed uint64) {
 	h.shutdown()
 
 	assert.Empty(t, receiver.Problems())
-	sent := h.delivered()
-	for status, c := range receiver.CutAnswers() {
-		if status/100 == 2 {
-			sent -= int64(c.Samples)
-		}
-	}
-	assert.Equal(t, int64(receiver.AcknowledgedSamples()), sent, "delivered is what was answered 2xx")
+	assert.Equal(t, int64(receiver.ConfirmedSamples()), h.delivered(), "delivered is what was confirmed")
 	b := h.ledger.snapshot()
 	assert.Equal(t, b.received, h.metric("otelcol_exporter_ordered_remote_write_received_samples"))
 	assert.Equal(t, b.delivered, h.metric("otelcol_exporter_ordered_remote_write_delivered_samples"))
 	assert.Equal(t, b.received-b.delivered, h.metric("otelcol_exporter_ordered_remote_write_dropped_samples"))
 	assert.Equal(t, b.delivered, h.metric("otelcol_exporter_sent_metric_points"))
 	assert.Equal(t, b.received-b.delivered, h.metric("otelcol_exporter_send_failed_metric_points"))
-	t.Logf("received %d, delivered %d, dropped %v, %d requests", b.received, b.delivered, h.dropped(), receiver.Requests())
+	t.Logf("received %d, delivered %d, dropped %v, %d requests, fallback %v",
+		b.received, b.delivered, h.dropped(), receiver.Requests(), h.fellBack.Load())
+}
+
+// forgetful is a receiver with faults that does not read 2.0 any more from some request on, or never has, or that always
+// does.
+func forgetful(faults rwtest.Faults, rnd *rand.Rand) func(rwtest.Request) rwtest.Answer {
+	unread := pick(rnd,
+		rwtest.Answer{Status: 415},
+		rwtest.Answer{Status: 200, Written: rwtest.WrittenNever},
+		rwtest.Answer{Status: 400, Written: rwtest.WrittenNever},
+	)
+	from := pick(rnd, 1, 1+rnd.IntN(50), 1<<30)
+	if unread.Status == 400 {
+		from = pick(rnd, 1, 1<<30)
+	}
+	return func(r rwtest.Request) rwtest.Answer {
+		if a := faults.Answer(r.Seq); r.Version == 1 || r.Seq < from || a.Fault != rwtest.NoFault {
+			return a
+		}
+		return unread
+	}
 }
 
 // TestOrderOverTheNetwork is the same promise through a real HTTP server and client.
 func TestOrderOverTheNetwork(t *testing.T) {
+	forEachMessage(t, orderOverTheNetwork)
+}
+
+func orderOverTheNetwork(t *testing.T, message func(*Config)) {
 	const partitions = 4
 	seed := seed(t)
 	receiver := &rwtest.Receiver{
@@ -197,7 +231,7 @@ func TestOrderOverTheNetwork(t *testing.T) {
 	}
 	server := httptest.NewServer(receiver)
 	defer server.Close()
-	h := newHarness(t, receiver, func(c *Config) {
+	h := newHarness(t, receiver, message, func(c *Config) {
 		c.Partitions = partitions
 		c.HTTP.Endpoint = server.URL
 		c.HTTP.Middlewares = nil
@@ -205,6 +239,8 @@ func TestOrderOverTheNetwork(t *testing.T) {
 		c.Batch.FlushTimeout = 10 * time.Millisecond
 		c.Retry.BackOff.InitialInterval = time.Millisecond
 		c.Retry.BackOff.MaxInterval = 10 * time.Millisecond
+		c.Retry.BackOff.MaxElapsedTime = 0
+		c.Retry.MaxRetryAfter = 10 * time.Millisecond
 		c.OnError.Fatal = OnFatalRetry
 	})
 	expected := produce(t, h, rwtest.Payloads{

@@ -103,6 +103,7 @@ func (d *dropCounts) add(r reason, n int, example string) {
 	}
 }
 
+// total is the number of all samples dropped.
 func (d *dropCounts) total() int {
 	n := 0
 	for i := range d {

@@ -71,8 +71,7 @@ func (p *partition) append(s *segment, now time.Time, drops *dropCounts, work []
 	for _, f := range s.full {
 		b := f.batch
 		b.excised = p.refused(f.index, nil, now, drops)
-		b.histograms -= countHistograms(b.excised)
-		if b.samples -= len(b.excised); b.samples == 0 {
+		if b.without(b.excised); b.empty() {
 			continue
 		}
 		work = p.sealOpen(work)
@@ -86,11 +85,13 @@ func (p *partition) append(s *segment, now time.Time, drops *dropCounts, work []
 		queued += b.samples
 	}
 	excised := p.refused(s.index, s, now, drops)
-	n := s.samples - len(excised)
-	if n == 0 {
+	counts := s.message
+	counts.without(excised)
+	if counts.empty() {
 		return queued, work
 	}
-	if !p.open.fits(&p.limits, s.openSize(), n) || p.open.protocol != s.protocol {
+	size := s.openSize() + p.open.growth(s.refs, s.table.Len())
+	if !p.open.fits(&p.limits, size, counts.samples) || p.open.protocol != s.protocol {
 		work = p.sealOpen(work)
 	}
 	if p.open.empty() {
@@ -102,25 +103,29 @@ func (p *partition) append(s *segment, now time.Time, drops *dropCounts, work []
 	if s.protocol == protocolV2 {
 		p.open.parts = append(p.open.parts, len(p.open.raw))
 		p.open.cut = p.open.cut || len(excised) > 0
+		p.open.refs += s.refs
+		p.open.symbols += s.table.Len()
 	}
 	p.open.cover(s.oldest, s.newest)
-	p.open.samples += n
-	p.open.histograms += s.histograms - countHistograms(excised)
+	p.open.samples += counts.samples
+	p.open.histograms += counts.histograms
+	p.open.exemplars += counts.exemplars
 	p.size += int64(len(p.open.raw) - before)
 	if p.open.samples >= p.limits.MaxSamples {
 		work = p.sealOpen(work)
 	}
-	return queued + n, work
+	return queued + counts.samples, work
 }
 
-func countHistograms(entries []indexEntry) int {
-	n := 0
-	for i := range entries {
-		if entries[i].histogram {
-			n++
+// without takes series out of the message's counts.
+func (m *message) without(excised []indexEntry) {
+	m.samples -= len(excised)
+	for i := range excised {
+		if excised[i].histogram {
+			m.histograms--
 		}
+		m.exemplars -= excised[i].exemplars
 	}
-	return n
 }
 
 // refused returns those series of the index that the guard refuses, and counts them. s is the segment that they are in,

@@ -7,10 +7,8 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"math/big"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/prometheus/otlptranslator"
@@ -36,6 +34,10 @@ type reference struct {
 	jobInstance labelMap
 	scope       labelMap
 	latest      int64
+
+	// What 2.0 says of the points of a metric, and the start of one.
+	typ, unit, help string
+	start           int64
 }
 
 type labelMap = map[string]string
@@ -64,7 +66,7 @@ func (r *reference) targetInfo() string {
 }
 
 func (r *reference) translate(md pmetric.Metrics) *translated {
-	r.result = &translated{series: make(map[string][]string), drops: make(map[reason]int)}
+	r.result = newTranslated()
 	r.taken = make(map[string]bool)
 	for _, rm := range md.ResourceMetrics().All() {
 		attributes := rm.Resource().Attributes()
@@ -83,14 +85,14 @@ func (r *reference) translate(md pmetric.Metrics) *translated {
 }
 
 func (r *reference) drop(why reason, n int) {
-	if n > 0 {
+	if n > 0 && why != noReason {
 		r.result.drops[why] += n
 	}
 }
 
-// emit sends a point of a series, unless the series has one of that time already (rule 14). A target has one target_info
-// for a time, whatever its other labels (rule 5).
-func (r *reference) emit(name string, labels labelMap, timestamp int64, value string, exemplars []string) bool {
+// emit sends a point of a series, or returns why not: the series has one of that time already (rule 14), or the version of
+// the protocol has no place for its names. A target has one target_info for a time, whatever its other labels (rule 5).
+func (r *reference) emit(name string, labels labelMap, timestamp int64, value string, exemplars []string) reason {
 	labels = maps.Clone(labels)
 	labels["__name__"] = name
 	identity := seriesString(sortedLabels(labels))
@@ -98,20 +100,24 @@ func (r *reference) emit(name string, labels labelMap, timestamp int64, value st
 	if name == r.targetInfo() {
 		point = fmt.Sprintf("target %q %q %d", labels["job"], labels["instance"], timestamp)
 	}
-	if r.taken[point] {
-		return false
+	switch {
+	case r.cfg.ProtobufMessage == MessageV1 && !classicOnly(labels):
+		return reasonNeedsV2
+	case r.taken[point]:
+		return reasonDuplicate
 	}
 	r.taken[point] = true
 	r.latest = max(r.latest, timestamp)
 	r.result.series[identity] = append(r.result.series[identity], sampleString(value, timestamp, exemplars))
-	return true
+	if r.cfg.ProtobufMessage == MessageV2 {
+		r.result.origins[identity] = append(r.result.origins[identity], originString(r.typ, r.unit, r.help, r.start))
+	}
+	return noReason
 }
 
 // send is emit for a point that was received.
 func (r *reference) send(name string, labels labelMap, timestamp int64, value float64, exemplars []string) {
-	if !r.emit(name, labels, timestamp, floatString(value), exemplars) {
-		r.drop(reasonDuplicate, 1)
-	}
+	r.drop(r.emit(name, labels, timestamp, floatString(value), exemplars), 1)
 }
 
 func sortedLabels(labels labelMap) []prompb.Label {
@@ -128,6 +134,16 @@ var (
 	leadingDigit = regexp.MustCompile(`^[0-9]`)
 	classicName  = regexp.MustCompile(`^[a-zA-Z_:][a-zA-Z0-9_:]*$`)
 )
+
+// classicOnly says whether all names can be sent in 1.0.
+func classicOnly(labels labelMap) bool {
+	for name := range labels {
+		if !classicName.MatchString(name) || strings.Contains(name, ":") {
+			return false
+		}
+	}
+	return classicName.MatchString(labels["__name__"])
+}
 
 func validUTF8(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
@@ -246,6 +262,17 @@ func joined(attributes []namedValue, free func(name string) bool) labelMap {
 	return labels
 }
 
+var globs = make(map[string]*regexp.Regexp)
+
+// glob is the regular expression of a pattern.
+func glob(pattern string) *regexp.Regexp {
+	if globs[pattern] == nil {
+		expression := strings.NewReplacer(`\*`, `.*`, `\?`, `.`).Replace(regexp.QuoteMeta(pattern))
+		globs[pattern] = regexp.MustCompile(`(?s)^` + expression + `$`)
+	}
+	return globs[pattern]
+}
+
 // promote selects resource attributes that become labels of all series.
 func (r *reference) promote(resource pcommon.Map) labelMap {
 	c := &r.cfg.ResourceConstantLabels
@@ -253,10 +280,7 @@ func (r *reference) promote(resource pcommon.Map) labelMap {
 		return nil
 	}
 	matches := func(patterns []string, key string) bool {
-		return slices.ContainsFunc(patterns, func(pattern string) bool {
-			expression := strings.NewReplacer(`\*`, `.*`, `\?`, `.`).Replace(regexp.QuoteMeta(pattern))
-			return regexp.MustCompile(`(?s)^` + expression + `$`).MatchString(key)
-		})
+		return slices.ContainsFunc(patterns, func(pattern string) bool { return glob(pattern).MatchString(key) })
 	}
 	seen := make(map[string]bool)
 	selected := r.attributes(resource, "", func(key string) bool {
@@ -329,6 +353,7 @@ func (r *reference) describe(resource pcommon.Map) {
 		}),
 		func(name string) bool { return name != "job" && name != "instance" },
 	)
+	r.typ, r.unit, r.help, r.start = "gauge", "", "Target metadata", 0
 	if r.cfg.TargetInfo.Enabled && len(labels) > 0 && len(r.jobInstance) > 0 && r.latest > 0 {
 		r.emit(r.targetInfo(), withDefaults(labels, r.jobInstance, r.cfg.ExternalLabels), r.latest, "1", nil)
 	}
@@ -341,14 +366,29 @@ func (r *reference) name(m pmetric.Metric, typ otlptranslator.MetricType, points
 		r.drop(reasonInvalidName, points)
 		return "", false
 	}
+	switch typ {
+	case otlptranslator.MetricTypeMonotonicCounter:
+		r.typ = "counter"
+	case otlptranslator.MetricTypeHistogram, otlptranslator.MetricTypeExponentialHistogram:
+		r.typ = "histogram"
+	case otlptranslator.MetricTypeSummary:
+		r.typ = "summary"
+	default:
+		r.typ = "gauge"
+	}
+	units := otlptranslator.UnitNamer{UTF8Allowed: !r.escapes()}
+	r.unit, r.help = units.Build(validUTF8(m.Unit())), validUTF8(m.Description())
 	return name, true
 }
 
-// milliseconds is rule 13.
-func (r *reference) milliseconds(ts pcommon.Timestamp) (int64, bool) {
-	if ts == 0 {
+// times is rule 13. Gauges do not start; a start after the point is none. On the wire 0 milliseconds are an unset time.
+func (r *reference) times(ts, start pcommon.Timestamp) (timestamp int64, ok bool) {
+	if ts < 1e6 {
 		r.drop(reasonNoTimestamp, 1)
 		return 0, false
+	}
+	if r.start = int64(start / 1e6); start > ts || r.typ == "gauge" {
+		r.start = 0
 	}
 	return int64(ts / 1e6), true
 }
@@ -408,7 +448,7 @@ func (r *reference) numbers(m pmetric.Metric, points pmetric.NumberDataPointSlic
 			r.drop(reasonNoValue, 1)
 			continue
 		}
-		timestamp, ok := r.milliseconds(dp.Timestamp())
+		timestamp, ok := r.times(dp.Timestamp(), dp.StartTimestamp())
 		if !ok {
 			continue
 		}
@@ -426,272 +466,4 @@ func notStale(v float64) float64 {
 		return math.NaN()
 	}
 	return v
-}
-
-// boundsOf returns the bounds of the series of a point: those that it has, or if it is stale those that were sent last
-// (rule 11).
-func (r *reference) boundsOf(name string, labels labelMap, stale bool, own sentBounds) sentBounds {
-	key := name + seriesString(sortedLabels(labels))
-	if !stale {
-		r.sentBounds[key] = own
-		return own
-	}
-	if sent, ok := r.sentBounds[key]; ok {
-		return sentBounds{sent.values, sent.hasSum || own.hasSum}
-	}
-	return own
-}
-
-// histograms is rule 8.
-func (r *reference) histograms(m pmetric.Metric, points pmetric.HistogramDataPointSlice) {
-	name, ok := r.name(m, otlptranslator.MetricTypeHistogram, points.Len())
-	if !ok {
-		return
-	}
-	for _, dp := range points.All() {
-		timestamp, ok := r.milliseconds(dp.Timestamp())
-		if !ok {
-			continue
-		}
-		stale := dp.Flags().NoRecordedValue()
-		bounds, counts := dp.ExplicitBounds().AsRaw(), dp.BucketCounts().AsRaw()
-		if len(counts) == 0 {
-			bounds = nil
-		}
-		sound := len(counts) == 0 || len(counts) == len(bounds)+1
-		for i, b := range bounds {
-			sound = sound && !math.IsNaN(b) && (i == 0 || b > bounds[i-1])
-		}
-		switch {
-		case !sound && stale:
-			bounds = nil
-		case !sound:
-			r.drop(reasonInvalidHistogram, 1)
-			continue
-		case len(bounds) > 0 && math.IsInf(bounds[len(bounds)-1], 1):
-			bounds = bounds[:len(bounds)-1]
-		}
-		labels := r.labels(dp.Attributes(), "le")
-		sent := r.boundsOf("histogram "+name, labels, stale, sentBounds{formatted(append(bounds, math.Inf(1))), dp.HasSum()})
-		exemplars := r.exemplars(dp.Exemplars(), timestamp)
-		total := uint64(0)
-		for i, le := range sent.values {
-			bucket := maps.Clone(labels)
-			bucket["le"] = le
-			if stale {
-				r.sendStale(name+"_bucket", bucket, timestamp)
-				continue
-			}
-			value, limit := float64(dp.Count()), math.Inf(1)
-			if i < len(bounds) {
-				total += counts[i]
-				value, limit = float64(total), bounds[i]
-			}
-			var inBucket []exampleOf
-			inBucket, exemplars = splitExemplars(exemplars, func(v float64) bool { return le == "+Inf" || v <= limit })
-			r.send(name+"_bucket", bucket, timestamp, value, printed(inBucket))
-		}
-		r.sumAndCount(name, labels, timestamp, stale, sent.hasSum, dp.Sum(), dp.Count())
-	}
-}
-
-func (r *reference) sendStale(name string, labels labelMap, timestamp int64) {
-	r.send(name, labels, timestamp, math.Float64frombits(0x7ff0000000000002), nil)
-}
-
-func (r *reference) sumAndCount(name string, labels labelMap, timestamp int64, stale, hasSum bool, sum float64, count uint64) {
-	sum, n := notStale(sum), float64(count)
-	if stale {
-		sum = math.Float64frombits(0x7ff0000000000002)
-		n = sum
-	}
-	if hasSum {
-		r.send(name+"_sum", labels, timestamp, sum, nil)
-	}
-	r.send(name+"_count", labels, timestamp, n, nil)
-}
-
-func formatted(values []float64) []string {
-	var s []string
-	for _, v := range values {
-		s = append(s, strconv.FormatFloat(v, 'f', -1, 64))
-	}
-	return s
-}
-
-// summaries is rule 10.
-func (r *reference) summaries(m pmetric.Metric, points pmetric.SummaryDataPointSlice) {
-	name, ok := r.name(m, otlptranslator.MetricTypeSummary, points.Len())
-	if !ok {
-		return
-	}
-	for _, dp := range points.All() {
-		timestamp, ok := r.milliseconds(dp.Timestamp())
-		if !ok {
-			continue
-		}
-		var quantiles, values []float64
-		for _, q := range dp.QuantileValues().All() {
-			quantiles, values = append(quantiles, q.Quantile()), append(values, q.Value())
-		}
-		stale := dp.Flags().NoRecordedValue()
-		labels := r.labels(dp.Attributes(), "quantile")
-		for i, q := range r.boundsOf("summary "+name, labels, stale, sentBounds{values: formatted(quantiles)}).values {
-			series := maps.Clone(labels)
-			series["quantile"] = q
-			if stale {
-				r.sendStale(name, series, timestamp)
-			} else {
-				r.send(name, series, timestamp, notStale(values[i]), nil)
-			}
-		}
-		r.sumAndCount(name, labels, timestamp, stale, true, dp.Sum(), dp.Count())
-	}
-}
-
-// exponentialHistograms is rule 9.
-func (r *reference) exponentialHistograms(m pmetric.Metric, points pmetric.ExponentialHistogramDataPointSlice) {
-	name, ok := r.name(m, otlptranslator.MetricTypeExponentialHistogram, points.Len())
-	if !ok {
-		return
-	}
-	for _, dp := range points.All() {
-		timestamp, ok := r.milliseconds(dp.Timestamp())
-		if !ok {
-			continue
-		}
-		h := &nativeHistogram{sum: math.Float64frombits(0x7ff0000000000002)}
-		if !dp.Flags().NoRecordedValue() {
-			var why reason
-			if h, why = nativeOf(dp); why != noReason {
-				r.drop(why, 1)
-				continue
-			}
-		}
-		labels, exemplars := r.labels(dp.Attributes(), ""), printed(r.exemplars(dp.Exemplars(), timestamp))
-		if !r.emit(name, labels, timestamp, h.String(), exemplars) {
-			r.drop(reasonDuplicate, 1)
-		}
-	}
-}
-
-func nativeOf(dp pmetric.ExponentialHistogramDataPoint) (*nativeHistogram, reason) {
-	switch {
-	case dp.Scale() < -4:
-		return nil, reasonScale
-	case !dp.HasSum():
-		return nil, reasonNoSum
-	}
-	h := &nativeHistogram{
-		schema: min(dp.Scale(), 8), count: dp.Count(), sum: notStale(dp.Sum()), zeroCount: dp.ZeroCount(), zeroThreshold: 1e-128,
-		positive: make(map[int64]uint64), negative: make(map[int64]uint64),
-	}
-	if t := dp.ZeroThreshold(); t > 0 && !math.IsInf(t, 1) {
-		h.zeroThreshold = t
-	}
-	total := new(big.Int).SetUint64(h.zeroCount)
-	for _, side := range []struct {
-		from pmetric.ExponentialHistogramDataPointBuckets
-		to   map[int64]uint64
-	}{{dp.Positive(), h.positive}, {dp.Negative(), h.negative}} {
-		onSide := new(big.Int)
-		for i, n := range side.from.BucketCounts().AsRaw() {
-			if n == 0 {
-				continue
-			}
-			index := nativeIndex(int64(side.from.Offset())+int64(i), dp.Scale())
-			side.to[index] += n
-			onSide.Add(onSide, new(big.Int).SetUint64(n))
-			if index > math.MaxInt32 || !onSide.IsInt64() {
-				return nil, reasonInvalidHistogram
-			}
-		}
-		total.Add(total, onSide)
-	}
-	switch total.Cmp(new(big.Int).SetUint64(h.count)) {
-	case 1:
-		return nil, reasonInvalidHistogram
-	case -1:
-		if !math.IsNaN(h.sum) {
-			return nil, reasonInvalidHistogram
-		}
-	}
-	return h, noReason
-}
-
-// nativeIndex is the index that Prometheus gives to OpenTelemetry's bucket. Going down by one scale merges two
-// neighbours.
-func nativeIndex(index int64, scale int32) int64 {
-	for ; scale > 8 && index != 0 && index != -1; scale-- {
-		index = int64(math.Floor(float64(index) / 2))
-	}
-	return index + 1
-}
-
-// exampleOf is a value and the exemplar that it is the value of.
-type exampleOf struct {
-	value    float64
-	exemplar string
-}
-
-func printed(exemplars []exampleOf) []string {
-	var s []string
-	for _, e := range exemplars {
-		s = append(s, e.exemplar)
-	}
-	return s
-}
-
-func splitExemplars(exemplars []exampleOf, belongs func(float64) bool) (in, out []exampleOf) {
-	for _, e := range exemplars {
-		if belongs(e.value) {
-			in = append(in, e)
-		} else {
-			out = append(out, e)
-		}
-	}
-	return in, out
-}
-
-// exemplars is rule 12, which does not say what becomes of two keys that are one name: the first one stays.
-func (r *reference) exemplars(exemplars pmetric.ExemplarSlice, pointTimestamp int64) []exampleOf {
-	var examples []exampleOf
-	for _, ex := range exemplars.All() {
-		value := float64(ex.IntValue())
-		switch ex.ValueType() {
-		case pmetric.ExemplarValueTypeDouble:
-			value = notStale(ex.DoubleValue())
-		case pmetric.ExemplarValueTypeEmpty:
-			continue
-		}
-		timestamp := int64(ex.Timestamp() / 1e6)
-		if ex.Timestamp() == 0 {
-			timestamp = pointTimestamp
-		}
-		var ids []prompb.Label
-		if id := ex.TraceID(); !id.IsEmpty() {
-			ids = append(ids, prompb.Label{Name: "trace_id", Value: id.String()})
-		}
-		if id := ex.SpanID(); !id.IsEmpty() {
-			ids = append(ids, prompb.Label{Name: "span_id", Value: id.String()})
-		}
-		attributes := make(labelMap)
-		for key, v := range ex.FilteredAttributes().All() {
-			name, value := r.labelName(key), labelValue(v)
-			isID := slices.ContainsFunc(ids, func(l prompb.Label) bool { return l.Name == name })
-			if name != "" && value != "" && !isID && attributes[name] == "" {
-				attributes[name] = value
-			}
-		}
-		labels := append(ids, sortedLabels(attributes)...)
-		characters := 0
-		for _, l := range labels {
-			characters += len([]rune(l.Name)) + len([]rune(l.Value))
-		}
-		if characters > 128 {
-			labels = ids
-		}
-		examples = append(examples, exampleOf{value, exemplarString(labels, value, timestamp)})
-	}
-	return examples
 }

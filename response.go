@@ -27,20 +27,22 @@ type answer struct {
 // 2.0, "Required Written Response Headers").
 type written struct {
 	// present says that there was at least one of the headers.
-	present             bool
-	samples, histograms int
+	present                        bool
+	samples, histograms, exemplars int
 }
 
 func readWritten(h http.Header) written {
 	var w written
-	for name, n := range map[string]*int{"Samples": &w.samples, "Histograms": &w.histograms, "Exemplars": new(int)} {
+	for name, n := range map[string]*int{"Samples": &w.samples, "Histograms": &w.histograms, "Exemplars": &w.exemplars} {
 		values := h.Values("X-Prometheus-Remote-Write-" + name + "-Written")
 		if len(values) == 0 {
 			continue
 		}
 		w.present = true
-		// Rubbish is as good as a missing header: 0.
-		*n, _ = strconv.Atoi(strings.TrimSpace(values[0]))
+		// Rubbish, which includes a number of more than 64 bits, is as good as a missing header: 0.
+		if written, err := strconv.Atoi(strings.TrimSpace(values[0])); err == nil {
+			*n = written
+		}
 	}
 	return w
 }
@@ -59,7 +61,8 @@ func (a *answer) confirmed(m *message) int {
 	switch {
 	case success:
 		return n
-	case a.status >= 400 && a.status <= 499 && n < m.samples:
+	case a.status >= 400 && a.status <= 499 && (n < m.samples || a.written.exemplars < m.exemplars):
+		// Prometheus refuses a request for an exemplar too, although it has written all samples.
 		return n
 	default:
 		// A refusal that claims to have written everything proves nothing: some receivers count what they received.
@@ -153,12 +156,23 @@ func (p *policy) decide(a *answer, at attempt) decision {
 		return p.fatal(a, at, reasonFatal)
 	case s == http.StatusRequestEntityTooLarge:
 		return decision{verdict: verdictSplit, reason: reasonTooLarge}
-	case s >= 400 && s <= 499 && s != http.StatusTooManyRequests && p.onError.Rejected == OnRejectedIsolate && !a.exact(at):
+	case s >= 400 && s <= 499 && s != http.StatusTooManyRequests && p.onError.Rejected == OnRejectedIsolate && a.refusesContent() && !a.exact(at):
 		return decision{verdict: verdictSplit, reason: reasonRejected}
 	case s >= 400 && s <= 499:
 		return decision{verdict: verdictDrop, reason: reasonRejected}
 	default:
 		return p.fatal(a, at, reasonUnexpected)
+	}
+}
+
+// refusesContent says whether a smaller request might be taken: these statuses refuse any.
+func (a *answer) refusesContent() bool {
+	switch a.status {
+	case http.StatusMethodNotAllowed, http.StatusProxyAuthRequired, http.StatusLengthRequired,
+		http.StatusUnsupportedMediaType, http.StatusUpgradeRequired:
+		return false
+	default:
+		return true
 	}
 }
 

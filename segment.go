@@ -10,8 +10,8 @@ type segment struct {
 	// message's raw bytes are the series alone; in 2.0 the symbols that they refer to stand apart until it is sealed.
 	message
 	partition int
-	symbols   wire.Symbols
-	refs      refScratch
+	table     wire.Symbols
+	scratch   refScratch
 	// index is those series of raw that the guard must look at.
 	index []indexEntry
 	full  []fullSegment
@@ -32,6 +32,7 @@ type indexEntry struct {
 	start, end int
 	kind       entryKind
 	histogram  bool
+	exemplars  int
 }
 
 // entryKind says how the guard treats a series.
@@ -63,7 +64,7 @@ func (s *segment) total() int {
 // openSize is the bytes of the message that is not sealed yet.
 func (s *segment) openSize() int {
 	if s.protocol == protocolV2 && s.samples > 0 {
-		return len(s.raw) + s.symbols.Size()
+		return len(s.raw) + s.table.Size()
 	}
 	return len(s.raw)
 }
@@ -88,14 +89,19 @@ func (s *segment) reset(p protocol) {
 // restart empties the message.
 func (s *segment) restart(p protocol) {
 	s.message = message{raw: s.raw[:0], protocol: p}
-	s.symbols.Reset()
+	s.table.Reset()
 }
 
 // add appends the translator's current point as a series of its own.
 func (s *segment) add(t *translator, ls *labelSet, name *seriesName, le, quantile *extraLabel, hash uint64) {
 	labels := len(ls.buf) + len(name.label) + len(le.label) + len(quantile.label)
-	// In 2.0 this is more than is needed as a rule, and enough even if every string is new to the table.
-	if !s.fits(&t.limits, labels+t.point.maxSize()+s.symbolsSize()+wire.MaxSeriesHeaderLen, 1) {
+	size := labels + t.point.maxSize() + wire.MaxSeriesHeaderLen
+	if s.protocol == protocolV2 {
+		// This is enough even if every string is new to the table: a label's strings and references take at most twice
+		// what the label takes in 1.0.
+		size += labels + len(t.metadata.help) + len(t.metadata.unit) + wire.MaxMetadataLen + s.table.Size()
+	}
+	if !s.fits(&t.limits, size, 1) {
 		s.seal()
 	}
 	start := len(s.raw)
@@ -113,6 +119,7 @@ func (s *segment) add(t *translator, ls *labelSet, name *seriesName, le, quantil
 	if t.point.histogram != nil {
 		s.histograms++
 	}
+	s.exemplars += len(t.point.exemplars)
 	if !t.guard && !name.targetInfo {
 		return
 	}
@@ -125,15 +132,8 @@ func (s *segment) add(t *translator, ls *labelSet, name *seriesName, le, quantil
 	}
 	s.index = append(s.index, indexEntry{
 		hash: hash, timestamp: t.point.timestamp, number: number, start: start, end: len(s.raw),
-		kind: kind, histogram: t.point.histogram != nil,
+		kind: kind, histogram: t.point.histogram != nil, exemplars: len(t.point.exemplars),
 	})
-}
-
-func (s *segment) symbolsSize() int {
-	if s.protocol == protocolV2 {
-		return s.symbols.Size()
-	}
-	return 0
 }
 
 // appendLabels appends the labels of a series in order.
@@ -166,23 +166,23 @@ type refScratch struct {
 
 // appendV2 is the 2.0 encoding of add.
 func (s *segment) appendV2(t *translator, ls *labelSet, name *seriesName, le, quantile *extraLabel) {
-	r := &s.refs
-	if r.generation != s.symbols.Generation() {
-		*r = refScratch{generation: s.symbols.Generation(), base: r.base, metadata: r.metadata, labels: r.labels, rest: r.rest, buf: r.buf}
+	r := &s.scratch
+	if r.generation != s.table.Generation() {
+		*r = refScratch{generation: s.table.Generation(), base: r.base, metadata: r.metadata, labels: r.labels, rest: r.rest, buf: r.buf}
 	}
 	if r.set != ls.serial {
-		r.base = t.labeler.appendRefs(r.base[:0], &r.cut, &s.symbols, s.partition, t.partitions)
+		r.base = t.labeler.appendRefs(r.base[:0], &r.cut, &s.table, s.partition, t.partitions)
 		r.set = ls.serial
 	}
 	labels := append(r.labels[:0], r.base[:r.cut[0]]...)
-	labels = wire.AppendRefs(labels, s.symbols.RefHashed(nameLabel, nameLabelHash), s.symbols.RefHashed(name.name, name.hash))
+	labels = wire.AppendRefs(labels, s.table.RefHashed(nameLabel, nameLabelHash), s.table.RefHashed(name.name, name.hash))
 	labels = append(labels, r.base[r.cut[0]:r.cut[1]]...)
 	if le.value != "" {
-		labels = wire.AppendRefs(labels, s.symbols.Ref(leLabel), s.symbols.RefHashed(le.value, le.hash))
+		labels = wire.AppendRefs(labels, s.table.Ref(leLabel), s.table.RefHashed(le.value, le.hash))
 	}
 	labels = append(labels, r.base[r.cut[1]:r.cut[2]]...)
 	if quantile.value != "" {
-		labels = wire.AppendRefs(labels, s.symbols.Ref(quantileLabel), s.symbols.RefHashed(quantile.value, quantile.hash))
+		labels = wire.AppendRefs(labels, s.table.Ref(quantileLabel), s.table.RefHashed(quantile.value, quantile.hash))
 	}
 	r.labels = append(labels, r.base[r.cut[2]:]...)
 
@@ -193,15 +193,20 @@ func (s *segment) appendV2(t *translator, ls *labelSet, name *seriesName, le, qu
 		r.rest, r.buf = wire.AppendHistogramV2(r.rest[:0], p.histogram, p.timestamp, p.start, r.buf)
 	}
 	for i := range p.exemplars {
-		r.rest, r.buf = wire.AppendExemplarV2(r.rest, &p.exemplars[i], &s.symbols, r.buf)
+		r.rest, r.buf = wire.AppendExemplarV2(r.rest, &p.exemplars[i], &s.table, r.buf)
 	}
 	if r.metric != t.metadata.serial {
 		r.metric = t.metadata.serial
 		r.metadata = wire.AppendMetadata(r.metadata[:0], wire.Metadata{
-			Type: t.metadata.typ, Help: s.symbols.Ref(t.metadata.help), Unit: s.symbols.Ref(t.metadata.unit),
+			Type: t.metadata.typ, Help: s.table.Ref(t.metadata.help), Unit: s.table.Ref(t.metadata.unit),
 		})
 	}
 	r.rest = append(r.rest, r.metadata...)
+	// The references have at least a byte each, those of the metadata are two, and lengths may get longer with them.
+	s.refs += len(r.labels) + 2 + 4
+	for i := range p.exemplars {
+		s.refs += 2 * len(p.exemplars[i].Labels)
+	}
 	s.raw = wire.AppendSeriesV2(s.raw, r.labels, r.rest)
 }
 
@@ -228,7 +233,7 @@ func (s *segment) batch(encoded []byte) *batch {
 // appendTo appends the message to b as a Remote-Write message, without the series that are excised.
 func (s *segment) appendTo(b []byte, excised []indexEntry) []byte {
 	if s.protocol == protocolV2 {
-		b = s.symbols.AppendTo(b)
+		b = s.table.AppendTo(b)
 	}
 	at := 0
 	for _, e := range excised {

@@ -42,8 +42,9 @@ type unit struct {
 	// message's raw bytes are nil: body has them.
 	message
 	body []byte
-	// trial says that it was a 2.0 message, and that 1.0 is used for good if the endpoint takes it.
-	trial bool
+	// trial is the refusal of the same samples as a 2.0 message, after which 1.0 is used for good if the endpoint takes it;
+	// or else nil.
+	trial *answer
 }
 
 func newUnit(m message) unit {
@@ -88,7 +89,9 @@ func (u *unit) cutOld(oldest int64) (kept, old unit) {
 			keep = append(keep, i)
 		}
 	}
-	return newUnit(c.message(keep)), newUnit(c.message(cut))
+	kept, old = newUnit(c.message(keep)), newUnit(c.message(cut))
+	kept.trial = u.trial
+	return kept, old
 }
 
 // fate is what becomes of a unit.
@@ -148,12 +151,17 @@ func (s *sender) deliver(ctx context.Context, b *batch, span *requestSpan) {
 				s.fallBack(o.answer)
 			}
 			again := s.asV1(ctx, u, span)
-			again.trial = o.trial
+			if again.empty() {
+				continue
+			}
+			if o.trial {
+				again.trial = o.answer
+			}
 			units = append(units, again)
 			continue
 		}
-		if u.trial && o.fate == fateDelivered {
-			s.fallBack(o.answer)
+		if u.trial != nil && o.fate == fateDelivered {
+			s.fallBack(u.trial)
 		}
 		if o.fate == fateSplit {
 			switch {
@@ -187,6 +195,10 @@ func (s *sender) settle(ctx context.Context, u *unit, o outcome, span *requestSp
 	if u.empty() {
 		return
 	}
+	if o.fate == fateDelivered {
+		// What is lost then, a 2.0 receiver does not say that it has written, although it has taken the request.
+		o.reason = reasonRejected
+	}
 	key := dropKey{reason: o.reason}
 	delivered := 0
 	if o.answer != nil {
@@ -200,10 +212,6 @@ func (s *sender) settle(ctx context.Context, u *unit, o outcome, span *requestSp
 	lost := u.samples - delivered
 	if lost == 0 {
 		return
-	}
-	if o.fate == fateDelivered {
-		// A 2.0 receiver says that it has not written all that it accepted.
-		key.reason = reasonRejected
 	}
 	s.ledger.drop(lost, key)
 	span.dropped(ctx, lost, o.err())

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -98,6 +99,7 @@ func TestDelaysOfRetries(t *testing.T) {
 		h := newHarness(t, receiver, onePartition, func(c *Config) { c.Retry.BackOff.MaxElapsedTime = 0 })
 		h.consume(gauge(time.Now(), 3))
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		require.Len(t, at, 101)
 		want := 30 * time.Millisecond
 		for i := 1; i < len(at); i++ {
@@ -140,6 +142,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 				h := newHarness(t, receiver, onePartition, func(c *Config) { c.Retry.BackOff.MaxElapsedTime = 0 })
 				h.consume(gauge(time.Now(), 1))
 				time.Sleep(time.Hour)
+				synctest.Wait()
 				require.Len(t, at, 2)
 				assert.Equal(t, want, at[1].Sub(at[0]))
 				h.shutdown()
@@ -185,6 +188,7 @@ func TestStuckPartitionDelaysNoOther(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const partitions, stuck = 8, 3
 				start := time.Now()
+				var mu sync.Mutex
 				slowest := time.Duration(0)
 				receiver := &rwtest.Receiver{InFlightKey: requestPartition(t, partitions)}
 				receiver.Script = func(r rwtest.Request) rwtest.Answer {
@@ -194,6 +198,8 @@ func TestStuckPartitionDelaysNoOther(t *testing.T) {
 						}
 						return rwtest.Answer{}
 					}
+					mu.Lock()
+					defer mu.Unlock()
 					for _, ts := range r.Message.Timeseries {
 						slowest = max(slowest, time.Since(time.UnixMilli(ts.Samples[0].Timestamp)))
 					}
@@ -209,7 +215,9 @@ func TestStuckPartitionDelaysNoOther(t *testing.T) {
 					time.Sleep(time.Second)
 				}
 				time.Sleep(10 * time.Second)
+				mu.Lock()
 				assert.Less(t, slowest, 1100*time.Millisecond, "the other partitions deliver within flush_timeout")
+				mu.Unlock()
 				h.shutdown()
 				assert.Equal(t, int64(120*200), h.delivered())
 				assert.Empty(t, h.dropped())

@@ -371,13 +371,12 @@ func startTimestamp(start, ts pcommon.Timestamp) int64 {
 }
 
 // timestamp returns a point's timestamp in milliseconds, or drops the point if it has none: an unset time is no sample
-// of 1970.
-func (t *translator) timestamp(m pmetric.Metric, ts pcommon.Timestamp) (int64, bool) {
-	if ts == 0 {
+// of 1970. The first millisecond of 1970 is taken for unset, as it is on the wire.
+func (t *translator) timestamp(m pmetric.Metric, ts pcommon.Timestamp) (ms int64, ok bool) {
+	if ms = int64(ts / 1_000_000); ms == 0 {
 		t.drop(reasonNoTimestamp, 1, m.Name())
-		return 0, false
 	}
-	return int64(ts / 1_000_000), true
+	return ms, ms != 0
 }
 
 func (t *translator) numbers(m pmetric.Metric, points pmetric.NumberDataPointSlice, typ otlptranslator.MetricType) {
@@ -464,6 +463,12 @@ func (t *translator) emit(ls *labelSet, name *seriesName, le, quantile *extraLab
 	if quantile.label == nil && ls.quantile != "" {
 		quantile = t.extra[1].set(quantileLabel, ls.quantile)
 	}
+	if t.protocol == protocolV1 && !t.classic(ls, name) {
+		if name != &t.targetInfoName {
+			t.drop(reasonNeedsV2, 1, t.example(reasonNeedsV2, ls, name, le, quantile))
+		}
+		return
+	}
 	hash := ls.seriesHash(name, le.hash, quantile.hash)
 	key := ls.partitionKey(name)
 	if name.targetInfo {
@@ -478,13 +483,22 @@ func (t *translator) emit(ls *labelSet, name *seriesName, le, quantile *extraLab
 	}
 	t.points++
 	t.latest = max(t.latest, t.point.timestamp)
-	t.encodePoint()
 	i := partitionOf(key, t.partitions)
 	s := &t.segments[i]
 	if s.empty() {
 		t.touched = append(t.touched, i)
 	}
 	s.add(t, ls, name, le, quantile, hash)
+}
+
+// classic says whether a series has only names that 1.0 can carry.
+func (t *translator) classic(ls *labelSet, name *seriesName) bool {
+	if !name.classic || t.labeler.plan.classic {
+		return name.classic
+	}
+	// The names that are not classic may be those of empty labels.
+	labels, _ := wire.SeriesLabels(nil, ls.buf)
+	return classicLabels(labels)
 }
 
 // example renders a series for the log, if it is the first with this fate in the payload.
@@ -544,6 +558,7 @@ func (t *translator) reset() {
 	t.evicted = 0
 	t.labeler.forget()
 	t.extra[0].value, t.extra[1].value = "", ""
+	t.metadata.help = ""
 	t.exemplars.forget()
 	clear(t.resource[:cap(t.resource)])
 	clear(t.context.labels[:cap(t.context.labels)])

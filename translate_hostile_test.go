@@ -4,7 +4,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/prometheus/otlptranslator"
 	"github.com/stretchr/testify/assert"
@@ -30,6 +29,11 @@ func variedConfig(n uint64) *Config {
 		c.Partitions = pick(r, 1, 3, 8)
 		c.Batch.MaxSamples = pick(r, 1, 5, 2000)
 		c.OutOfOrder = pick(r, OutOfOrderSend, OutOfOrderDrop)
+		c.ConvertExplicitHistogramsToNHCB = r.IntN(4) == 0
+		c.KeepClassicHistograms = c.ConvertExplicitHistogramsToNHCB && r.IntN(2) == 0
+		if c.ProtobufMessage = pick(r, MessageV1, MessageV2); needsV2(c) {
+			c.ProtobufMessage = MessageV2
+		}
 	})
 }
 
@@ -40,30 +44,36 @@ func hostilePayload(n uint64) pmetric.Metrics {
 	return rwtest.Hostile(rand.New(rand.NewPCG(n, 1)))
 }
 
-// comparison translates payloads by a translator that is used again and again, by a fresh one each, and by the
-// reference. All three must agree, and what is sent must be valid.
+// comparison translates payloads one after the other, by one translator and by the reference, which must agree.
 type comparison struct {
-	cfg       *Config
-	reused    *translator
-	memory    *boundMemory // that of the fresh translators
-	reference *reference
+	cfg        *Config
+	translator *testTranslator
+	reference  *reference
 }
 
 func newComparison(cfg *Config) *comparison {
-	return &comparison{cfg: cfg, reused: newTestTranslator(cfg), memory: newBoundMemory(time.Hour), reference: newReference(cfg)}
+	return &comparison{cfg, newTestTranslator(cfg), newReference(cfg)}
 }
 
 func (c *comparison) check(t testing.TB, md pmetric.Metrics) *translated {
 	t.Helper()
-	want := c.reference.translate(md)
-	for name, tr := range map[string]*translator{"reused": c.reused, "fresh": newTranslator(c.cfg, c.memory, nil)} {
-		got := translatePayload(t, tr, md)
-		assert.Equal(t, want.drops, got.drops, "drops of the %s translator", name)
-		for _, series := range different(want.series, got.series) {
-			t.Errorf("%s translator: series %.200s: want %.200q, got %.200q", name, series, want.series[series], got.series[series])
-		}
+	got, want := translatePayload(t, c.translator, md), c.reference.translate(md)
+	assert.Equal(t, want.drops, got.drops, "drops")
+	for _, series := range different(want.series, got.series) {
+		t.Errorf("series %.200s: want %.200q, got %.200q", series, want.series[series], got.series[series])
 	}
-	return want
+	for _, series := range different(want.origins, got.origins) {
+		t.Errorf("origin of %.200s: want %.200q, got %.200q", series, want.origins[series], got.origins[series])
+	}
+	return got
+}
+
+// replace makes the comparison go on with a new translator, which has nothing in its caches. Only the memory of bounds is
+// that of the old one.
+func (c *comparison) replace() {
+	memory := c.translator.memory
+	c.translator = newTestTranslator(c.cfg)
+	c.translator.memory = memory
 }
 
 // different returns some of the keys whose values differ.
@@ -82,15 +92,15 @@ func different(a, b map[string][]string) []string {
 // TestHostilePayloads is that whatever comes, everything is sent in order and valid or is counted as dropped, just as the
 // rules say.
 func TestHostilePayloads(t *testing.T) {
-	const configs, payloads = 250, 100
+	const configs, payloads = 200, 100
 	first := seed(t)
-	kinds := make(map[reason]int)
+	drops := make(map[reason]int)
 	for i := range uint64(configs) {
 		c := newComparison(variedConfig(first + i))
 		for j := range uint64(payloads) {
 			md := hostilePayload(first + i*payloads + j)
 			for why, n := range c.check(t, md).drops {
-				kinds[why] += n
+				drops[why] += n
 			}
 			if t.Failed() {
 				t.Fatalf("configuration %d, payload %d", first+i, first+i*payloads+j)
@@ -101,7 +111,7 @@ func TestHostilePayloads(t *testing.T) {
 		reasonDelta, reasonNoTemporality, reasonNoTimestamp, reasonNoValue, reasonInvalidName, reasonInvalidHistogram, reasonScale,
 		reasonNoSum, reasonDuplicate,
 	} {
-		assert.Positive(t, kinds[why], "points dropped for %s", why)
+		assert.Positive(t, drops[why], "points dropped for %s", why)
 	}
 }
 
@@ -124,7 +134,7 @@ func TestOrdinaryPayloads(t *testing.T) {
 	}
 }
 
-// FuzzTranslate checks any payload like TestHostilePayloads, twice in a row.
+// FuzzTranslate checks any payload like TestHostilePayloads, by a translator that is new, used and again new.
 func FuzzTranslate(f *testing.F) {
 	f.Add([]byte{}, uint64(0))
 	r := rand.New(rand.NewPCG(0, 0))
@@ -139,6 +149,8 @@ func FuzzTranslate(f *testing.F) {
 		c := newComparison(variedConfig(config))
 		md := rwtest.FromBytes(data)
 		c.check(t, md)
+		c.check(t, md)
+		c.replace()
 		c.check(t, md)
 	})
 }

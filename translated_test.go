@@ -10,27 +10,35 @@ import (
 	"testing"
 	"time"
 
-	"github.com/golang/snappy"
+	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/prometheus/prompb"
+	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 	"github.com/stretchr/testify/assert"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
-	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
 // translated is what becomes of a payload, in a readable form.
 type translated struct {
 	// series has the points of each series, in order.
 	series map[string][]string
-	drops  map[reason]int
+	// origins has for each point what only 2.0 says of it.
+	origins map[string][]string
+	drops   map[reason]int
+}
+
+func newTranslated() *translated {
+	return &translated{series: make(map[string][]string), origins: make(map[string][]string), drops: make(map[reason]int)}
 }
 
 // lines are the points with their series, sorted.
-func (r *translated) lines() []string {
+func (r *translated) lines() []string { return flattened(r.series) }
+
+func flattened(bySeries map[string][]string) []string {
 	var lines []string
-	for series, points := range r.series {
+	for series, points := range bySeries {
 		for _, p := range points {
 			lines = append(lines, series+" "+p)
 		}
@@ -39,9 +47,21 @@ func (r *translated) lines() []string {
 	return lines
 }
 
-func newTestTranslator(cfg *Config) *translator {
-	return newTranslator(cfg, newBoundMemory(time.Hour), nil)
+// testTranslator is a translator to one version of the protocol.
+type testTranslator struct {
+	*translator
+	protocol protocol
 }
+
+func newTestTranslator(cfg *Config) *testTranslator {
+	t := &testTranslator{translator: newTranslator(cfg, newBoundMemory(time.Hour), nil)}
+	if cfg.ProtobufMessage == MessageV2 {
+		t.protocol = protocolV2
+	}
+	return t
+}
+
+func (tr *testTranslator) translate(md pmetric.Metrics) { tr.translator.translate(md, tr.protocol) }
 
 func configOf(edit func(*Config)) *Config {
 	cfg := createDefaultConfig().(*Config)
@@ -53,97 +73,138 @@ func configOf(edit func(*Config)) *Config {
 
 // translatePayload translates a payload, decodes and validates what is sent, and makes the translator ready for another.
 // It is an error if a point is neither sent nor counted as dropped.
-func translatePayload(t testing.TB, tr *translator, md pmetric.Metrics) *translated {
+func translatePayload(t testing.TB, tr *testTranslator, md pmetric.Metrics) *translated {
 	t.Helper()
-	tr.translate(md, protocolV1)
-	result := &translated{series: make(map[string][]string), drops: make(map[reason]int)}
-	sent := 0
-	for _, s := range sentSeries(t, tr) {
+	tr.translate(md)
+	defer tr.reset()
+	result := newTranslated()
+	sent := sentPoints(t, tr)
+	for _, s := range sent {
 		key := seriesString(s.Labels)
 		result.series[key] = append(result.series[key], pointString(t, s.TimeSeries))
-		sent++
+		if tr.protocol == protocolV2 {
+			result.origins[key] = append(result.origins[key], s.origin)
+		}
 	}
 	for r := range tr.drops {
 		if n := tr.drops[r].count; n > 0 {
 			result.drops[reason(r)] = n
 		}
 	}
-	assert.Equal(t, tr.points, sent+tr.drops.total(), "points sent or dropped")
-	tr.reset()
+	assert.Equal(t, tr.points, len(sent)+tr.drops.total(), "points sent or dropped")
 	return result
 }
 
-// sentPoint is a point on the wire.
+// sentPoint is a series with one point, as it is sent.
 type sentPoint struct {
 	*prompb.TimeSeries
 	partition int
+	// hash is that of the guard's index, or 0 if the point is not in it.
+	hash uint64
+	// origin is what only 2.0 says.
+	origin string
 }
 
-// sentSeries decodes and validates what the translator holds, in the order of the wire.
-func sentSeries(t testing.TB, tr *translator) []sentPoint {
+// sentPoints seals, decodes and validates what the translator holds, in the order of the wire.
+func sentPoints(t testing.TB, tr *testTranslator) []sentPoint {
 	t.Helper()
 	var points []sentPoint
 	for i := range tr.segments {
 		s := &tr.segments[i]
 		assert.Equal(t, !s.empty(), slices.Contains(tr.touched, i), "partition %d is touched", i)
-		before := len(points)
-		for _, raw := range segmentMessages(s) {
-			for len(raw) > 0 {
-				frame, _, rest, err := wire.NextSeries(raw)
-				if err != nil {
-					t.Fatal(err)
+		if !s.message.empty() {
+			s.seal()
+		}
+		for _, f := range s.full {
+			message := decodeMessage(t, tr.protocol, f.batch.body)
+			assert.Len(t, message, f.batch.samples, "samples of a message")
+			for _, e := range f.index {
+				message[e.number].hash = e.hash
+			}
+			for _, p := range message {
+				if n := len(p.Samples) + len(p.Histograms); n != 1 {
+					t.Fatalf("%s has %d points", seriesString(p.Labels), n)
 				}
-				points = append(points, sentPoint{validSeries(t, frame, tr.namer.label.UTF8Allowed), i})
-				raw = rest
+				p.partition = i
+				points = append(points, p)
 			}
 		}
-		assert.Equal(t, s.total(), len(points)-before, "samples of partition %d", i)
 	}
 	return points
 }
 
-// segmentMessages are the uncompressed messages of a segment, in order.
-func segmentMessages(s *segment) [][]byte {
-	var messages [][]byte
-	for _, f := range s.full {
-		messages = append(messages, decompress(f.batch.body))
-	}
-	return append(messages, s.raw)
-}
-
-// validSeries decodes a request of one series with one point, which must be valid. Names need not be classic if UTF-8
-// is allowed.
-func validSeries(t testing.TB, frame []byte, utf8Allowed bool) *prompb.TimeSeries {
+// decodeMessage decodes the body of a request, which must be valid but for the order of time: points can come in any.
+func decodeMessage(t testing.TB, p protocol, body []byte) []sentPoint {
 	t.Helper()
-	request, err := rwtest.ValidateV1(snappy.Encode(nil, frame))
-	if request == nil {
+	var v1 *prompb.WriteRequest
+	var v2 *writev2.Request
+	var err error
+	if p == protocolV1 {
+		v1, err = rwtest.ValidateV1(body)
+	} else if v2, err = rwtest.ValidateV2(body); v2 != nil {
+		v1 = rwtest.ToV1(v2)
+	}
+	if v1 == nil {
 		t.Fatal(err)
 	}
 	var violations interface{ Unwrap() []error }
 	if errors.As(err, &violations) {
 		for _, v := range violations.Unwrap() {
-			if !utf8Allowed || !strings.Contains(v.Error(), " names match ") {
-				t.Error(v)
+			if !strings.Contains(v.Error(), "in timestamp order") {
+				t.Errorf("%.500s", v.Error())
 			}
 		}
 	}
-	ts := &request.Timeseries[0]
-	if n := len(ts.Samples) + len(ts.Histograms); n != 1 {
-		t.Errorf("%s has %d points", seriesString(ts.Labels), n)
+	points := make([]sentPoint, len(v1.Timeseries))
+	for i := range points {
+		points[i].TimeSeries = &v1.Timeseries[i]
+		if v2 != nil {
+			points[i].origin = originOf(v2, &v2.Timeseries[i])
+		}
 	}
-	return ts
+	return points
 }
 
-// seriesString renders a label set nearly as PromQL does: name{label="value"}.
+func originOf(r *writev2.Request, ts *writev2.TimeSeries) string {
+	start := int64(0)
+	for _, s := range ts.Samples {
+		start = s.StartTimestamp
+	}
+	for _, h := range ts.Histograms {
+		start = h.StartTimestamp
+	}
+	m := &ts.Metadata
+	typ := strings.ToLower(strings.TrimPrefix(m.Type.String(), "METRIC_TYPE_"))
+	return originString(typ, r.Symbols[m.UnitRef], r.Symbols[m.HelpRef], start)
+}
+
+// originString renders what only 2.0 says of a point.
+func originString(typ, unit, help string, start int64) string {
+	return fmt.Sprintf("%s unit=%q help=%q start=%d", typ, unit, shortened(help), start)
+}
+
+// seriesString renders a label set nearly as PromQL does: name{label="value"}. Long values are shortened.
 func seriesString(labels []prompb.Label) string {
 	name := ""
-	rest := slices.DeleteFunc(slices.Clone(labels), func(l prompb.Label) bool {
+	var rest []prompb.Label
+	for _, l := range labels {
+		l.Value = shortened(l.Value)
 		if l.Name == "__name__" {
 			name = l.Value
+		} else {
+			rest = append(rest, l)
 		}
-		return l.Name == "__name__"
-	})
+	}
 	return name + rwtest.SeriesKey(rest)
+}
+
+// shortened is s, or of a long s its beginning and its hash.
+func shortened(s string) string {
+	const longest = 300
+	if len(s) <= longest {
+		return s
+	}
+	return fmt.Sprintf("%s...%x", s[:20], xxhash.Sum64String(s))
 }
 
 // pointString renders the point of a series as value @milliseconds, with its exemplars after it.
@@ -156,12 +217,11 @@ func pointString(t testing.TB, ts *prompb.TimeSeries) string {
 		return sampleString(floatString(ts.Samples[0].Value), ts.Samples[0].Timestamp, exemplars)
 	}
 	h := &ts.Histograms[0]
-	if h.ResetHint != prompb.Histogram_UNKNOWN {
-		t.Errorf("reset hint %v", h.ResetHint)
-	}
+	assert.Equal(t, prompb.Histogram_UNKNOWN, h.ResetHint)
 	native := &nativeHistogram{
 		schema: h.Schema, count: h.GetCountInt(), sum: h.Sum, zeroCount: h.GetZeroCountInt(), zeroThreshold: h.ZeroThreshold,
 		positive: absoluteBuckets(h.PositiveSpans, h.PositiveDeltas), negative: absoluteBuckets(h.NegativeSpans, h.NegativeDeltas),
+		custom: h.CustomValues,
 	}
 	return sampleString(native.String(), h.Timestamp, exemplars)
 }
@@ -199,9 +259,14 @@ type nativeHistogram struct {
 	count, zeroCount   uint64
 	sum, zeroThreshold float64
 	positive, negative map[int64]uint64
+	// custom are the bounds of custom buckets.
+	custom []float64
 }
 
 func (h *nativeHistogram) String() string {
+	if h.schema == -53 {
+		return fmt.Sprintf("custom=%v count=%d sum=%s %v", h.custom, h.count, floatString(h.sum), h.positive)
+	}
 	return fmt.Sprintf("schema=%d count=%d sum=%s zero=%d<=%s +%v -%v", h.schema, h.count, floatString(h.sum), h.zeroCount,
 		floatString(h.zeroThreshold), h.positive, h.negative)
 }
@@ -242,27 +307,37 @@ func runTranslations(t *testing.T, cases []translationCase) {
 			if c.scope != nil {
 				c.scope(md.ResourceMetrics().At(0).ScopeMetrics().At(0))
 			}
-			checkTranslation(t, configOf(c.edit), []pmetric.Metrics{md}, c.want, c.drops)
+			checkTranslation(t, c.edit, []pmetric.Metrics{md}, c.want, c.drops)
 		})
 	}
 }
 
-// checkTranslation checks what becomes of the last of some payloads.
-func checkTranslation(t *testing.T, cfg *Config, payloads []pmetric.Metrics, want []string, drops map[reason]int) {
+// checkTranslation checks what becomes of the last of some payloads, in each version of the protocol that can carry it.
+func checkTranslation(t *testing.T, edit func(*Config), payloads []pmetric.Metrics, want []string, drops map[reason]int) {
 	t.Helper()
-	tr, ref := newTestTranslator(cfg), newReference(cfg)
-	var got, expected *translated
-	for _, md := range payloads {
-		got, expected = translatePayload(t, tr, md), ref.translate(md)
-	}
 	slices.Sort(want)
 	if drops == nil {
 		drops = map[reason]int{}
 	}
-	assert.Equal(t, want, got.lines())
-	assert.Equal(t, drops, got.drops)
-	assert.Equal(t, want, expected.lines(), "the reference")
-	assert.Equal(t, drops, expected.drops, "the reference")
+	for _, message := range []ProtobufMessage{MessageV1, MessageV2} {
+		cfg := configOf(edit)
+		if message == MessageV1 && needsV2(cfg) {
+			continue
+		}
+		cfg.ProtobufMessage = message
+		c := newComparison(cfg)
+		for _, md := range payloads[:len(payloads)-1] {
+			c.check(t, md)
+		}
+		got := c.check(t, payloads[len(payloads)-1])
+		assert.Equal(t, want, got.lines(), message)
+		assert.Equal(t, drops, got.drops, message)
+	}
+}
+
+// needsV2 says whether 1.0 cannot carry what the configuration asks for.
+func needsV2(cfg *Config) bool {
+	return !cfg.TranslationStrategy.ShouldEscape() || cfg.ConvertExplicitHistogramsToNHCB
 }
 
 // metricsOf is a payload of one resource, whose attributes are given as keys and values, and a scope without a name.

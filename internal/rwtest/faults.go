@@ -1,6 +1,7 @@
 package rwtest
 
 import (
+	"hash/fnv"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -18,6 +19,7 @@ type Faults struct {
 	StoredServerError int // the same, though the samples are stored
 	TooManyRequests   int // 429
 	ClientError       int // one of ClientStatuses
+	PartialWrite      int // 400; to a 2.0 request after storing some of its samples, with headers that say how many
 	Redirect          int // 301, 302, 303, 304, 307 or 308, to redirectPath
 	ResetUnread       int // the connection is reset before the request is read
 	DropAnswer        int // the samples are stored, then the connection is reset
@@ -42,6 +44,9 @@ type Faults struct {
 
 // redirectPath is where redirects lead to.
 const redirectPath = "/redirected"
+
+// Answer returns what becomes of the request of a number, for a Script that wants to be different sometimes.
+func (f Faults) Answer(seq int) Answer { return f.draw(seq) }
 
 // draw decides about the request of the number.
 func (f Faults) draw(seq int) Answer {
@@ -73,6 +78,7 @@ func (f Faults) draw(seq int) Answer {
 				fail(400, 409, 422)
 			}
 		}},
+		{f.PartialWrite, func() { fail(400); a.Keep = f.some }},
 		{f.Redirect, func() { fail(301, 302, 303, 304, 307, 308); a.Header.Set("Location", redirectPath) }},
 		{f.ResetUnread, func() { a.Fault = Reset }},
 		{f.DropAnswer, func() { a.Fault, a.Stored = Reset, true }},
@@ -98,12 +104,20 @@ func (f Faults) draw(seq int) Answer {
 		}
 		a.BodyTime = f.MaxLatency
 	}
-	if rnd.IntN(1000) < f.LyingHeader {
-		for _, of := range []string{"Samples", "Histograms", "Exemplars"} {
-			a.Header.Set("X-Prometheus-Remote-Write-"+of+"-Written", pick(rnd, []string{"0", "1", "1000000", "-1", "all", "99999999999999999999"}))
+	// What a sender makes of the headers of a 413 or a 429 depends on whether it goes on after that.
+	if rnd.IntN(1000) < f.LyingHeader && a.Status != 413 && a.Status != 429 {
+		for _, name := range writtenHeaders {
+			a.Header.Set(name, pick(rnd, []string{"0", "1", "1000000", "-1", "all", "99999999999999999999"}))
 		}
 	}
 	return a
+}
+
+// some chooses about half of the samples.
+func (f Faults) some(series string, s Sample) bool {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(series))
+	return (h.Sum64()^uint64(s.Timestamp)^f.Seed)%2 == 0
 }
 
 // retryAfter sets a Retry-After header (RFC 9110, section 10.2.3) of any kind: seconds, a date, rubbish, or none.

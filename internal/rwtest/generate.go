@@ -124,8 +124,11 @@ func (s *stream) name(p *Producer) {
 	}
 	if s.kind == pmetric.MetricTypeGauge || s.kind == pmetric.MetricTypeSum {
 		s.series = SeriesKey([]prompb.Label{
-			{Name: "__name__", Value: s.metric}, {Name: "instance", Value: p.instance}, {Name: "job", Value: "rwtest"},
-			{Name: "stream", Value: s.id}, {Name: "zone", Value: s.zone},
+			{Name: "__name__", Value: s.metric},
+			{Name: "instance", Value: p.instance},
+			{Name: "job", Value: "rwtest"},
+			{Name: "stream", Value: s.id},
+			{Name: "zone", Value: s.zone},
 		})
 	}
 }

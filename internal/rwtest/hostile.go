@@ -95,8 +95,20 @@ var (
 		0, 1, 999_999, 1_000_000, 4102444800e9, 17000000000e9, math.MaxInt64 - 1, math.MaxInt64, math.MaxInt64 + 1, math.MaxUint64,
 	}
 	hostileBounds = [][]float64{
-		{}, {1}, {1, 2, 3}, {-1, 0, 1e-300}, {3, 2, 1}, {1, 1, 2}, {0, math.Copysign(0, -1)}, {math.NaN()}, {1, math.NaN(), 2}, {1, math.Inf(1)},
-		{math.Inf(-1), 0}, {math.Inf(1), math.Inf(1)}, {0.1 + 0.2, 0.3}, {math.MaxFloat64, math.Inf(1)},
+		{},
+		{1},
+		{1, 2, 3},
+		{-1, 0, 1e-300},
+		{3, 2, 1},
+		{1, 1, 2},
+		{0, math.Copysign(0, -1)},
+		{math.NaN()},
+		{1, math.NaN(), 2},
+		{1, math.Inf(1)},
+		{math.Inf(-1), 0},
+		{math.Inf(1), math.Inf(1)},
+		{0.1 + 0.2, 0.3},
+		{math.MaxFloat64, math.Inf(1)},
 	}
 	hostileQuantiles = []float64{0.5, 0.99, 0, 1, -1, 2, math.NaN(), math.Inf(1), math.Float64frombits(staleBits)}
 )

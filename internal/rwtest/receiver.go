@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/prompb"
+	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 )
 
 // Request is a request as the Receiver got it.
@@ -21,8 +22,12 @@ type Request struct {
 	Header http.Header
 	// Body is the compressed body.
 	Body []byte
-	// Message is the decoded body; it is nil if the body could not be decoded.
+	// Version is 2 if the Content-Type says that the message is of 2.0, or else 1.
+	Version int
+	// Message is the decoded body, in the form of 1.0 whatever the version; it is nil if the body could not be decoded.
 	Message *prompb.WriteRequest
+	// MessageV2 is the decoded body of a 2.0 request.
+	MessageV2 *writev2.Request
 	// Series are the SeriesKeys of Message.Timeseries.
 	Series []string
 }
@@ -53,7 +58,8 @@ const (
 	Hang
 )
 
-// Answer is what the Receiver does with a request. The zero Answer stores the request and answers 204.
+// Answer is what the Receiver does with a request. The zero Answer stores the request and answers 204, and to a 2.0
+// request says how much was written.
 type Answer struct {
 	// Status is the status; 0 is 204.
 	Status int
@@ -70,9 +76,29 @@ type Answer struct {
 	// Fault is how the exchange goes wrong.
 	Fault Fault
 	// Stored stores the samples although the client sees an error. With a 2xx that the client gets to see they are
-	// stored anyway.
+	// stored anyway, unless it is to a 2.0 request and Written is WrittenNever.
 	Stored bool
+	// Written says whether the answer to a 2.0 request has the Written headers. They are true; what Header has instead
+	// need not be.
+	Written Written
+	// Keep chooses which samples of a 2.0 request are stored, whatever the status. The Written headers say so. With an
+	// error it cannot be all of them.
+	Keep func(series string, s Sample) bool
 }
+
+// Written says whether an answer to a 2.0 request has X-Prometheus-Remote-Write-*-Written headers (Remote-Write 2.0,
+// "Required Written Response Headers").
+type Written int
+
+const (
+	// WrittenOnSuccess is for a 2xx and for partial writes.
+	WrittenOnSuccess Written = iota
+	// WrittenAlways is for every answer: with an error it says that nothing was written.
+	WrittenAlways
+	// WrittenNever is what a receiver of 1.0 does. One that does not look at the Content-Type finds a 2.0 request empty
+	// and answers with a 2xx.
+	WrittenNever
+)
 
 func (a Answer) status() int {
 	if a.Status == 0 {
@@ -90,7 +116,7 @@ func (a Answer) success() bool { return a.seen() && a.status()/100 == 2 }
 // Count is a number of requests and of the samples in them.
 type Count struct{ Requests, Samples int }
 
-// Receiver is a Remote-Write 1.0 receiver that records what is delivered and misbehaves as it is told. It is an
+// Receiver is a receiver of Remote-Write 1.0 and 2.0 that records what is delivered and misbehaves as it is told. It is an
 // http.Handler, and for tests without a network (in a synctest bubble) an http.RoundTripper that answers the requests
 // itself. It starts no goroutines, and its methods may be called at any time.
 //
@@ -115,6 +141,7 @@ type Receiver struct {
 	answered    map[int]Count
 	cut         map[int]Count
 	unanswered  Count
+	confirmed   int
 }
 
 // Violations lists what was wrong with requests by themselves: their method, headers and bodies.
@@ -198,6 +225,11 @@ func (r *Receiver) AcknowledgedSamples() int {
 	return n
 }
 
+// ConfirmedSamples returns the number of samples that answers have confirmed, for a sender that does not look at their
+// bodies: all of a 1.0 request with a 2xx; of a 2.0 request what the Written headers of a 2xx, or of a 4xx that is final,
+// state within reason. A refusal that claims to have written all samples and exemplars proves nothing.
+func (r *Receiver) ConfirmedSamples() int { return locked(r, func() int { return r.confirmed }) }
+
 func locked[T any](r *Receiver, get func() T) T {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -209,6 +241,7 @@ type exchange struct {
 	request Request
 	answer  Answer
 	samples []sampleOf
+	stored  []sampleOf
 	flight  flight
 }
 
@@ -246,8 +279,12 @@ func (r *Receiver) arrive(req *http.Request) *exchange {
 	r.seq++
 	r.parallel++
 	r.maxParallel = max(r.maxParallel, r.parallel)
+	version := 1
+	if req.Header.Get("Content-Type") == contentTypeV2 {
+		version = 2
+	}
 	return &exchange{
-		request: Request{Seq: r.seq, Header: req.Header.Clone()},
+		request: Request{Seq: r.seq, Version: version, Header: req.Header.Clone()},
 		flight:  flight{ctx: req.Context()},
 	}
 }
@@ -260,10 +297,7 @@ func (r *Receiver) read(x *exchange, req *http.Request) error {
 			return err
 		}
 	}
-	r.violation(x, ValidateHeadersV1(x.request.Header))
-	var err error
-	x.request.Message, x.request.Series, err = decodeV1(x.request.Body)
-	r.violation(x, err)
+	r.decode(x)
 	x.samples = samplesOf(x.request.Message, x.request.Series)
 	r.takeOff(x)
 	if r.Script != nil {
@@ -271,10 +305,27 @@ func (r *Receiver) read(x *exchange, req *http.Request) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if x.answer.Stored || x.answer.success() {
-		r.ledger.store(x.request.Seq, x.samples)
-	}
+	x.choose()
+	r.ledger.store(x.request.Seq, x.stored)
+	x.stateWritten()
 	return nil
+}
+
+// decode checks and decodes a request.
+func (r *Receiver) decode(x *exchange) {
+	q := &x.request
+	var err error
+	if q.Version == 1 {
+		r.violation(x, ValidateHeadersV1(q.Header))
+		q.Message, q.Series, err = decodeV1(q.Body)
+	} else {
+		r.violation(x, ValidateHeadersV2(q.Header))
+		var converted *request
+		if q.MessageV2, converted, err = decodeV2(q.Body); converted != nil {
+			q.Message, q.Series = converted.WriteRequest, converted.keys
+		}
+	}
+	r.violation(x, err)
 }
 
 // settle records how the answer went: complete says that nothing kept it from reaching the client.
@@ -292,9 +343,10 @@ func (r *Receiver) settle(x *exchange, complete bool) {
 		r.cut[status] = add(r.cut[status])
 	default:
 		r.answered[status] = add(r.answered[status])
-		if x.answer.success() {
-			r.ledger.acknowledge(x.samples)
-		}
+		r.ledger.acknowledge(x.acknowledged())
+	}
+	if x.answer.seen() {
+		r.confirmed += x.confirmed()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -90,45 +91,62 @@ func ValidateV1(body []byte) (*prompb.WriteRequest, error) {
 
 // decodeV1 is ValidateV1 that also returns the SeriesKey of each element of Timeseries.
 func decodeV1(body []byte) (*prompb.WriteRequest, []string, error) {
-	const protocol = `body is a Snappy-block-compressed protobuf message (Remote-Write 1.0, "Protocol")`
-	undecodable := func(detail string) (*prompb.WriteRequest, []string, error) {
-		return nil, nil, &Violation{Rule: protocol, Detail: detail}
+	msg := &prompb.WriteRequest{}
+	if err := unpack(body, msg); err != nil {
+		return nil, nil, err
 	}
+	r := newRequest(msg, msg)
+	violations := append(r.validate(&rulesV1), apply(metadataRules, msg, noKey, "")...)
+	return msg, r.keys, errors.Join(violations...)
+}
+
+// unpack decompresses and decodes a body.
+func unpack(body []byte, msg interface{ Unmarshal([]byte) error }) error {
+	const protocol = `body is a Snappy-block-compressed protobuf message (Remote-Write 1.0 and 2.0, "Protocol")`
 	if bytes.HasPrefix(body, []byte("\xff\x06\x00\x00sNaPpY")) {
-		return undecodable("the framed format, which is forbidden")
+		return &Violation{Rule: protocol, Detail: "the framed format, which is forbidden"}
 	}
 	raw, err := snappy.Decode(nil, body)
+	if err == nil {
+		err = msg.Unmarshal(raw)
+	}
 	if err != nil {
-		return undecodable(err.Error())
+		return &Violation{Rule: protocol, Detail: err.Error()}
 	}
-	msg := &prompb.WriteRequest{}
-	if err := msg.Unmarshal(raw); err != nil {
-		return undecodable(err.Error())
-	}
-	keys := make([]string, len(msg.Timeseries))
-	for i, ts := range msg.Timeseries {
-		keys[i] = SeriesKey(ts.Labels)
-	}
-	violations := apply(requestRules, request{msg, keys}, func() string { return "" }, "")
-	for i := range msg.Timeseries {
-		violations = append(violations, validateSeries(&msg.Timeseries[i], func() string { return keys[i] })...)
-	}
-	return msg, keys, errors.Join(violations...)
+	return nil
 }
 
 // ValidateSeriesV1 checks one series by itself. The error joins all violations.
 func ValidateSeriesV1(ts *prompb.TimeSeries) error {
-	return errors.Join(validateSeries(ts, func() string { return SeriesKey(ts.Labels) })...)
+	return errors.Join(rulesV1.validateSeries(ts, func() string { return SeriesKey(ts.Labels) })...)
 }
 
-func validateSeries(ts *prompb.TimeSeries, key func() string) []error {
-	violations := apply(seriesRules, ts, key, "")
+// rules are the demands of one version of the protocol on what both versions have. They speak of the message of 1.0, to
+// which one of 2.0 is converted.
+type rules struct {
+	request   []rule[*request]
+	series    []rule[*prompb.TimeSeries]
+	histogram []rule[*prompb.Histogram]
+	exemplar  []rule[*prompb.Exemplar]
+}
+
+var rulesV1 = rules{
+	request:   append([]rule[*request]{nothingBut(`prometheus.WriteRequest`, `Remote-Write 1.0, "Protocol"`)}, requestRules...),
+	series:    slices.Concat(seriesRules, seriesRulesV1),
+	histogram: slices.Concat(histogramRules, histogramRulesV1),
+	exemplar:  slices.Concat(exemplarRules, exemplarRulesV1),
+}
+
+func noKey() string { return "" }
+
+func (s *rules) validateSeries(ts *prompb.TimeSeries, key func() string) []error {
+	violations := apply(s.series, ts, key, "")
 	for i := range ts.Histograms {
 		h := &ts.Histograms[i]
-		violations = append(violations, apply(histogramRules, h, key, fmt.Sprintf("histogram at %d: ", h.Timestamp))...)
+		violations = append(violations, apply(s.histogram, h, key, fmt.Sprintf("histogram at %d: ", h.Timestamp))...)
 	}
 	for i := range ts.Exemplars {
-		violations = append(violations, apply(exemplarRules, &ts.Exemplars[i], key, fmt.Sprintf("exemplar %d: ", i))...)
+		violations = append(violations, apply(s.exemplar, &ts.Exemplars[i], key, fmt.Sprintf("exemplar %d: ", i))...)
 	}
 	return violations
 }
@@ -155,21 +173,44 @@ func isLabelName(s string) bool {
 type request struct {
 	*prompb.WriteRequest
 	keys []string
+	// sent is the message that was sent, of whatever version.
+	sent any
+}
+
+func newRequest(msg *prompb.WriteRequest, sent any) *request {
+	r := &request{WriteRequest: msg, keys: make([]string, len(msg.Timeseries)), sent: sent}
+	for i := range msg.Timeseries {
+		r.keys[i] = SeriesKey(msg.Timeseries[i].Labels)
+	}
+	return r
+}
+
+// validate returns all violations of the rules.
+func (r *request) validate(s *rules) []error {
+	violations := apply(s.request, r, noKey, "")
+	for i := range r.Timeseries {
+		violations = append(violations, s.validateSeries(&r.Timeseries[i], func() string { return r.keys[i] })...)
+	}
+	return violations
+}
+
+// nothingBut is the demand that a message has no fields but those of its type.
+func nothingBut(message, section string) rule[*request] {
+	return rule[*request]{"the message is " + message + " and nothing else (" + section + ")", func(r *request, fail failFunc) {
+		if n := unknownBytes(reflect.ValueOf(r.sent)); n > 0 {
+			fail("%d bytes of unknown fields", n)
+		}
+	}}
 }
 
 // requestRules are the demands on a request as a whole.
-var requestRules = []rule[request]{
-	{`a request carries series or metadata (Remote-Write 1.0, "Protocol")`, func(r request, fail failFunc) {
+var requestRules = []rule[*request]{
+	{`a request carries series or metadata (Remote-Write 1.0 and 2.0, "Protocol")`, func(r *request, fail failFunc) {
 		if len(r.Timeseries) == 0 && len(r.Metadata) == 0 {
 			fail("it is empty")
 		}
 	}},
-	{`the message is prometheus.WriteRequest and nothing else (Remote-Write 1.0, "Protocol")`, func(r request, fail failFunc) {
-		if n := unknownBytes(r.WriteRequest); n > 0 {
-			fail("%d bytes of unknown fields", n)
-		}
-	}},
-	{`samples of a series are in timestamp order (Remote-Write 1.0, "Ordering"), once each (Prometheus answers 400 to a duplicate)`, func(r request, fail failFunc) {
+	{`samples of a series are in timestamp order (Remote-Write 1.0, "Ordering"; 2.0, "Samples and Histogram Samples"), once each (Prometheus answers 400 to a duplicate)`, func(r *request, fail failFunc) {
 		newest := make(map[string]int64, len(r.keys)) // of the elements before this one
 		for i := range r.Timeseries {
 			timestamps := timestampsOf(&r.Timeseries[i])
@@ -185,7 +226,11 @@ var requestRules = []rule[request]{
 			}
 		}
 	}},
-	{`metadata names a valid metric family, in UTF-8 (remote.proto, types.proto)`, func(r request, fail failFunc) {
+}
+
+// metadataRules are the demands on the metadata of a 1.0 request.
+var metadataRules = []rule[*prompb.WriteRequest]{
+	{`metadata names a valid metric family, in UTF-8 (remote.proto, types.proto)`, func(r *prompb.WriteRequest, fail failFunc) {
 		for _, m := range r.Metadata {
 			if !isMetricName(m.MetricFamilyName) {
 				fail("metric family name %q", m.MetricFamilyName)
@@ -200,37 +245,68 @@ var requestRules = []rule[request]{
 	}},
 }
 
-// seriesRules are the demands on the labels and the times of one series.
+// seriesRules are the demands on the labels and the times of one series, in both versions.
 var seriesRules = []rule[*prompb.TimeSeries]{
-	{`label names are sorted bytewise (Remote-Write 1.0, "Labels")`, func(ts *prompb.TimeSeries, fail failFunc) {
+	{`label names are sorted bytewise (Remote-Write 1.0, "Labels"; 2.0, "Series Labels")`, func(ts *prompb.TimeSeries, fail failFunc) {
 		for i := 1; i < len(ts.Labels); i++ {
 			if ts.Labels[i].Name < ts.Labels[i-1].Name {
 				fail("%q after %q", ts.Labels[i].Name, ts.Labels[i-1].Name)
 			}
 		}
 	}},
-	{`no label name is repeated (Remote-Write 1.0, "Labels")`, func(ts *prompb.TimeSeries, fail failFunc) {
+	{`no label name is repeated (Remote-Write 1.0, "Labels"; 2.0, "Series Labels")`, func(ts *prompb.TimeSeries, fail failFunc) {
 		repeatedNames(ts.Labels, fail)
 	}},
-	{`no label name is empty (Remote-Write 1.0, "Labels")`, func(ts *prompb.TimeSeries, fail failFunc) {
+	{`no label name is empty (Remote-Write 1.0, "Labels"; 2.0, "Series Labels")`, func(ts *prompb.TimeSeries, fail failFunc) {
 		for _, l := range ts.Labels {
 			if l.Name == "" {
 				fail("the name of value %q", l.Value)
 			}
 		}
 	}},
-	{`no label value is empty (Remote-Write 1.0, "Labels")`, func(ts *prompb.TimeSeries, fail failFunc) {
+	{`no label value is empty (Remote-Write 1.0, "Labels"; 2.0, "Series Labels")`, func(ts *prompb.TimeSeries, fail failFunc) {
 		for _, l := range ts.Labels {
 			if l.Value == "" {
 				fail("the value of %q", l.Name)
 			}
 		}
 	}},
-	{`the label __name__ is present (Remote-Write 1.0, "Labels")`, func(ts *prompb.TimeSeries, fail failFunc) {
+	{`the label __name__ is present (Remote-Write 1.0, "Labels"; 2.0, "Series Labels")`, func(ts *prompb.TimeSeries, fail failFunc) {
 		if !slices.ContainsFunc(ts.Labels, func(l prompb.Label) bool { return l.Name == "__name__" }) {
 			fail("it is not")
 		}
 	}},
+	{`label names beginning with __ are reserved (Remote-Write 1.0, "Labels"; 2.0, "Series Labels")`, func(ts *prompb.TimeSeries, fail failFunc) {
+		for _, l := range ts.Labels {
+			if strings.HasPrefix(l.Name, "__") && l.Name != "__name__" {
+				fail("%q", l.Name)
+			}
+		}
+	}},
+	{`label values are UTF-8 (Remote-Write 1.0, "Labels"; 2.0, "Series Labels")`, func(ts *prompb.TimeSeries, fail failFunc) {
+		for _, l := range ts.Labels {
+			if !utf8.ValidString(l.Value) {
+				fail("the value of %q is %q", l.Name, l.Value)
+			}
+		}
+	}},
+	{`a series has at least one sample or histogram (Remote-Write 1.0, "Protocol"; 2.0, "Protobuf Message")`, func(ts *prompb.TimeSeries, fail failFunc) {
+		if len(ts.Samples)+len(ts.Histograms) == 0 {
+			fail("it has none")
+		}
+	}},
+	{`samples of a series are in timestamp order (Remote-Write 1.0, "Ordering"; 2.0, "Samples and Histogram Samples"), once each (Prometheus answers 400 to a duplicate)`, func(ts *prompb.TimeSeries, fail failFunc) {
+		timestamps := timestampsOf(ts)
+		for i := 1; i < len(timestamps); i++ {
+			if timestamps[i] <= timestamps[i-1] {
+				fail("%d after %d", timestamps[i], timestamps[i-1])
+			}
+		}
+	}},
+}
+
+// seriesRulesV1 are what 1.0 demands besides.
+var seriesRulesV1 = []rule[*prompb.TimeSeries]{
 	{`metric names match [a-zA-Z_:][a-zA-Z0-9_:]* (Remote-Write 1.0, "Labels")`, func(ts *prompb.TimeSeries, fail failFunc) {
 		for _, l := range ts.Labels {
 			if l.Name == "__name__" && l.Value != "" && !isMetricName(l.Value) {
@@ -245,44 +321,10 @@ var seriesRules = []rule[*prompb.TimeSeries]{
 			}
 		}
 	}},
-	{`label names beginning with __ are reserved (Remote-Write 1.0, "Labels")`, func(ts *prompb.TimeSeries, fail failFunc) {
-		for _, l := range ts.Labels {
-			if strings.HasPrefix(l.Name, "__") && l.Name != "__name__" {
-				fail("%q", l.Name)
-			}
-		}
-	}},
-	{`label values are UTF-8 (Remote-Write 1.0, "Labels")`, func(ts *prompb.TimeSeries, fail failFunc) {
-		for _, l := range ts.Labels {
-			if !utf8.ValidString(l.Value) {
-				fail("the value of %q is %q", l.Name, l.Value)
-			}
-		}
-	}},
-	{`a series has at least one sample or histogram (Remote-Write 1.0, "Protocol")`, func(ts *prompb.TimeSeries, fail failFunc) {
-		if len(ts.Samples)+len(ts.Histograms) == 0 {
-			fail("it has none")
-		}
-	}},
-	{`samples of a series are in timestamp order (Remote-Write 1.0, "Ordering"), once each (Prometheus answers 400 to a duplicate)`, func(ts *prompb.TimeSeries, fail failFunc) {
-		timestamps := timestampsOf(ts)
-		for i := 1; i < len(timestamps); i++ {
-			if timestamps[i] <= timestamps[i-1] {
-				fail("%d after %d", timestamps[i], timestamps[i-1])
-			}
-		}
-	}},
 }
 
-// exemplarRules are the demands on an exemplar. Remote-Write 1.0 does not speak of exemplars.
+// exemplarRules are the demands on an exemplar. Remote-Write 1.0 does not speak of exemplars, and 2.0 of little but their time.
 var exemplarRules = []rule[*prompb.Exemplar]{
-	{`exemplar label names match [a-zA-Z_][a-zA-Z0-9_]* (OpenMetrics 1.0, "Exemplars")`, func(e *prompb.Exemplar, fail failFunc) {
-		for _, l := range e.Labels {
-			if !isLabelName(l.Name) {
-				fail("%q", l.Name)
-			}
-		}
-	}},
 	{`exemplar label names are not repeated (OpenMetrics 1.0, "Exemplars")`, func(e *prompb.Exemplar, fail failFunc) {
 		repeatedNames(e.Labels, fail)
 	}},
@@ -300,6 +342,17 @@ var exemplarRules = []rule[*prompb.Exemplar]{
 		}
 		if n > 128 {
 			fail("%d", n)
+		}
+	}},
+}
+
+// exemplarRulesV1 are what is demanded of an exemplar in 1.0, whose names are classic.
+var exemplarRulesV1 = []rule[*prompb.Exemplar]{
+	{`exemplar label names match [a-zA-Z_][a-zA-Z0-9_]* (OpenMetrics 1.0, "Exemplars")`, func(e *prompb.Exemplar, fail failFunc) {
+		for _, l := range e.Labels {
+			if !isLabelName(l.Name) {
+				fail("%q", l.Name)
+			}
 		}
 	}},
 }
@@ -325,57 +378,55 @@ func timestampsOf(ts *prompb.TimeSeries) []int64 {
 	return timestamps
 }
 
-// unknownBytes counts the bytes that are no field of a message: garbage after its end, or fields of another message.
-func unknownBytes(msg *prompb.WriteRequest) int {
-	n := len(msg.XXX_unrecognized)
-	labels := func(ls []prompb.Label) {
-		for i := range ls {
-			n += len(ls[i].XXX_unrecognized)
+// unknownBytes counts the bytes in a message that are no field of it: garbage after its end, or fields of another message.
+func unknownBytes(v reflect.Value) int {
+	n := 0
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			return unknownBytes(v.Elem())
 		}
-	}
-	spans := func(ss []prompb.BucketSpan) {
-		for i := range ss {
-			n += len(ss[i].XXX_unrecognized)
+	case reflect.Slice:
+		if v.Type().Elem().Kind() != reflect.Struct {
+			return 0
 		}
-	}
-	for i := range msg.Timeseries {
-		ts := &msg.Timeseries[i]
-		n += len(ts.XXX_unrecognized)
-		labels(ts.Labels)
-		for j := range ts.Samples {
-			n += len(ts.Samples[j].XXX_unrecognized)
+		for i := range v.Len() {
+			n += unknownBytes(v.Index(i))
 		}
-		for j := range ts.Exemplars {
-			n += len(ts.Exemplars[j].XXX_unrecognized)
-			labels(ts.Exemplars[j].Labels)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).Name == "XXX_unrecognized" {
+				n += v.Field(i).Len()
+			} else {
+				n += unknownBytes(v.Field(i))
+			}
 		}
-		for j := range ts.Histograms {
-			h := &ts.Histograms[j]
-			n += len(h.XXX_unrecognized)
-			spans(h.PositiveSpans)
-			spans(h.NegativeSpans)
-		}
-	}
-	for i := range msg.Metadata {
-		n += len(msg.Metadata[i].XXX_unrecognized)
 	}
 	return n
 }
 
 // ValidateHeadersV1 checks the headers that Remote-Write 1.0, "Protocol", reserves. The error joins all violations.
 func ValidateHeadersV1(h http.Header) error {
-	return errors.Join(apply(headerRules, h, func() string { return "" }, "")...)
+	return errors.Join(apply(headerRules("1.0", "application/x-protobuf", "0.1.0"), h, noKey, "")...)
 }
 
-var headerRules = []rule[http.Header]{
-	{`Content-Encoding is snappy (Remote-Write 1.0, "Protocol")`, exactly("Content-Encoding", "snappy")},
-	{`Content-Type is application/x-protobuf (Remote-Write 1.0, "Protocol")`, exactly("Content-Type", "application/x-protobuf")},
-	{`X-Prometheus-Remote-Write-Version is 0.1.0 (Remote-Write 1.0, "Protocol")`, exactly("X-Prometheus-Remote-Write-Version", "0.1.0")},
-	{`User-Agent is the sender's name/version (Remote-Write 1.0, "Protocol")`, func(h http.Header, fail failFunc) {
-		if v := h.Values("User-Agent"); len(v) != 1 || !userAgent.MatchString(v[0]) {
-			fail("%q", v)
-		}
-	}},
+// ValidateHeadersV2 checks the headers that Remote-Write 2.0, "Protocol", reserves. The error joins all violations.
+func ValidateHeadersV2(h http.Header) error {
+	return errors.Join(apply(headerRules("2.0", contentTypeV2, "2.0.0"), h, noKey, "")...)
+}
+
+func headerRules(version, contentType, versionHeader string) []rule[http.Header] {
+	section := ` (Remote-Write ` + version + `, "Protocol")`
+	return []rule[http.Header]{
+		{`Content-Encoding is snappy` + section, exactly("Content-Encoding", "snappy")},
+		{`Content-Type is ` + contentType + section, exactly("Content-Type", contentType)},
+		{`X-Prometheus-Remote-Write-Version is ` + versionHeader + section, exactly("X-Prometheus-Remote-Write-Version", versionHeader)},
+		{`User-Agent is the sender's name/version` + section, func(h http.Header, fail failFunc) {
+			if v := h.Values("User-Agent"); len(v) != 1 || !userAgent.MatchString(v[0]) {
+				fail("%q", v)
+			}
+		}},
+	}
 }
 
 // exactly returns a check that a header is there once and has the value.

@@ -15,17 +15,9 @@ const staleBits = 0x7ff0000000000002
 // isStale says whether v is a stale marker. Other NaNs are ordinary values.
 func isStale(v float64) bool { return math.Float64bits(v) == staleBits }
 
-// histogramRules are the demands on a native histogram. Remote-Write 1.0 does not speak of them; what its message means
-// is said in types.proto, and Prometheus refuses what breaks these rules (model/histogram, Validate).
+// histogramRules are the demands on a native histogram, in both versions. Remote-Write 1.0 does not speak of them; what its
+// message means is said in types.proto, and Prometheus refuses what breaks these rules (model/histogram, Validate).
 var histogramRules = []rule[*prompb.Histogram]{
-	{`schema is -4 to 8 (types.proto, "Histogram"); custom buckets (-53) are for Remote-Write 2.0 only`, func(h *prompb.Histogram, fail failFunc) {
-		if h.Schema < -4 || h.Schema > 8 {
-			fail("schema %d", h.Schema)
-		}
-		if len(h.CustomValues) > 0 {
-			fail("%d custom values", len(h.CustomValues))
-		}
-	}},
 	{`counts are all integers or all floats (types.proto, "Histogram")`, func(h *prompb.Histogram, fail failFunc) {
 		_, floatZero := h.ZeroCount.(*prompb.Histogram_ZeroCountFloat)
 		_, intZero := h.ZeroCount.(*prompb.Histogram_ZeroCountInt)
@@ -119,6 +111,67 @@ var histogramRules = []rule[*prompb.Histogram]{
 		}
 	}},
 }
+
+// histogramRulesV1 are what 1.0 demands besides.
+var histogramRulesV1 = []rule[*prompb.Histogram]{
+	{`schema is -4 to 8 (types.proto, "Histogram"); custom buckets (-53) are for Remote-Write 2.0 only`, func(h *prompb.Histogram, fail failFunc) {
+		if h.Schema < -4 || h.Schema > 8 {
+			fail("schema %d", h.Schema)
+		}
+		if len(h.CustomValues) > 0 {
+			fail("%d custom values", len(h.CustomValues))
+		}
+	}},
+}
+
+// histogramRulesV2 are what 2.0 demands besides.
+var histogramRulesV2 = []rule[*prompb.Histogram]{
+	{`schema is -4 to 8, or -53 for custom buckets (write/v2/types.proto, "Histogram")`, func(h *prompb.Histogram, fail failFunc) {
+		if h.Schema < -4 && h.Schema != customSchema || h.Schema > 8 {
+			fail("schema %d", h.Schema)
+		}
+		if h.Schema != customSchema && len(h.CustomValues) > 0 {
+			fail("%d custom values in schema %d", len(h.CustomValues), h.Schema)
+		}
+	}},
+	{`custom buckets have neither a zero bucket nor a negative side (write/v2/types.proto, "custom_values")`, func(h *prompb.Histogram, fail failFunc) {
+		if h.Schema != customSchema {
+			return
+		}
+		if h.ZeroThreshold != 0 || h.GetZeroCountInt() != 0 || h.GetZeroCountFloat() != 0 {
+			fail("zero threshold %v, zero count %v", h.ZeroThreshold, h.ZeroCount)
+		}
+		if n := len(h.NegativeSpans) + len(h.NegativeDeltas) + len(h.NegativeCounts); n > 0 {
+			fail("a negative side")
+		}
+	}},
+	{`custom values increase, and +Inf is not among them (write/v2/types.proto, "custom_values")`, func(h *prompb.Histogram, fail failFunc) {
+		for i, v := range h.CustomValues {
+			if math.IsNaN(v) || math.IsInf(v, 1) || i > 0 && v <= h.CustomValues[i-1] {
+				fail("%v", h.CustomValues)
+				return
+			}
+		}
+	}},
+	{`custom buckets are those of the custom values and one for +Inf (Prometheus, model/histogram, checkHistogramCustomBounds)`, func(h *prompb.Histogram, fail failFunc) {
+		if h.Schema != customSchema {
+			return
+		}
+		next := int64(0)
+		for i, span := range h.PositiveSpans {
+			if span.Offset < 0 {
+				fail("offset %d of span %d", span.Offset, i)
+			}
+			next += int64(span.Offset) + int64(span.Length)
+		}
+		if next > int64(len(h.CustomValues))+1 {
+			fail("bucket %d of %d custom values", next-1, len(h.CustomValues))
+		}
+	}},
+}
+
+// customSchema is the schema of custom buckets.
+const customSchema = -53
 
 // isFloat says whether the histogram counts in floats. One without a count is an integer histogram of count 0.
 func isFloat(h *prompb.Histogram) bool {

@@ -40,6 +40,20 @@ func SeriesPointV2(series []byte) (timestamp int64, histogram bool, err error) {
 	return seriesPoint(series, seriesSamplesV2, seriesHistogramsV2)
 }
 
+// CountExemplarsV2 returns the number of exemplars of an encoded TimeSeries of 2.0.
+func CountExemplarsV2(series []byte) (n int, err error) {
+	for len(series) > 0 {
+		var f field
+		if f, series, err = nextField(series); err != nil {
+			return 0, err
+		}
+		if f.number == seriesExemplarsV2 {
+			n++
+		}
+	}
+	return n, nil
+}
+
 func seriesPoint(series []byte, samples, histograms int) (timestamp int64, histogram bool, err error) {
 	for len(series) > 0 {
 		f, rest, err := nextField(series)

@@ -62,6 +62,9 @@ type symbolSlot struct {
 // emptySymbol is the encoding of the empty string, the first one of each table.
 const emptySymbol = 2
 
+// Len is the number of strings in the table.
+func (s *Symbols) Len() int { return 1 + len(s.spans) }
+
 // Size is the bytes of the encoded table.
 func (s *Symbols) Size() int { return emptySymbol + len(s.encoded) }
 
@@ -185,6 +188,10 @@ type Metadata struct {
 	Type       MetricType
 	Help, Unit uint32
 }
+
+// MaxMetadataLen is the most bytes that metadata takes besides its strings, if those are new to the symbol table, and the
+// field of the references of a series' labels besides those.
+const MaxMetadataLen = 2 + 2 + 4*(1+binary.MaxVarintLen32) + 1 + binary.MaxVarintLen32
 
 // AppendMetadata appends the metadata as a field of a TimeSeries.
 func AppendMetadata(b []byte, m Metadata) []byte {

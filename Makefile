@@ -1,0 +1,124 @@
+# Needs Go, a C compiler (for the race detector), git, bash and make. Everything else is pinned in tools/ and built into
+# build/tools.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Nothing here reads the revision in a binary, and without git, or in another user's clone, stamping it is an error.
+export GOFLAGS := $(strip $(shell go env GOFLAGS) -buildvcs=false)
+
+# Settings of single targets, as in: make bench COUNT=10 BENCH=Translate
+BENCH ?= .
+COUNT ?= 6
+FUZZTIME ?= 30s
+
+MODULES := $(shell find . -name go.mod -not -path './build/*' -exec dirname {} \; | sort)
+# modules_with lists the modules that have a Go file of the given name.
+modules_with = $(shell for m in $(MODULES); do find "$$m" -name '$(1)' -not -path './build/*' -print -quit | grep -q . && echo "$$m"; done)
+# Files that a person wrote: what a tool generated is not held to the formatter.
+own_files = find . -name '*.go' -not -path './build/*' -print0 | xargs -0 grep -L --null '^// Code generated .* DO NOT EDIT'
+# What mdatagen writes.
+GENERATED := README.md documentation.md 'generated_*_test.go' internal/metadata internal/metadatatest
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
+
+.PHONY: build
+build: build/tools/.stamp ## build a collector with the exporter: bin/otelcol
+	@mkdir -p build bin
+	build/tools/builder --config builder-config.yaml --skip-compilation
+	go build -C build/otelcol -ldflags '-s -w' -o ../../bin/otelcol .
+	@ls -l bin/otelcol
+
+.PHONY: run
+run: build build/tools/prometheus build/tools/demo ## write this machine's metrics into a real Prometheus until Ctrl-C
+	@exec build/tools/demo
+
+.PHONY: demo-check
+demo-check: build build/tools/prometheus build/tools/demo ## the same without staying: check that the samples arrived
+	@exec build/tools/demo -check
+
+# The integration tests use the collector that has just been built. Go's test cache does not see that it is another one.
+.PHONY: test
+test: build ## run all tests with the race detector
+	@failed=0; for m in $(call modules_with,*_test.go); do \
+		echo "go test -race $$m/..."; \
+		OTELCOL_BINARY="$(CURDIR)/bin/otelcol" go test -C "$$m" -race -count=1 ./... || failed=1; \
+	done; exit $$failed
+
+.PHONY: lint
+lint: build/tools/.stamp ## check all code: go vet, staticcheck, gofumpt
+	@failed=0; for m in $(call modules_with,*.go); do \
+		echo "go vet and staticcheck $$m/..."; \
+		(cd "$$m" && go vet ./... && "$(CURDIR)/build/tools/staticcheck" ./...) || failed=1; \
+	done; \
+	unformatted=$$($(own_files) | xargs -0 build/tools/gofumpt -l); \
+	if [ -n "$$unformatted" ]; then printf 'not formatted (make fmt):\n%s\n' "$$unformatted"; failed=1; fi; \
+	exit $$failed
+
+.PHONY: fmt
+fmt: build/tools/.stamp ## format all code with gofumpt
+	@$(own_files) | xargs -0 build/tools/gofumpt -w
+
+# mdatagen names the package of what it generates after the directory that it runs in, so it runs in a link of that name.
+.PHONY: generate
+generate: build/tools/.stamp ## generate code and documentation from metadata.yaml
+	@ln -sfn .. build/orderedremotewriteexporter
+	cd build/orderedremotewriteexporter && "$(CURDIR)/build/tools/mdatagen" metadata.yaml
+	@find . -name 'generated_*.go' -not -path './build/*' -exec build/tools/gofumpt -w {} +
+
+.PHONY: check-generate
+check-generate: generate ## fail if what is generated is not up to date in git
+	@git diff --exit-code -- $(GENERATED)
+	@untracked=$$(git ls-files --others --exclude-standard -- $(GENERATED)); \
+	if [ -n "$$untracked" ]; then printf 'generated but not in git:\n%s\n' "$$untracked"; exit 1; fi
+
+.PHONY: bench
+bench: build/tools/.stamp ## run all benchmarks COUNT times and summarize them
+	@for m in $$(grep -rl --include='*_test.go' --exclude-dir=build '^func Benchmark' . | xargs -n1 dirname | sort -u); do \
+		go test -C "$$m" -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) .; \
+	done | tee build/bench.txt
+	build/tools/benchstat build/bench.txt
+
+# Minimizing what is merely interesting would take most of a short run.
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME
+	@grep -ro --include='*_test.go' --exclude-dir=build '^func Fuzz[A-Za-z0-9_]*' . | sort | while IFS=: read -r file target; do \
+		echo "$${file%/*} $${target#func }"; \
+		go test -C "$${file%/*}" -run '^$$' -fuzz "^$${target#func }$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s . </dev/null; \
+	done
+
+# Each nested module repeats what the modules above it require, so a change of the root's go.mod may change theirs.
+.PHONY: tidy
+tidy: ## go mod tidy in every module
+	@for m in $(MODULES); do echo "go mod tidy $$m"; go mod tidy -C "$$m"; done
+
+.PHONY: clean
+clean: ## remove everything that was built
+	rm -rf bin build
+
+build/tools/.stamp: tools/go.mod tools/go.sum
+	@echo "building the tools"
+	@mkdir -p build/tools
+	go build -C tools -o ../build/tools/ tool
+	@touch $@
+
+# The tag leaves out service discoveries that nothing here needs.
+build/tools/prometheus: tools/prometheus/go.mod tools/prometheus/go.sum
+	@echo "building Prometheus: takes some minutes the first time"
+	@mkdir -p build/tools
+	go build -C tools/prometheus -tags remove_all_sd -o ../../build/tools/prometheus github.com/prometheus/prometheus/cmd/prometheus
+
+.PHONY: build/tools/demo
+build/tools/demo:
+	@mkdir -p build/tools
+	@go build -C tools -o ../build/tools/demo ./demo
+
+# LOADTEST has its flags, as in: make loadtest LOADTEST='-profile -scenarios gauges'
+.PHONY: loadtest
+loadtest: build/tools/.stamp ## measure a real collector at full load, next to contrib's exporter
+	@mkdir -p build/loadtest
+	@go build -C loadtest -o ../build/loadtest/loadtest .
+	@build/loadtest/loadtest $(LOADTEST)

@@ -1,0 +1,215 @@
+package orderedremotewriteexporter
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
+)
+
+// BenchmarkSeries shows what a sample costs by the number of known series, without and with the guard of out_of_order,
+// and what the guard holds for each series.
+func BenchmarkSeries(b *testing.B) {
+	for _, policy := range []OutOfOrder{OutOfOrderSend, OutOfOrderDrop} {
+		for _, series := range []int{10_000, 100_000, 1_000_000} {
+			b.Run(fmt.Sprintf("out_of_order=%s/series=%d", policy, series), func(b *testing.B) {
+				cfg := createDefaultConfig().(*Config)
+				cfg.OutOfOrder = policy
+				p := newBenchPipeline(cfg)
+				md := benchGauges(1000, 10)[0]
+				points := md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints()
+				ts := pcommon.NewTimestampFromTime(time.Now())
+				next := 0
+				// turn makes the payload the next thousand series.
+				turn := func() {
+					for _, dp := range points.All() {
+						if next%series == 0 {
+							ts += 1_000_000
+						}
+						benchIdentity(dp.Attributes(), next%series)
+						dp.SetTimestamp(ts)
+						next++
+					}
+				}
+				for range series / 1000 {
+					turn()
+					p.consume(b, md)
+				}
+				b.ReportAllocs()
+				b.ResetTimer()
+				b.StopTimer()
+				m := newMeter(b)
+				for range b.N {
+					turn()
+					m.start()
+					p.consume(b, md)
+					m.stop()
+				}
+				m.report(1000, 0)
+				if policy == OutOfOrderDrop {
+					held := int64(0)
+					for _, part := range p.q.partitions {
+						held += part.guard.Bytes()
+					}
+					b.ReportMetric(float64(held)/float64(series), "guard-B/series")
+				}
+			})
+		}
+	}
+}
+
+// benchIdentity sets the attribute that tells series apart.
+func benchIdentity(m pcommon.Map, series int) {
+	v, _ := m.Get("attribute.name.00")
+	v.SetStr(fmt.Sprintf("value-00-%08d", series))
+}
+
+// BenchmarkPartitions shows what a sample costs by the number of partitions.
+func BenchmarkPartitions(b *testing.B) {
+	payloads := benchGauges(10_000, 10)
+	for _, partitions := range []int{1, 8, 64} {
+		b.Run(fmt.Sprintf("partitions=%d", partitions), func(b *testing.B) {
+			cfg := createDefaultConfig().(*Config)
+			cfg.Partitions = partitions
+			p := newBenchPipeline(cfg)
+			ts := pcommon.NewTimestampFromTime(time.Now())
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.StopTimer()
+			m := newMeter(b)
+			for i := range b.N {
+				ts += 1_000_000
+				setTimes(payloads[i%len(payloads)], ts)
+				m.start()
+				p.consume(b, payloads[i%len(payloads)])
+				m.stop()
+			}
+			m.report(1000, 0)
+		})
+	}
+}
+
+// BenchmarkProducers shows whether producers hinder each other: with as many processors as producers, the samples per
+// second should grow with their number.
+func BenchmarkProducers(b *testing.B) {
+	for _, producers := range []int{1, 2} {
+		b.Run(fmt.Sprintf("producers=%d", producers), func(b *testing.B) {
+			cfg := createDefaultConfig().(*Config)
+			shared := newBenchPipeline(cfg)
+			pipelines := make([]*benchPipeline, producers)
+			payloads := make([][]pmetric.Metrics, producers)
+			for i := range pipelines {
+				pipelines[i] = &benchPipeline{q: shared.q, t: newTranslator(cfg, newBoundMemory(time.Hour), nil)}
+				payloads[i] = benchGauges(10_000, 10)
+				for _, md := range payloads[i] {
+					setTimes(md, pcommon.NewTimestampFromTime(time.Now()))
+				}
+			}
+			b.ResetTimer()
+			var wg sync.WaitGroup
+			var samples atomic.Int64
+			for i := range producers {
+				wg.Go(func() {
+					for j := range b.N {
+						pipelines[i].consume(b, payloads[i][j%len(payloads[i])])
+						samples.Add(1000)
+					}
+				})
+			}
+			wg.Wait()
+			b.ReportMetric(float64(samples.Load())/b.Elapsed().Seconds(), "samples/s")
+		})
+	}
+}
+
+// BenchmarkIsolation shows what finding bad samples costs beside a batch of 2,000 samples that is simply delivered, from
+// the queue to the last outcome.
+func BenchmarkIsolation(b *testing.B) {
+	for _, bad := range []int{0, 1, 10} {
+		b.Run(fmt.Sprintf("bad=%d", bad), func(b *testing.B) {
+			requests := 0
+			var refuse [][]byte
+			for i := range bad {
+				refuse = append(refuse, wire.AppendLabel(nil, "series", strconv.Itoa(100+190*i)))
+			}
+			receiver := roundTripper(func(r *http.Request) (*http.Response, error) {
+				requests++
+				body, err := io.ReadAll(r.Body)
+				if err != nil {
+					return nil, err
+				}
+				status := http.StatusNoContent
+				if bad > 0 && anyRefused(body, refuse) {
+					status = http.StatusBadRequest
+				}
+				return &http.Response{StatusCode: status, Header: http.Header{}, Body: http.NoBody, Request: r}, nil
+			})
+			h := newHarness(b, receiver, onePartition, func(c *Config) { c.OnError.Rejected = OnRejectedIsolate })
+			b.ResetTimer()
+			b.StopTimer()
+			m := newMeter(b)
+			for i := range b.N {
+				md := gauge(time.UnixMilli(int64(i+1)), 2000)
+				m.start()
+				h.consume(md)
+				for h.ledger.snapshot().queued+h.ledger.snapshot().inFlight > 0 {
+					time.Sleep(time.Microsecond)
+				}
+				m.stop()
+			}
+			m.report(2000, 0)
+			b.ReportMetric(float64(requests)/float64(b.N), "requests/batch")
+			h.shutdown()
+		})
+	}
+}
+
+// anyRefused says whether a request holds one of the series. It is quick, so that the sender's work is what is measured.
+func anyRefused(body []byte, refuse [][]byte) bool {
+	raw := decompress(body)
+	return slices.ContainsFunc(refuse, func(label []byte) bool { return bytes.Contains(raw, label) })
+}
+
+// BenchmarkQueuedMemory shows what the queues hold for each sample that waits, beside its share of the compressed body.
+func BenchmarkQueuedMemory(b *testing.B) {
+	for range b.N {
+		cfg := createDefaultConfig().(*Config)
+		p := newBenchPipeline(cfg)
+		payloads := benchGauges(10_000, 20)
+		before := heapInUse()
+		ts := pcommon.NewTimestampFromTime(time.Now())
+		samples := 0
+		for range 40 {
+			ts += 1_000_000
+			for _, md := range payloads {
+				setTimes(md, ts)
+				p.t.translate(md, protocolV1)
+				if err := p.q.admit(b.Context(), p.t); err != nil {
+					b.Fatal(err)
+				}
+				p.t.reset()
+				samples += 1000
+			}
+		}
+		held := heapInUse() - before
+		runtime.KeepAlive(payloads)
+		body := int64(0)
+		for _, part := range p.q.partitions {
+			body += part.state().size
+		}
+		b.ReportMetric(float64(held)/float64(samples), "heap-B/sample")
+		b.ReportMetric(float64(held)/float64(body), "heap/compressed")
+	}
+}

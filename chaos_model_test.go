@@ -1,0 +1,219 @@
+package orderedremotewriteexporter
+
+import (
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/pmetric"
+)
+
+// chaosModel says what a producer's payloads become. It translates like the exporter does, and shares nothing with it.
+type chaosModel struct {
+	translator *translator
+	targetInfo string
+}
+
+// modelPoint is a point that a payload becomes.
+type modelPoint struct {
+	wirePoint
+	partition int
+	kind      entryKind
+	// guardedAs is what the guard knows the series by.
+	guardedAs string
+}
+
+// attemptOf is one call of ConsumeMetrics.
+type attemptOf struct {
+	producer int
+	points   []modelPoint
+	drops    [reasons]int
+	// samples is all of the payload, dropped or not.
+	samples int
+	// returned is when the call returned, and err what.
+	returned time.Time
+	err      error
+	// vague says that the version of the message changed during the call, and that the points are those of both.
+	vague bool
+}
+
+// merge adds what the payload becomes in the other version, if it is something else.
+func (a *attemptOf) merge(other *attemptOf) {
+	known := make(map[wirePoint]bool, len(a.points))
+	for i := range a.points {
+		known[a.points[i].wirePoint] = true
+	}
+	a.vague = a.samples != other.samples || a.drops != other.drops
+	for i := range other.points {
+		if !known[other.points[i].wirePoint] {
+			a.vague = true
+			a.points = append(a.points, other.points[i])
+		}
+	}
+}
+
+// translate takes down what the payload becomes.
+func (m *chaosModel) translate(md pmetric.Metrics, p protocol) (*attemptOf, error) {
+	t := m.translator
+	defer t.reset()
+	t.translate(md, p)
+	a := &attemptOf{samples: t.points}
+	for r := range t.drops {
+		a.drops[r] = t.drops[r].count
+	}
+	for _, i := range t.touched {
+		s := &t.segments[i]
+		for _, f := range s.full {
+			if err := m.add(a, i, p, decompress(f.batch.body), f.index); err != nil {
+				return nil, err
+			}
+		}
+		if s.samples > 0 {
+			if err := m.add(a, i, p, s.appendTo(nil, nil), s.index); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return a, nil
+}
+
+// add adds the points of one message of a partition.
+func (m *chaosModel) add(a *attemptOf, partition int, p protocol, raw []byte, index []indexEntry) error {
+	points, err := decodePoints(p, raw)
+	if err != nil {
+		return err
+	}
+	kinds := make(map[int]entryKind)
+	for _, e := range index {
+		kinds[e.number] = e.kind
+	}
+	for i, pt := range points {
+		mp := modelPoint{wirePoint: pt, partition: partition, kind: kinds[i], guardedAs: pt.series}
+		if mp.kind != guardedEntry {
+			mp.guardedAs = "target " + labelOf(pt.series, jobLabel) + labelOf(pt.series, instanceLabel)
+		}
+		a.points = append(a.points, mp)
+	}
+	return nil
+}
+
+// labelOf returns the quoted value of a label in a series key, or "".
+func labelOf(series, name string) string {
+	for _, start := range []string{"{" + name + `="`, "," + name + `="`} {
+		_, rest, ok := strings.Cut(series, start)
+		if !ok {
+			continue
+		}
+		for i := 0; i < len(rest); i++ {
+			switch rest[i] {
+			case '\\':
+				i++
+			case '"':
+				return rest[:i+1]
+			}
+		}
+	}
+	return `""`
+}
+
+// seriesHistory is the points of a series in the order in which they were accepted.
+type seriesHistory struct {
+	partition int
+	points    []pointValue
+	at        map[pointValue][]int
+	// last is the last request with each point.
+	last []*exchange
+	// floor is the index of the first point that may still be sent.
+	floor int
+	// request is the last one that had the series, first and latest the indices of its points.
+	request       *exchange
+	first, latest int
+}
+
+// prediction is what the accepted payloads must lead to.
+type prediction struct {
+	series map[string]*seriesHistory
+	// received and drops count what was received, and dropped before the queue.
+	received int
+	drops    [reasons]int
+	refused  int
+	// forgot says that the guard has or may have forgotten a series that came again.
+	forgot bool
+	// vague says that what the guard did cannot be told from outside: the series have all that it may have let pass.
+	vague bool
+}
+
+// guardState is what the guard knows of a series.
+type guardState struct {
+	last   int64
+	active time.Time
+	// unsure says that the guard may also know an earlier timestamp as the last one.
+	unsure bool
+}
+
+// predict applies the guard to what was accepted, in its order.
+func (c *chaos) predict() *prediction {
+	p := &prediction{series: make(map[string]*seriesHistory)}
+	// A payload for which there is no room, even after older ones were evicted, does not pass the guard.
+	p.vague = c.droppedFor(reasonQueueFull) > 0
+	guard := make(map[string]*guardState)
+	for _, a := range c.attempts {
+		if a.err != nil {
+			p.refused += a.samples
+			continue
+		}
+		p.vague = p.vague || a.vague
+		for r, n := range a.drops {
+			p.drops[r] += n
+			p.received += n
+		}
+		for i := range a.points {
+			mp := &a.points[i]
+			if mp.kind == guardedEntry && c.cfg.OutOfOrder == OutOfOrderSend || p.passes(guard, a.returned, mp, c.cfg.SeriesIdleTimeout) {
+				p.accept(mp)
+			}
+		}
+	}
+	return p
+}
+
+// passes says whether the guard lets a point pass. If that cannot be told, it does.
+func (p *prediction) passes(guard map[string]*guardState, now time.Time, mp *modelPoint, idle time.Duration) bool {
+	ts := mp.value.timestamp
+	g, known := guard[mp.guardedAs]
+	if !known {
+		guard[mp.guardedAs] = &guardState{last: ts, active: now}
+		return true
+	}
+	since := now.Sub(g.active)
+	g.active = now
+	p.forgot = p.forgot || since >= idle
+	switch {
+	case ts > g.last, since >= idle+idle/2:
+		g.last, g.unsure = ts, p.vague && ts <= g.last
+		return true
+	case since >= idle, g.unsure, p.vague:
+		p.vague, g.unsure = true, true
+		return true
+	case mp.kind == madeTargetEntry:
+		return false
+	}
+	r := reasonOutOfOrder
+	if ts == g.last {
+		r = reasonDuplicate
+	}
+	p.drops[r]++
+	p.received++
+	return false
+}
+
+func (p *prediction) accept(mp *modelPoint) {
+	p.received++
+	s := p.series[mp.series]
+	if s == nil {
+		s = &seriesHistory{partition: mp.partition, at: make(map[pointValue][]int)}
+		p.series[mp.series] = s
+	}
+	s.at[mp.value] = append(s.at[mp.value], len(s.points))
+	s.points = append(s.points, mp.value)
+	s.last = append(s.last, nil)
+}

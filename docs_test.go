@@ -1,0 +1,391 @@
+package orderedremotewriteexporter
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/confmap"
+	"go.opentelemetry.io/collector/confmap/confmaptest"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/metadata"
+)
+
+// documents returns the texts of the README, the changelog and docs by their paths.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	paths, err := filepath.Glob("docs/*.md")
+	require.NoError(t, err)
+	require.NotEmpty(t, paths)
+	texts := make(map[string]string)
+	for _, path := range append(paths, "README.md", "CHANGELOG.md") {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		texts[path] = string(text)
+	}
+	return texts
+}
+
+// yamlTexts returns the YAML blocks of the documents, and the examples.
+func yamlTexts(t *testing.T) map[string]string {
+	t.Helper()
+	block := regexp.MustCompile("(?s)\n```yaml\n(.*?)\n```\n")
+	texts := make(map[string]string)
+	for path, text := range documents(t) {
+		for i, match := range block.FindAllStringSubmatch(text, -1) {
+			texts[fmt.Sprintf("%s, block %d", path, i+1)] = match[1]
+		}
+	}
+	examples, err := filepath.Glob("examples/*.yaml")
+	require.NoError(t, err)
+	require.NotEmpty(t, examples)
+	for _, path := range examples {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		texts[path] = string(text)
+	}
+	return texts
+}
+
+var environment = regexp.MustCompile(`\$\{env:[A-Za-z_][A-Za-z0-9_]*(:-([^}]*))?\}`)
+
+// TestConfigurationsInTheDocumentationAreValid, with the defaults of environment variables.
+func TestConfigurationsInTheDocumentationAreValid(t *testing.T) {
+	exporters := 0
+	for where, text := range yamlTexts(t) {
+		t.Run(where, func(t *testing.T) {
+			for _, variable := range environment.FindAllStringSubmatch(text, -1) {
+				assert.NotEmpty(t, variable[1], "%s has no default", variable[0])
+			}
+			retrieved, err := confmap.NewRetrievedFromYAML([]byte(environment.ReplaceAllString(text, "$2")))
+			require.NoError(t, err)
+			conf, err := retrieved.AsConf()
+			require.NoError(t, err)
+			all, ok := conf.Get("exporters").(map[string]any)
+			if !ok {
+				return
+			}
+			for id := range all {
+				if typ, _, _ := strings.Cut(id, "/"); typ != metadata.Type.String() {
+					continue
+				}
+				sub, err := conf.Sub("exporters::" + id)
+				require.NoError(t, err)
+				_, err = load(sub)
+				require.NoError(t, err)
+				exporters++
+			}
+			checkPipelines(t, conf)
+		})
+	}
+	assert.Greater(t, exporters, 8)
+}
+
+// checkPipelines checks that what a pipeline names is configured, and the other way round.
+func checkPipelines(t *testing.T, conf *confmap.Conf) {
+	pipelines, ok := conf.Get("service::pipelines").(map[string]any)
+	require.True(t, ok, "no pipelines")
+	for _, kind := range []string{"receivers", "processors", "exporters"} {
+		var used []string
+		for _, pipeline := range pipelines {
+			names, _ := pipeline.(map[string]any)[kind].([]any)
+			for _, name := range names {
+				used = append(used, fmt.Sprint(name))
+			}
+		}
+		configured, _ := conf.Get(kind).(map[string]any)
+		assert.ElementsMatch(t, used, slices.Collect(maps.Keys(configured)), kind)
+	}
+}
+
+// TestBuilderManifestOfTheREADME has versions that are known to build together.
+func TestBuilderManifestOfTheREADME(t *testing.T) {
+	tested, err := os.ReadFile("builder-config.yaml")
+	require.NoError(t, err)
+	n := 0
+	for where, text := range yamlTexts(t) {
+		if !strings.HasPrefix(where, "README.md") {
+			continue
+		}
+		for _, line := range strings.Split(text, "\n") {
+			if strings.Contains(line, "gomod:") {
+				assert.Contains(t, string(tested), line+"\n")
+				n++
+			}
+		}
+	}
+	assert.Equal(t, 7, n)
+}
+
+// table returns the rows of the table of a document that has this header, each cell without surrounding space.
+func table(t *testing.T, path, header string) [][]string {
+	t.Helper()
+	_, rest, ok := strings.Cut(documents(t)[path], "\n"+header+"\n")
+	require.True(t, ok, "no table %s", header)
+	var rows [][]string
+	for _, line := range strings.Split(rest, "\n")[1:] {
+		if !strings.HasPrefix(line, "|") {
+			break
+		}
+		cells := strings.Split(strings.Trim(line, "|"), "|")
+		for i := range cells {
+			cells[i] = strings.TrimSpace(cells[i])
+		}
+		require.Len(t, cells, strings.Count(header, "|")-1, line)
+		rows = append(rows, cells)
+	}
+	require.NotEmpty(t, rows)
+	return rows
+}
+
+func code(s string) string { return "`" + s + "`" }
+
+// TestOptionsOfTheREADME: the table names every option with its default.
+func TestOptionsOfTheREADME(t *testing.T) {
+	want := make(map[string]string)
+	for key, value := range optionsOf(createDefaultConfig()) {
+		switch value := value.(type) {
+		case string:
+			if value == "" {
+				value = `""`
+			}
+			want[key] = code(value)
+		case map[string]string:
+			want[key] = code("{}")
+		case []string:
+			want[key] = code("[]")
+		case time.Duration:
+			want[key] = code(shortDuration(value))
+		default:
+			want[key] = code(fmt.Sprint(value))
+		}
+	}
+	cfg := createDefaultConfig().(*Config)
+	want["http.endpoint"] = "none, required"
+	want["http.timeout"] = code(shortDuration(cfg.HTTP.Timeout))
+	want["http.headers"] = code("{}")
+	want["http.compression"] = code(`""`)
+	want["http.keepalive.max_idle_conns_per_host"] = code("partitions")
+	want["http.*"] = ""
+	cfg.Partitions = 37
+	require.Equal(t, 37, (&orderedExporter{cfg: cfg}).clientConfig().Keepalive.Get().MaxIdleConnsPerHost)
+	require.Empty(t, cfg.HTTP.Headers)
+	require.Empty(t, cfg.HTTP.Compression)
+
+	got := make(map[string]string)
+	for _, row := range table(t, "README.md", "| Option | Default | Meaning |") {
+		key := strings.Trim(row[0], "`")
+		assert.NotContains(t, got, key)
+		got[key] = row[1]
+		assert.NotEmpty(t, row[2], key)
+	}
+	assert.Equal(t, want, got)
+}
+
+// shortDuration is how a person writes a duration: 1h rather than 1h0m0s.
+func shortDuration(d time.Duration) string {
+	s := strings.TrimSuffix(d.String(), "m0s")
+	if s != d.String() {
+		s += "m"
+	}
+	return strings.TrimSuffix(s, "h0m") + map[bool]string{true: "h"}[strings.HasSuffix(s, "h0m")]
+}
+
+// ownMetrics returns the metrics of metadata.yaml by the names that they are emitted with.
+func ownMetrics(t *testing.T) map[string]map[string]any {
+	t.Helper()
+	conf, err := confmaptest.LoadConf("metadata.yaml")
+	require.NoError(t, err)
+	metrics := make(map[string]map[string]any)
+	for name, metric := range conf.Get("telemetry::metrics").(map[string]any) {
+		metrics["otelcol_"+name] = metric.(map[string]any)
+	}
+	return metrics
+}
+
+// standardMetrics are those of every exporter of the Collector that this one has.
+var standardMetrics = map[string]string{
+	"otelcol_exporter_sent_metric_points":        "counter",
+	"otelcol_exporter_send_failed_metric_points": "counter",
+	"otelcol_exporter_in_flight_requests":        "gauge",
+}
+
+// TestMetricsOfTheREADME: the table names every metric with its type and attributes.
+func TestMetricsOfTheREADME(t *testing.T) {
+	want := map[string]string{}
+	for name, metric := range ownMetrics(t) {
+		typ := "counter"
+		for _, kind := range []string{"gauge", "histogram"} {
+			if metric[kind] != nil {
+				typ = kind
+			}
+		}
+		switch metric["unit"] {
+		case "By":
+			typ += ", bytes"
+		case "s":
+			typ += ", seconds"
+		}
+		var attributes []string
+		for _, attribute := range metric["attributes"].([]any) {
+			attributes = append(attributes, code(attribute.(string)))
+		}
+		want[name] = typ + ": " + strings.Join(attributes, ", ")
+	}
+	for name, typ := range standardMetrics {
+		want[name] = typ + ": `exporter`"
+	}
+	want["otelcol_exporter_in_flight_requests"] += ", `data_type`"
+
+	got := map[string]string{}
+	for _, row := range table(t, "README.md", "| Metric | Type | Attributes | Meaning |") {
+		got[strings.Trim(row[0], "`")] = row[1] + ": " + row[2]
+		assert.NotEmpty(t, row[3], row[0])
+	}
+	assert.Equal(t, want, got)
+}
+
+// TestReasonsOfTheREADME: the table names every reason, in the order of the way of a sample.
+func TestReasonsOfTheREADME(t *testing.T) {
+	var want, got []string
+	for _, name := range reasonNames[1:] {
+		want = append(want, code(name))
+	}
+	for _, row := range table(t, "README.md", "| Reason | What it means | What to do | Number |") {
+		got = append(got, row[0])
+		assert.NotContains(t, row, "", "an empty cell for %s", row[0])
+	}
+	assert.Equal(t, want, got)
+}
+
+var metricName = regexp.MustCompile(`otelcol_[a-z0-9_]+`)
+
+// TestMetricsInQueriesExist, in alerts, dashboard and documentation.
+func TestMetricsInQueriesExist(t *testing.T) {
+	known := map[string]bool{}
+	for name, metric := range ownMetrics(t) {
+		known[name] = true
+		if metric["histogram"] != nil {
+			known[name+"_bucket"], known[name+"_sum"], known[name+"_count"] = true, true, true
+		}
+	}
+	for name := range standardMetrics {
+		known[name] = true
+	}
+	texts := documents(t)
+	dashboards, err := filepath.Glob("dashboards/*")
+	require.NoError(t, err)
+	require.Len(t, dashboards, 2)
+	for _, path := range dashboards {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		texts[path] = string(text)
+	}
+	shown := map[string]bool{}
+	for path, text := range texts {
+		for _, name := range metricName.FindAllString(text, -1) {
+			assert.True(t, known[name], "%s: there is no metric %s", path, name)
+			if strings.HasSuffix(path, ".json") {
+				shown[name] = true
+			}
+		}
+	}
+	for name, metric := range ownMetrics(t) {
+		if metric["histogram"] != nil {
+			name += "_bucket"
+		}
+		assert.True(t, shown[name], "the dashboard does not show %s", name)
+	}
+}
+
+// TestAlertsCoverAllReasons: each reason raises one alert, and the documentation says what to do about each alert.
+func TestAlertsCoverAllReasons(t *testing.T) {
+	conf, err := confmaptest.LoadConf("dashboards/alerts.yaml")
+	require.NoError(t, err)
+	operations := documents(t)["docs/operations.md"]
+	selected := regexp.MustCompile(`reason=~"([^"]*)"`)
+	covered := map[string]string{}
+	groups := conf.Get("groups").([]any)
+	require.Len(t, groups, 1)
+	for _, r := range groups[0].(map[string]any)["rules"].([]any) {
+		rule := r.(map[string]any)
+		name := rule["alert"].(string)
+		_, section, ok := strings.Cut(operations, "\n### "+name+"\n")
+		assert.True(t, ok, "docs/operations.md does not say what to do about %s", name)
+		section, _, _ = strings.Cut(section, "\n#")
+		assert.NotEmpty(t, strings.TrimSpace(section), name)
+		assert.Contains(t, rule["annotations"].(map[string]any)["runbook_url"], "docs/operations.md#"+strings.ToLower(name))
+		for _, match := range selected.FindAllStringSubmatch(rule["expr"].(string), -1) {
+			for _, reason := range strings.Split(match[1], "|") {
+				other := covered[reason]
+				assert.True(t, other == "" || other == name, "%s raises %s and %s", reason, other, name)
+				covered[reason] = name
+			}
+		}
+	}
+	assert.ElementsMatch(t, reasonNames[1:], slices.Collect(maps.Keys(covered)))
+}
+
+func TestDashboardIsJSON(t *testing.T) {
+	text, err := os.ReadFile("dashboards/ordered_remote_write.json")
+	require.NoError(t, err)
+	var dashboard struct {
+		Panels []struct {
+			ID      int
+			Title   string
+			GridPos struct{ H, W, X, Y int }
+		}
+	}
+	require.NoError(t, json.Unmarshal(text, &dashboard))
+	ids := map[int]bool{}
+	for _, panel := range dashboard.Panels {
+		assert.False(t, ids[panel.ID], "two panels %d", panel.ID)
+		ids[panel.ID] = true
+		assert.NotEmpty(t, panel.Title)
+		assert.LessOrEqual(t, panel.GridPos.X+panel.GridPos.W, 24, panel.Title)
+	}
+}
+
+var (
+	link    = regexp.MustCompile(`\]\(([^)]+)\)`)
+	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	noWord  = regexp.MustCompile(`[^a-z0-9 _-]`)
+)
+
+// TestLinksInTheDocumentation that stay in the repository lead to files and headings that exist.
+func TestLinksInTheDocumentation(t *testing.T) {
+	texts := documents(t)
+	anchors := func(path string) (anchors []string) {
+		for _, match := range heading.FindAllStringSubmatch(texts[path], -1) {
+			anchors = append(anchors, strings.ReplaceAll(noWord.ReplaceAllString(strings.ToLower(match[1]), ""), " ", "-"))
+		}
+		return anchors
+	}
+	for path, text := range texts {
+		for _, match := range link.FindAllStringSubmatch(text, -1) {
+			target, anchor, hasAnchor := strings.Cut(match[1], "#")
+			if strings.Contains(target, "://") {
+				continue
+			}
+			if target == "" {
+				target = path
+			} else {
+				target = filepath.ToSlash(filepath.Join(filepath.Dir(path), target))
+			}
+			_, err := os.Stat(target)
+			require.NoError(t, err, "%s: %s", path, match[1])
+			if hasAnchor {
+				assert.Contains(t, anchors(target), anchor, "%s: %s", path, match[1])
+			}
+		}
+	}
+}

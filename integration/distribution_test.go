@@ -1,0 +1,227 @@
+package integration
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/prometheus/storage/remote"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter"
+)
+
+// credentials are what the examples take from the environment.
+var credentials = []string{
+	"AWS_ACCESS_KEY_ID=example", "AWS_SECRET_ACCESS_KEY=example",
+	"GRAFANA_CLOUD_USER=123456", "GRAFANA_CLOUD_TOKEN=secret",
+}
+
+func TestDistributionHasTheExporter(t *testing.T) {
+	out, err := runCollector(t, nil, "components")
+	require.NoError(t, err, out)
+	assert.Contains(t, out, "name: "+orderedremotewriteexporter.NewFactory().Type().String())
+}
+
+// Each example is a complete configuration with which the collector starts, delivers what it gets over OTLP with the
+// headers that the backend asks for, and stops.
+func TestExamples(t *testing.T) {
+	headers := map[string]map[string]string{
+		"amazon-managed-prometheus.yaml": {"Authorization": "AWS4-HMAC-SHA256 Credential=example/"},
+		"demo.yaml":                      {},
+		"grafana-cloud.yaml":             {"Authorization": "Basic MTIzNDU2OnNlY3JldA=="},
+		"kubernetes-gateway.yaml":        {},
+		"mimir.yaml":                     {"X-Scope-OrgID": "demo"},
+		"prometheus.yaml":                {},
+		"thanos.yaml":                    {"THANOS-TENANT": "default-tenant"},
+		"victoriametrics.yaml":           {},
+	}
+	examples, err := filepath.Glob("../examples/*.yaml")
+	require.NoError(t, err)
+	require.Len(t, examples, len(headers))
+
+	for _, example := range examples {
+		t.Run(filepath.Base(example), func(t *testing.T) {
+			t.Parallel()
+			expected, ok := headers[filepath.Base(example)]
+			require.True(t, ok)
+
+			out, err := runCollector(t, credentials, "validate", "--config="+example)
+			require.NoError(t, err, out)
+
+			endpoint := newEndpoint(t, http.StatusNoContent)
+			otlp := freeAddress(t)
+			env := append([]string{"REMOTE_WRITE_ENDPOINT=" + endpoint.URL + "/write"}, credentials...)
+			c := startCollector(t, env, append([]string{example}, ownPorts(otlp)...)...)
+			c.waitReady(t)
+			sendGauge(t, otlp)
+			require.Eventually(t, func() bool { return endpoint.has("example_value") }, 30*time.Second, 20*time.Millisecond)
+			c.stop(t)
+
+			for name, prefix := range expected {
+				assert.Truef(t, strings.HasPrefix(endpoint.header().Get(name), prefix), "%s: %q", name, endpoint.header().Get(name))
+			}
+		})
+	}
+}
+
+// minimal is the least configuration with the exporter; what a test wants to be different is merged into it.
+const minimal = `yaml:
+receivers: {otlp: {protocols: {http: {endpoint: "127.0.0.1:0"}}}}
+exporters: {ordered_remote_write: {http: {endpoint: "http://127.0.0.1:1/write"}}}
+service:
+  pipelines: {metrics: {receivers: [otlp], exporters: [ordered_remote_write]}}
+  telemetry: {metrics: {level: none}}
+`
+
+// A wrong setting stops the collector at the start with a line that names the key.
+func TestWrongConfiguration(t *testing.T) {
+	for _, tc := range []struct {
+		setting, key string
+	}{
+		{`http::endpoint: ""`, "http.endpoint"},
+		{`http::endpoint: ftp://localhost/write`, "http.endpoint"},
+		{`http::endpoint: localhost:9090/api/v1/write`, "http.endpoint"},
+		{`http::headers: {content-encoding: gzip}`, "http.headers"},
+		{`http::compression: gzip`, "http.compression"},
+		{`http::timeout: 0s`, "http.timeout"},
+		{`partitions: 0`, "partitions"},
+		{`partitions: many`, "partitions"},
+		{`batch::max_samples: 0`, "batch.max_samples"},
+		{`batch::max_size_bytes: 1`, "batch.max_size_bytes"},
+		{`batch::flush_timeout: 0s`, "batch.flush_timeout"},
+		{`queue::max_size_bytes: 1`, "queue.max_size_bytes"},
+		{`queue::on_full: explode`, "queue.on_full"},
+		{`retry_on_failure::max_retries: -1`, "retry_on_failure.max_retries"},
+		{`retry_on_failure::multiplier: 0`, "retry_on_failure"},
+		{`on_error::fatal: ignore`, "on_error.fatal"},
+		{`on_error::rejected: ignore`, "on_error.rejected"},
+		{`on_error::retries_exhausted: ignore`, "on_error.retries_exhausted"},
+		{`out_of_order: sort`, "out_of_order"},
+		{`protobuf_message: prometheus.WriteResponse`, "protobuf_message"},
+		{`translation_strategy: Shouting`, "translation_strategy"},
+		{`external_labels: {__name__: up}`, "external_labels"},
+		{`dead_letter::directory: relative`, "dead_letter.directory"},
+		{`partition: 8`, "invalid keys: partition"},
+	} {
+		t.Run(tc.setting, func(t *testing.T) {
+			t.Parallel()
+			c := startCollector(t, nil, minimal, "yaml:exporters::ordered_remote_write::"+tc.setting)
+			assert.NotZero(t, c.wait(t))
+			assert.NotContains(t, c.log.String(), "Everything is ready")
+			assert.NotContains(t, c.log.String(), "panic")
+			assert.Contains(t, c.log.String(), tc.key)
+			assert.Contains(t, c.log.String(), "ordered_remote_write")
+		})
+	}
+}
+
+// What was accepted is delivered before the process ends, even if its batch was still open.
+func TestStopDeliversOpenBatches(t *testing.T) {
+	endpoint := newEndpoint(t, http.StatusNoContent)
+	otlp := freeAddress(t)
+	c := startCollector(t, nil, append([]string{
+		minimal,
+		"yaml:exporters::ordered_remote_write::http::endpoint: " + endpoint.URL,
+		"yaml:exporters::ordered_remote_write::batch::flush_timeout: 1h",
+	}, ownPorts(otlp)...)...)
+	c.waitReady(t)
+	sendGauge(t, otlp)
+	assert.False(t, endpoint.has("example_value"))
+	c.stop(t)
+	assert.True(t, endpoint.has("example_value"))
+}
+
+// By default, an endpoint that says that it is the wrong one stops the collector, which names the exporter and the
+// answer.
+func TestFatalAnswerStopsTheCollector(t *testing.T) {
+	endpoint := newEndpoint(t, http.StatusNotFound)
+	otlp := freeAddress(t)
+	c := startCollector(t, nil, append([]string{
+		minimal,
+		"yaml:exporters::ordered_remote_write::http::endpoint: " + endpoint.URL,
+	}, ownPorts(otlp)...)...)
+	c.waitReady(t)
+	sendGauge(t, otlp)
+	// The status is not the exporter's to decide: the collector ends with 0 when a component stops it.
+	c.wait(t)
+	assert.Contains(t, c.log.String(), "ordered_remote_write")
+	assert.Contains(t, c.log.String(), "404")
+}
+
+// ownPorts are configurations with which collectors on one machine do not get into each other's way.
+func ownPorts(otlp string) []string {
+	return []string{
+		"yaml:receivers::otlp::protocols::grpc::endpoint: 127.0.0.1:0",
+		"yaml:receivers::otlp::protocols::http::endpoint: " + otlp,
+		"yaml:extensions::health_check::endpoint: 127.0.0.1:0",
+		"yaml:service::telemetry::metrics::level: none",
+	}
+}
+
+// sendGauge sends one sample of example.value over OTLP.
+func sendGauge(t *testing.T, otlp string) {
+	t.Helper()
+	resp, err := http.Post("http://"+otlp+"/v1/metrics", "application/json", strings.NewReader(fmt.Sprintf(
+		`{"resourceMetrics": [{"scopeMetrics": [{"metrics": [
+			{"name": "example.value", "gauge": {"dataPoints": [{"timeUnixNano": "%d", "asInt": "1"}]}}
+		]}]}]}`, time.Now().UnixNano())))
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+}
+
+// endpoint is a Remote-Write endpoint that remembers what it got.
+type endpoint struct {
+	*httptest.Server
+	status int
+
+	mu     sync.Mutex
+	names  map[string]bool
+	latest http.Header
+}
+
+func newEndpoint(t *testing.T, status int) *endpoint {
+	e := &endpoint{status: status, names: map[string]bool{}}
+	e.Server = httptest.NewServer(e)
+	t.Cleanup(e.Close)
+	return e
+}
+
+func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	message, err := remote.DecodeWriteRequest(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, series := range message.Timeseries {
+		for _, label := range series.Labels {
+			if label.Name == "__name__" {
+				e.names[label.Value] = true
+			}
+		}
+	}
+	e.latest = r.Header
+	w.WriteHeader(e.status)
+}
+
+// has says whether a series of this name has arrived.
+func (e *endpoint) has(name string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.names[name]
+}
+
+func (e *endpoint) header() http.Header {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.latest
+}

@@ -1,0 +1,93 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// own matches the exporter's functions; what the runtime and libraries do for them counts too.
+const own = `orderedremotewriteexporter[./]`
+
+// garbageCollection matches what the runtime does to collect garbage.
+const garbageCollection = `runtime\.(gcBgMarkWorker|gcAssistAlloc|bgsweep|bgscavenge|gcStart|gcMarkTermination)$`
+
+// warmUp is how long the load lasts before it is profiled.
+const warmUp = 3 * time.Second
+
+// profiles stores profiles of the exporter in both versions of the protocol, and shows the first of their entries.
+func (t *test) profiles(ctx context.Context, s scenario) error {
+	for _, exporter := range []string{orderedV1, orderedV2} {
+		_, version, _ := strings.Cut(exporter, "/")
+		prefix := filepath.Join(buildDir, s.name+"-"+version)
+		if err := t.profileOne(ctx, s, exporter, prefix); err != nil {
+			return fmt.Errorf("%s, %s: %w", s.name, exporter, err)
+		}
+		for _, args := range [][]string{
+			{prefix + ".cpu.pprof"},
+			{"-focus=" + own, prefix + ".cpu.pprof"},
+			{"-focus=" + garbageCollection, prefix + ".cpu.pprof"},
+			{"-sample_index=inuse_space", prefix + ".heap.pprof"},
+			{"-sample_index=alloc_space", prefix + ".heap.pprof"},
+		} {
+			fmt.Printf("\n%s\n", strings.Join(args, " "))
+			top := exec.CommandContext(ctx, "go", append([]string{"tool", "pprof", "-top", "-nodecount=12"}, args...)...)
+			top.Stdout, top.Stderr = os.Stdout, os.Stderr
+			if err := top.Run(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// profileOne profiles a collector under a load that lasts until the profiles are taken.
+func (t *test) profileOne(ctx context.Context, s scenario, exporter, prefix string) (err error) {
+	g, err := t.generator(s, exporter)
+	if err != nil {
+		return err
+	}
+	t.sink.reset()
+	c, err := startCollector(ctx, exporter, t.sink.url)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.stop()) }()
+
+	loading, enough := context.WithCancel(ctx)
+	loaded := make(chan error, 1)
+	go func() {
+		_, err := g.run(loading, c.otlp, math.MaxInt)
+		loaded <- err
+	}()
+	defer func() {
+		enough()
+		err = errors.Join(err, <-loaded)
+	}()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(warmUp):
+	}
+	for path, file := range map[string]string{
+		fmt.Sprintf("profile?seconds=%d", t.seconds): prefix + ".cpu.pprof",
+		"heap": prefix + ".heap.pprof",
+	} {
+		profile, err := c.debug(ctx, path)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(file, profile, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}

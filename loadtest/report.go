@@ -1,0 +1,115 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+)
+
+// result is what one run has shown.
+type result struct {
+	points, samples, requests int
+	took, cpu                 time.Duration
+	memory                    memory
+}
+
+// cpuPerMillion is the CPU seconds for a million points.
+func (r result) cpuPerMillion() float64 { return r.cpu.Seconds() * 1e6 / float64(r.points) }
+
+// results has the runs of each exporter; those of the same index belong to the same round.
+type results map[string][]result
+
+// column is one of the columns of a table.
+type column struct {
+	title, format string
+	// value is that of the run of that round, and false if there is none.
+	value func(rs results, exporter string, round int) (float64, bool)
+}
+
+// of makes a column of a figure that depends on nothing but the run.
+func of(title, format string, value func(result) float64) column {
+	return column{title, format, func(rs results, exporter string, round int) (float64, bool) {
+		return value(rs[exporter][round]), true
+	}}
+}
+
+// megabyte is the unit of memory.
+const megabyte = 1e6
+
+var cpuColumns = []column{
+	of("CPU seconds per million points", "%.2f", result.cpuPerMillion),
+	{"own share", "%.2f", func(rs results, exporter string, round int) (float64, bool) {
+		return rs[exporter][round].cpuPerMillion() - rs[nop][round].cpuPerMillion(), exporter != nop
+	}},
+	{"own share, % of contrib's", "%.1f", func(rs results, exporter string, round int) (float64, bool) {
+		if exporter == nop || len(rs[contrib]) == 0 {
+			return 0, false
+		}
+		base := rs[nop][round].cpuPerMillion()
+		return 100 * (rs[exporter][round].cpuPerMillion() - base) / (rs[contrib][round].cpuPerMillion() - base), true
+	}},
+	of("peak resident MB", "%.0f", func(r result) float64 { return float64(r.memory.peak) / megabyte }),
+	of("points per second", "%.0f", func(r result) float64 { return float64(r.points) / r.took.Seconds() }),
+	of("samples per request", "%.0f", func(r result) float64 { return float64(r.samples) / float64(max(r.requests, 1)) }),
+	of("samples that arrived", "%.0f", func(r result) float64 { return float64(r.samples) }),
+}
+
+var memoryColumns = []column{
+	of("resident MB", "%.0f", func(r result) float64 { return float64(r.memory.resident) / megabyte }),
+	of("peak resident MB", "%.0f", func(r result) float64 { return float64(r.memory.peak) / megabyte }),
+	of("heap alive MB", "%.1f", func(r result) float64 { return float64(r.memory.heap) / megabyte }),
+	of("CPU seconds per million points", "%.2f", result.cpuPerMillion),
+	of("samples that arrived", "%.0f", func(r result) float64 { return float64(r.samples) }),
+}
+
+// guardColumn is what the guard of out_of_order holds for each series.
+func guardColumn(series int) column {
+	return column{"guard, bytes per series", "%.1f", func(rs results, exporter string, round int) (float64, bool) {
+		if exporter != orderedGuard || len(rs[orderedV1]) == 0 {
+			return 0, false
+		}
+		return float64(rs[exporter][round].memory.heap-rs[orderedV1][round].memory.heap) / float64(series), true
+	}}
+}
+
+// print writes a table of medians and, in parentheses, ranges.
+func (rs results) print(w io.Writer, title string, exporters []string, columns []column) {
+	fmt.Fprintf(w, "\n%s\n\n| exporter |", title)
+	for _, c := range columns {
+		fmt.Fprintf(w, " %s |", c.title)
+	}
+	fmt.Fprintf(w, "\n|---|%s\n", strings.Repeat("---:|", len(columns)))
+	for _, exporter := range exporters {
+		fmt.Fprintf(w, "| `%s` |", exporter)
+		for _, c := range columns {
+			var values []float64
+			for round := range rs[exporter] {
+				if v, ok := c.value(rs, exporter, round); ok {
+					values = append(values, v)
+				}
+			}
+			fmt.Fprintf(w, " %s |", summary(c.format, values))
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+// summary is the median and the range, or only the value if there is but one.
+func summary(format string, values []float64) string {
+	if len(values) == 0 {
+		return ""
+	}
+	slices.Sort(values)
+	n := len(values)
+	show := func(v float64) string { return fmt.Sprintf(format, v) }
+	middle := show((values[(n-1)/2] + values[n/2]) / 2)
+	least, most := show(values[0]), show(values[n-1])
+	if least == most {
+		return middle
+	}
+	return fmt.Sprintf("%s (%s to %s)", middle, least, most)
+}

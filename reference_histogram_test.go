@@ -1,0 +1,320 @@
+package orderedremotewriteexporter
+
+import (
+	"maps"
+	"math"
+	"math/big"
+	"strconv"
+
+	"github.com/prometheus/otlptranslator"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+)
+
+// boundsOf returns the bounds of the series of a point: those that it has, or if it is stale those that were sent last
+// (rule 11).
+func (r *reference) boundsOf(name string, labels labelMap, stale bool, own sentBounds) sentBounds {
+	key := name + seriesString(sortedLabels(labels))
+	if !stale {
+		r.sentBounds[key] = own
+		return own
+	}
+	if sent, ok := r.sentBounds[key]; ok {
+		return sentBounds{sent.values, sent.hasSum || own.hasSum}
+	}
+	return own
+}
+
+// histograms is rule 8.
+func (r *reference) histograms(m pmetric.Metric, points pmetric.HistogramDataPointSlice) {
+	name, ok := r.name(m, otlptranslator.MetricTypeHistogram, points.Len())
+	if !ok {
+		return
+	}
+	for _, dp := range points.All() {
+		timestamp, ok := r.times(dp.Timestamp(), dp.StartTimestamp())
+		if !ok {
+			continue
+		}
+		stale := dp.Flags().NoRecordedValue()
+		bounds, counts := dp.ExplicitBounds().AsRaw(), dp.BucketCounts().AsRaw()
+		if len(counts) == 0 {
+			bounds = nil
+		}
+		sound := len(counts) == 0 || len(counts) == len(bounds)+1
+		for i, b := range bounds {
+			sound = sound && !math.IsNaN(b) && (i == 0 || b > bounds[i-1])
+		}
+		switch {
+		case !sound && stale:
+			bounds = nil
+		case !sound:
+			r.drop(reasonInvalidHistogram, 1)
+			continue
+		case len(bounds) > 0 && math.IsInf(bounds[len(bounds)-1], 1):
+			bounds = bounds[:len(bounds)-1]
+		}
+		if r.cfg.ProtobufMessage == MessageV2 && r.cfg.ConvertExplicitHistogramsToNHCB {
+			h, why := &nativeHistogram{schema: -53, sum: math.Float64frombits(0x7ff0000000000002)}, noReason
+			if !stale {
+				h, why = customOf(dp, bounds)
+			}
+			r.native(name, dp, h, why, timestamp)
+			if !r.cfg.KeepClassicHistograms {
+				continue
+			}
+		}
+		labels := r.labels(dp.Attributes(), "le")
+		sent := r.boundsOf("histogram "+name, labels, stale, sentBounds{formatted(append(bounds, math.Inf(1))), dp.HasSum()})
+		exemplars := r.exemplars(dp.Exemplars(), timestamp)
+		total := uint64(0)
+		for i, le := range sent.values {
+			bucket := maps.Clone(labels)
+			bucket["le"] = le
+			if stale {
+				r.sendStale(name+"_bucket", bucket, timestamp)
+				continue
+			}
+			value, limit := float64(dp.Count()), math.Inf(1)
+			if i < len(bounds) {
+				total += counts[i]
+				value, limit = float64(total), bounds[i]
+			}
+			var inBucket []exampleOf
+			inBucket, exemplars = splitExemplars(exemplars, func(v float64) bool { return le == "+Inf" || v <= limit })
+			r.send(name+"_bucket", bucket, timestamp, value, printed(inBucket))
+		}
+		r.sumAndCount(name, labels, timestamp, stale, sent.hasSum, dp.Sum(), dp.Count())
+	}
+}
+
+func (r *reference) sendStale(name string, labels labelMap, timestamp int64) {
+	r.send(name, labels, timestamp, math.Float64frombits(0x7ff0000000000002), nil)
+}
+
+func (r *reference) sumAndCount(name string, labels labelMap, timestamp int64, stale, hasSum bool, sum float64, count uint64) {
+	sum, n := notStale(sum), float64(count)
+	if stale {
+		sum = math.Float64frombits(0x7ff0000000000002)
+		n = sum
+	}
+	if hasSum {
+		r.send(name+"_sum", labels, timestamp, sum, nil)
+	}
+	r.send(name+"_count", labels, timestamp, n, nil)
+}
+
+func formatted(values []float64) []string {
+	var s []string
+	for _, v := range values {
+		s = append(s, strconv.FormatFloat(v, 'f', -1, 64))
+	}
+	return s
+}
+
+// summaries is rule 10.
+func (r *reference) summaries(m pmetric.Metric, points pmetric.SummaryDataPointSlice) {
+	name, ok := r.name(m, otlptranslator.MetricTypeSummary, points.Len())
+	if !ok {
+		return
+	}
+	for _, dp := range points.All() {
+		timestamp, ok := r.times(dp.Timestamp(), dp.StartTimestamp())
+		if !ok {
+			continue
+		}
+		var quantiles, values []float64
+		for _, q := range dp.QuantileValues().All() {
+			quantiles, values = append(quantiles, q.Quantile()), append(values, q.Value())
+		}
+		stale := dp.Flags().NoRecordedValue()
+		labels := r.labels(dp.Attributes(), "quantile")
+		for i, q := range r.boundsOf("summary "+name, labels, stale, sentBounds{values: formatted(quantiles)}).values {
+			series := maps.Clone(labels)
+			series["quantile"] = q
+			if stale {
+				r.sendStale(name, series, timestamp)
+			} else {
+				r.send(name, series, timestamp, notStale(values[i]), nil)
+			}
+		}
+		r.sumAndCount(name, labels, timestamp, stale, true, dp.Sum(), dp.Count())
+	}
+}
+
+// exponentialHistograms is rule 9.
+func (r *reference) exponentialHistograms(m pmetric.Metric, points pmetric.ExponentialHistogramDataPointSlice) {
+	name, ok := r.name(m, otlptranslator.MetricTypeExponentialHistogram, points.Len())
+	if !ok {
+		return
+	}
+	for _, dp := range points.All() {
+		timestamp, ok := r.times(dp.Timestamp(), dp.StartTimestamp())
+		if !ok {
+			continue
+		}
+		h, why := &nativeHistogram{sum: math.Float64frombits(0x7ff0000000000002)}, noReason
+		if !dp.Flags().NoRecordedValue() {
+			h, why = nativeOf(dp)
+		}
+		r.native(name, dp, h, why, timestamp)
+	}
+}
+
+// native sends a native histogram, unless there is a reason not to.
+func (r *reference) native(name string, dp histogramPoint, h *nativeHistogram, why reason, timestamp int64) {
+	if why == noReason {
+		why = r.emit(name, r.labels(dp.Attributes(), ""), timestamp, h.String(), printed(r.exemplars(dp.Exemplars(), timestamp)))
+	}
+	r.drop(why, 1)
+}
+
+// histogramPoint is a point of a histogram of either kind.
+type histogramPoint interface {
+	Attributes() pcommon.Map
+	Exemplars() pmetric.ExemplarSlice
+	Count() uint64
+}
+
+func nativeOf(dp pmetric.ExponentialHistogramDataPoint) (*nativeHistogram, reason) {
+	switch {
+	case dp.Scale() < -4:
+		return nil, reasonScale
+	case !dp.HasSum():
+		return nil, reasonNoSum
+	}
+	h := &nativeHistogram{
+		schema: min(dp.Scale(), 8), count: dp.Count(), sum: notStale(dp.Sum()), zeroCount: dp.ZeroCount(), zeroThreshold: 1e-128,
+		positive: make(map[int64]uint64), negative: make(map[int64]uint64),
+	}
+	if t := dp.ZeroThreshold(); t > 0 && !math.IsInf(t, 1) {
+		h.zeroThreshold = t
+	}
+	total := new(big.Int).SetUint64(h.zeroCount)
+	for _, side := range []struct {
+		from pmetric.ExponentialHistogramDataPointBuckets
+		to   map[int64]uint64
+	}{{dp.Positive(), h.positive}, {dp.Negative(), h.negative}} {
+		onSide := new(big.Int)
+		for i, n := range side.from.BucketCounts().AsRaw() {
+			if n == 0 {
+				continue
+			}
+			index := nativeIndex(int64(side.from.Offset())+int64(i), dp.Scale())
+			side.to[index] += n
+			onSide.Add(onSide, new(big.Int).SetUint64(n))
+			if index > math.MaxInt32 || !onSide.IsInt64() {
+				return nil, reasonInvalidHistogram
+			}
+		}
+		total.Add(total, onSide)
+	}
+	return h, h.agreesWith(total)
+}
+
+// agreesWith is that the buckets, which have so many observations, have all that were counted, but for those of NaN.
+func (h *nativeHistogram) agreesWith(inBuckets *big.Int) reason {
+	missing := new(big.Int).SetUint64(h.count)
+	missing.Sub(missing, inBuckets)
+	if missing.Sign() == 0 || missing.Sign() > 0 && math.IsNaN(h.sum) {
+		return noReason
+	}
+	return reasonInvalidHistogram
+}
+
+// customOf is a native histogram whose buckets are those of the point; the last one is up to +Inf.
+func customOf(dp pmetric.HistogramDataPoint, bounds []float64) (*nativeHistogram, reason) {
+	if !dp.HasSum() {
+		return nil, reasonNoSum
+	}
+	h := &nativeHistogram{schema: -53, count: dp.Count(), sum: notStale(dp.Sum()), custom: bounds, positive: make(map[int64]uint64)}
+	counts := dp.BucketCounts().AsRaw()
+	if len(counts) == 0 {
+		counts = []uint64{h.count}
+	}
+	total := new(big.Int)
+	for i, n := range counts {
+		if total.Add(total, new(big.Int).SetUint64(n)); !total.IsInt64() {
+			return nil, reasonInvalidHistogram
+		}
+		if n > 0 {
+			h.positive[int64(min(i, len(bounds)))] += n
+		}
+	}
+	return h, h.agreesWith(total)
+}
+
+// nativeIndex is the index that Prometheus gives to OpenTelemetry's bucket. Going down by one scale merges two
+// neighbours.
+func nativeIndex(index int64, scale int32) int64 {
+	for ; scale > 8 && index != 0 && index != -1; scale-- {
+		index = int64(math.Floor(float64(index) / 2))
+	}
+	return index + 1
+}
+
+// exampleOf is a value and the exemplar that it is the value of.
+type exampleOf struct {
+	value    float64
+	exemplar string
+}
+
+func printed(exemplars []exampleOf) []string {
+	var s []string
+	for _, e := range exemplars {
+		s = append(s, e.exemplar)
+	}
+	return s
+}
+
+func splitExemplars(exemplars []exampleOf, belongs func(float64) bool) (in, out []exampleOf) {
+	for _, e := range exemplars {
+		if belongs(e.value) {
+			in = append(in, e)
+		} else {
+			out = append(out, e)
+		}
+	}
+	return in, out
+}
+
+// exemplars is rule 12, which does not say what becomes of two keys that are one name: the first one stays.
+func (r *reference) exemplars(exemplars pmetric.ExemplarSlice, pointTimestamp int64) []exampleOf {
+	var examples []exampleOf
+	for _, ex := range exemplars.All() {
+		value := float64(ex.IntValue())
+		switch ex.ValueType() {
+		case pmetric.ExemplarValueTypeDouble:
+			value = notStale(ex.DoubleValue())
+		case pmetric.ExemplarValueTypeEmpty:
+			continue
+		}
+		timestamp := int64(ex.Timestamp() / 1e6)
+		if timestamp == 0 {
+			timestamp = pointTimestamp
+		}
+		ids := make(labelMap)
+		if id := ex.TraceID(); !id.IsEmpty() {
+			ids["trace_id"] = id.String()
+		}
+		if id := ex.SpanID(); !id.IsEmpty() {
+			ids["span_id"] = id.String()
+		}
+		labels := maps.Clone(ids)
+		for key, v := range ex.FilteredAttributes().All() {
+			name, value := r.labelName(key), labelValue(v)
+			if name != "" && value != "" && labels[name] == "" {
+				labels[name] = value
+			}
+		}
+		characters := 0
+		for name, value := range labels {
+			characters += len([]rune(name)) + len([]rune(value))
+		}
+		if characters > 128 {
+			labels = ids
+		}
+		examples = append(examples, exampleOf{value, exemplarString(sortedLabels(labels), value, timestamp)})
+	}
+	return examples
+}
