@@ -3,12 +3,16 @@ package orderedremotewriteexporter
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 )
 
@@ -23,6 +27,9 @@ func (c *chaos) check() {
 	c.checkOrder(p)
 	c.checkReceiver(p)
 	c.checkTelemetry(p)
+	c.checkLog()
+	c.checkEnd()
+	c.checkDeadLetters()
 	c.checkOutcomes(p)
 	if c.lossless {
 		c.checkLossless(p)
@@ -42,9 +49,14 @@ func (c *chaos) checkBalance() {
 		c.problem("received is not delivered + dropped + queued + in flight: %+v", b)
 	}
 	for _, q := range c.h.queues.partitions {
-		if size := q.state().size; size < 0 || size > q.capacity {
-			c.problem("partition %d holds %d bytes of %d", q.index, size, q.capacity)
-		}
+		c.checkSize(q)
+	}
+}
+
+// checkSize is the promise that memory is bounded.
+func (c *chaos) checkSize(q *partition) {
+	if size := q.state().size; size < 0 || size > q.capacity {
+		c.problem("partition %d holds %d bytes of %d", q.index, size, q.capacity)
 	}
 }
 
@@ -107,6 +119,9 @@ func (c *chaos) checkOrder(p *prediction) {
 			}
 		}
 		c.checkRetry(latest[x.partition], x, ambiguous)
+		if !ambiguous {
+			c.checkPrompt(latest[x.partition], x)
+		}
 		latest[x.partition] = x
 	}
 	if c.cfg.OutOfOrder == OutOfOrderDrop && !p.forgot {
@@ -138,6 +153,8 @@ func (c *chaos) place(s *seriesHistory, x *exchange, pt wirePoint) {
 		s.latest = i
 		if s.last[i] != nil {
 			s.last[i].again++
+		} else if at := s.accepted[i]; x.accepted.IsZero() || at.Before(x.accepted) {
+			x.accepted = at
 		}
 		s.last[i] = x
 		return
@@ -156,7 +173,7 @@ func (c *chaos) place(s *seriesHistory, x *exchange, pt wirePoint) {
 // specification and of the configuration in a few words, and says nothing where they are complicated.
 func (c *chaos) final(x *exchange) bool {
 	cfg := c.cfg
-	_, _, present := x.written()
+	_, _, _, present := x.written()
 	canFallBack := x.protocol == protocolV2 && cfg.Fallback
 	switch s := x.status; {
 	case s >= 200 && s <= 299:
@@ -195,6 +212,23 @@ func (c *chaos) checkRetry(before, x *exchange, ambiguous bool) {
 	}
 	if limit := cfg.Retry.BackOff.MaxElapsedTime; limit > 0 && x.start.Sub(x.firstAt) > limit {
 		c.problem("%v is a retry after %v", x, x.start.Sub(x.firstAt))
+	}
+}
+
+// checkPrompt is the promise that partitions are independent: nothing delays a request but its own batch and the request
+// before it in its partition. The clock of the bubble makes this exact.
+func (c *chaos) checkPrompt(before, x *exchange) {
+	if x.accepted.IsZero() || before != nil && !c.final(before) {
+		return
+	}
+	due := x.accepted.Add(c.cfg.Batch.FlushTimeout)
+	if before != nil {
+		if free := before.end.Add(maxBodyWait); free.After(due) {
+			due = free
+		}
+	}
+	if x.start.After(due) {
+		c.problem("%v was sent %v late: accepted at %v", x, x.start.Sub(due), x.accepted)
 	}
 }
 
@@ -273,12 +307,12 @@ func (x *exchange) confirmed() int {
 		}
 		return 0
 	}
-	samples, histograms, _ := x.written()
+	samples, histograms, exemplars, _ := x.written()
 	n := min(max(samples, 0), len(x.points)-x.histograms) + min(max(histograms, 0), x.histograms)
-	if x.status/100 == 2 || x.status/100 == 4 && n < len(x.points) {
+	if x.status/100 == 2 || x.status/100 == 4 && (n < len(x.points) || exemplars < x.exemplars) {
 		return n
 	}
-	return 0
+	return 0 // a refusal that claims to have written everything
 }
 
 // checkOutcomes compares what the exporter has counted with what happened on the wire.
@@ -396,7 +430,11 @@ func (c *chaos) checkTelemetry(p *prediction) {
 			c.problem("%s is %d, not %d", name, got, want)
 		}
 	}
-	logged := int64(0)
+}
+
+// checkLog checks that the numbers in the log add up, and that there are not too many lines.
+func (c *chaos) checkLog() {
+	logged, lines := int64(0), make(map[string]int)
 	for _, line := range c.h.logs.FilterMessage("Dropped samples.").All() {
 		fields := line.ContextMap()
 		for _, name := range []string{"dropped_samples", "dropped_samples_since_last_line"} {
@@ -404,10 +442,76 @@ func (c *chaos) checkTelemetry(p *prediction) {
 				logged += n
 			}
 		}
+		lines[fields["reason"].(string)]++
 	}
 	// A call that returns after the shutdown may have something to tell that is held back for ever.
-	if logged != dropped && !(c.abrupt && logged < dropped) {
+	if dropped := c.balance.received - c.balance.delivered; logged != dropped && !(c.abrupt && logged < dropped) {
 		c.problem("the log tells of %d dropped samples, and %d were", logged, dropped)
+	}
+	for reason, n := range lines {
+		if most := 2 + int(time.Since(c.start)/logInterval); n > most {
+			c.problem("%d lines in the log about %s, in %v", n, reason, time.Since(c.start))
+		}
+	}
+}
+
+// checkEnd checks that the exporter stops the collector when it has stopped itself, and sends nothing any more.
+func (c *chaos) checkEnd() {
+	fatal := 0
+	for _, s := range c.h.host.statuses() {
+		if s == componentstatus.StatusFatalError {
+			fatal++
+		}
+	}
+	if c.h.failed() != (fatal > 0) || fatal > 1 {
+		c.problem("failed is %t, and %d fatal errors are reported", c.h.failed(), fatal)
+	}
+	var end time.Time
+	for _, x := range c.wire.exchanges {
+		s := x.status
+		isFatal := s == 401 || s == 403 || s == 404 || s >= 300 && s <= 399
+		if isFatal && x.partition >= 0 && c.cfg.OnError.Fatal == OnFatalFail && (end.IsZero() || x.end.Before(end)) {
+			end = x.end
+		}
+	}
+	for _, x := range c.wire.exchanges {
+		// The answer has a body, which may be slow.
+		if !end.IsZero() && x.start.After(end.Add(maxBodyWait)) {
+			c.problem("%v was sent %v after a fatal answer", x, x.start.Sub(end))
+		}
+	}
+}
+
+// checkDeadLetters checks that every sample that was dropped by an answer is kept, if that is wanted.
+func (c *chaos) checkDeadLetters() {
+	if c.cfg.DeadLetter.Directory == "" {
+		return
+	}
+	files, err := filepath.Glob(filepath.Join(c.cfg.DeadLetter.Directory, "*", "*.json"))
+	if err != nil {
+		c.problem("dead letters: %v", err)
+	}
+	kept := int64(0)
+	for _, file := range files {
+		var record struct{ Samples int64 }
+		text, err := os.ReadFile(file)
+		if err == nil {
+			err = json.Unmarshal(text, &record)
+		}
+		if err != nil {
+			c.problem("dead letter: %v", err)
+		}
+		kept += record.Samples
+	}
+	dropped := int64(0)
+	for key, n := range c.balance.dropped {
+		if key.reason >= reasonTooOld && key.reason != reasonShutdown {
+			dropped += n
+		}
+	}
+	s := c.h.letters.Load().stats()
+	if c.cfg.ProtobufMessage == MessageV1 && c.droppedFor(reasonShutdown) == 0 && s.Skipped+s.Failed+s.Removed == 0 && kept != dropped {
+		c.problem("%d samples are kept as dead letters, and %d were dropped: %+v", kept, dropped, s)
 	}
 }
 

@@ -78,7 +78,7 @@ func (m *chaosModel) translate(md pmetric.Metrics, p protocol) (*attemptOf, erro
 
 // add adds the points of one message of a partition.
 func (m *chaosModel) add(a *attemptOf, partition int, p protocol, raw []byte, index []indexEntry) error {
-	points, err := decodePoints(p, raw)
+	points, _, err := decodePoints(p, raw)
 	if err != nil {
 		return err
 	}
@@ -119,6 +119,7 @@ func labelOf(series, name string) string {
 type seriesHistory struct {
 	partition int
 	points    []pointValue
+	accepted  []time.Time
 	at        map[pointValue][]int
 	// last is the last request with each point.
 	last []*exchange
@@ -169,7 +170,7 @@ func (c *chaos) predict() *prediction {
 		for i := range a.points {
 			mp := &a.points[i]
 			if mp.kind == guardedEntry && c.cfg.OutOfOrder == OutOfOrderSend || p.passes(guard, a.returned, mp, c.cfg.SeriesIdleTimeout) {
-				p.accept(mp)
+				p.accept(mp, a.returned)
 			}
 		}
 	}
@@ -206,7 +207,7 @@ func (p *prediction) passes(guard map[string]*guardState, now time.Time, mp *mod
 	return false
 }
 
-func (p *prediction) accept(mp *modelPoint) {
+func (p *prediction) accept(mp *modelPoint, now time.Time) {
 	p.received++
 	s := p.series[mp.series]
 	if s == nil {
@@ -215,5 +216,6 @@ func (p *prediction) accept(mp *modelPoint) {
 	}
 	s.at[mp.value] = append(s.at[mp.value], len(s.points))
 	s.points = append(s.points, mp.value)
+	s.accepted = append(s.accepted, now)
 	s.last = append(s.last, nil)
 }

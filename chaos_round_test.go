@@ -34,6 +34,7 @@ type chaos struct {
 	// abrupt ends the round while producers are still at work.
 	abrupt  bool
 	balance balance
+	start   time.Time
 	took    time.Duration
 
 	mu       sync.Mutex
@@ -69,7 +70,7 @@ func (c *chaos) problems() []string {
 
 // run is the round, in a bubble of its own.
 func (c *chaos) run(t *testing.T) {
-	start := time.Now()
+	c.start = time.Now()
 	c.rnd = rand.New(rand.NewPCG(c.seed, c.round))
 	c.lossless = c.rnd.IntN(5) < 2
 	c.expected, c.damages = make(map[string][]rwtest.Sample), make(map[string]int)
@@ -101,7 +102,7 @@ func (c *chaos) run(t *testing.T) {
 	others.Wait()
 	synctest.Wait()
 	c.check()
-	c.took = time.Since(start)
+	c.took = time.Since(c.start)
 }
 
 // configure makes a random configuration.

@@ -39,18 +39,19 @@ func (p wirePoint) String() string {
 	return fmt.Sprintf("%v at %d of %.300s", math.Float64frombits(p.value.bits), p.value.timestamp, p.series)
 }
 
-// decodePoints decodes a message.
-func decodePoints(p protocol, raw []byte) ([]wirePoint, error) {
+// decodePoints decodes a message, and counts its exemplars.
+func decodePoints(p protocol, raw []byte) (points []wirePoint, exemplars int, err error) {
 	if p == protocolV2 {
 		return decodePointsV2(raw)
 	}
 	var message prompb.WriteRequest
 	if err := message.Unmarshal(raw); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	points := make([]wirePoint, 0, len(message.Timeseries))
+	points = make([]wirePoint, 0, len(message.Timeseries))
 	for i := range message.Timeseries {
 		ts := &message.Timeseries[i]
+		exemplars += len(ts.Exemplars)
 		series := rwtest.SeriesKey(ts.Labels)
 		for _, s := range ts.Samples {
 			points = append(points, wirePoint{series, pointValue{s.Timestamp, math.Float64bits(s.Value), false}})
@@ -59,23 +60,24 @@ func decodePoints(p protocol, raw []byte) ([]wirePoint, error) {
 			points = append(points, wirePoint{series, histogramValue(&ts.Histograms[j], ts.Histograms[j].Timestamp)})
 		}
 	}
-	return points, nil
+	return points, exemplars, nil
 }
 
-func decodePointsV2(raw []byte) ([]wirePoint, error) {
+func decodePointsV2(raw []byte) (points []wirePoint, exemplars int, err error) {
 	var message writev2.Request
 	if err := message.Unmarshal(raw); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	points := make([]wirePoint, 0, len(message.Timeseries))
+	points = make([]wirePoint, 0, len(message.Timeseries))
 	var labels []prompb.Label
 	for i := range message.Timeseries {
 		ts := &message.Timeseries[i]
+		exemplars += len(ts.Exemplars)
 		labels = labels[:0]
 		for j := 0; j+1 < len(ts.LabelsRefs); j += 2 {
 			name, value := ts.LabelsRefs[j], ts.LabelsRefs[j+1]
 			if n := uint32(len(message.Symbols)); name >= n || value >= n {
-				return nil, fmt.Errorf("reference to symbol %d of %d", max(name, value), n)
+				return nil, 0, fmt.Errorf("reference to symbol %d of %d", max(name, value), n)
 			}
 			labels = append(labels, prompb.Label{Name: message.Symbols[name], Value: message.Symbols[value]})
 		}
@@ -89,7 +91,7 @@ func decodePointsV2(raw []byte) ([]wirePoint, error) {
 			points = append(points, wirePoint{series, histogramValue(h, h.Timestamp)})
 		}
 	}
-	return points, nil
+	return points, exemplars, nil
 }
 
 // histogramValue hashes a native histogram, whose encoding is the same in both versions.
@@ -105,20 +107,23 @@ func histogramValue(h interface{ Marshal() ([]byte, error) }, timestamp int64) p
 
 // exchange is a request with what the exporter saw of its answer.
 type exchange struct {
-	number     int
-	protocol   protocol
-	body       []byte
-	points     []wirePoint
-	histograms int
+	number   int
+	protocol protocol
+	body     []byte
+	points   []wirePoint
+	// histograms are those among the points.
+	histograms, exemplars int
 	// partition is -1 if the request has no samples.
 	partition  int
 	start, end time.Time
 	// status is 0 if there was no answer.
 	status int
 	header http.Header
-	// repeats is how many requests of the same body came right before it; failedAt is when the first of them began.
+	// repeats is how many requests of the same body came right before it; firstAt is when the first of them began.
 	repeats int
 	firstAt time.Time
+	// accepted is when the oldest of those points was accepted that are sent for the first time.
+	accepted time.Time
 	// again is how many of the points came again in a later request.
 	again int
 }
@@ -128,7 +133,7 @@ func (x *exchange) String() string {
 }
 
 // written are the headers that say what was written.
-func (x *exchange) written() (samples, histograms int, present bool) {
+func (x *exchange) written() (samples, histograms, exemplars int, present bool) {
 	number := func(name string) int {
 		values := x.header.Values(name)
 		if len(values) == 0 {
@@ -141,9 +146,8 @@ func (x *exchange) written() (samples, histograms int, present bool) {
 		}
 		return int(n)
 	}
-	samples, histograms = number(chaosWrittenHeaders[0]), number(chaosWrittenHeaders[1])
-	number(chaosWrittenHeaders[2])
-	return samples, histograms, present
+	samples, histograms, exemplars = number(chaosWrittenHeaders[0]), number(chaosWrittenHeaders[1]), number(chaosWrittenHeaders[2])
+	return samples, histograms, exemplars, present
 }
 
 // chaosWire is between the exporter and the receiver, and remembers what it saw.
@@ -253,6 +257,7 @@ func (w *chaosWire) begin(header http.Header, body []byte) *exchange {
 		w.chaos.problem("%v was sent when %d samples were counted as in flight", x, b.inFlight)
 	}
 	w.checkLimits(x, size)
+	w.chaos.checkSize(w.chaos.h.queues.partitions[x.partition])
 	return x
 }
 
@@ -262,7 +267,7 @@ func (w *chaosWire) decode(x *exchange) (size int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	x.points, err = decodePoints(x.protocol, raw)
+	x.points, x.exemplars, err = decodePoints(x.protocol, raw)
 	return len(raw), err
 }
 

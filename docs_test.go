@@ -324,7 +324,10 @@ func TestAlertsCoverAllReasons(t *testing.T) {
 		section, _, _ = strings.Cut(section, "\n#")
 		assert.NotEmpty(t, strings.TrimSpace(section), name)
 		assert.Contains(t, rule["annotations"].(map[string]any)["runbook_url"], "docs/operations.md#"+strings.ToLower(name))
-		for _, match := range selected.FindAllStringSubmatch(rule["expr"].(string), -1) {
+		for i, match := range selected.FindAllStringSubmatch(rule["expr"].(string), -1) {
+			if i > 0 {
+				assert.Equal(t, selected.FindString(rule["expr"].(string)), match[0], name)
+			}
 			for _, reason := range strings.Split(match[1], "|") {
 				other := covered[reason]
 				assert.True(t, other == "" || other == name, "%s raises %s and %s", reason, other, name)

@@ -476,6 +476,8 @@ func (s *boundSet) is(name string, values []float64) bool {
 
 // exemplarScratch holds exemplars while their point is encoded.
 type exemplarScratch struct {
+	// classic leaves out attributes whose names 1.0 cannot carry.
+	classic   bool
 	exemplars []wire.Exemplar
 	labels    []wire.Label
 }
@@ -533,7 +535,7 @@ func (s *exemplarScratch) exemplarLabels(n *namer, ex pmetric.Exemplar) []wire.L
 
 func (s *exemplarScratch) addAttribute(start int, name string, value pcommon.Value) {
 	v := validValue(value)
-	if name == "" || v == "" || slices.ContainsFunc(s.labels[start:], func(l wire.Label) bool { return l.Name == name }) {
+	if name == "" || v == "" || s.classic && !isClassicLabelName(name) || slices.ContainsFunc(s.labels[start:], func(l wire.Label) bool { return l.Name == name }) {
 		return
 	}
 	s.labels = append(s.labels, wire.Label{Name: name, Value: v})

@@ -278,7 +278,8 @@ func splitExemplars(exemplars []exampleOf, belongs func(float64) bool) (in, out 
 	return in, out
 }
 
-// exemplars is rule 12, which does not say what becomes of two keys that are one name: the first one stays.
+// exemplars is rule 12, which does not say what becomes of two keys that are one name: the first one stays. Names that the
+// version of the protocol has no place for are left out.
 func (r *reference) exemplars(exemplars pmetric.ExemplarSlice, pointTimestamp int64) []exampleOf {
 	var examples []exampleOf
 	for _, ex := range exemplars.All() {
@@ -303,7 +304,7 @@ func (r *reference) exemplars(exemplars pmetric.ExemplarSlice, pointTimestamp in
 		labels := maps.Clone(ids)
 		for key, v := range ex.FilteredAttributes().All() {
 			name, value := r.labelName(key), labelValue(v)
-			if name != "" && value != "" && labels[name] == "" {
+			if name != "" && value != "" && labels[name] == "" && (r.cfg.ProtobufMessage == MessageV2 || classicOnly(labelMap{"__name__": "x", name: value})) {
 				labels[name] = value
 			}
 		}

@@ -134,7 +134,7 @@ func newTranslator(cfg *Config, memory *boundMemory, families *metadataSender) *
 // translate adds the payload's samples to the segments, encoded as p. It never fails: what cannot be translated is counted as
 // dropped, and the rest goes on. Nothing of the payload is kept.
 func (t *translator) translate(md pmetric.Metrics, p protocol) {
-	t.protocol = p
+	t.protocol, t.exemplars.classic = p, p == protocolV1
 	for i := range t.segments {
 		t.segments[i].protocol = p
 	}

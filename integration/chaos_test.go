@@ -165,8 +165,8 @@ func newChaos(t *testing.T, seed, round uint64) *chaos {
 	}
 	partitions, size := 1+r.IntN(8), 16384<<r.IntN(4)
 	c.config = fmt.Sprintf(`{http: {timeout: %v}, partitions: %d, batch: {max_samples: %d, max_size_bytes: %d, flush_timeout: %dms}, `+
-		`queue: {max_size_bytes: %d}, on_error: {fatal: retry, rejected: %s}, out_of_order: %s, shutdown_timeout: 5m}`,
-		timeout, partitions, 1+r.IntN(300), size, 1+r.IntN(20), partitions*size*(2+r.IntN(3)), []string{"discard", "isolate"}[r.IntN(2)], guard)
+		`queue: {max_size_bytes: %d}, retry_on_failure: {max_elapsed_time: 0s, max_retry_after: 20ms}, on_error: {fatal: retry, rejected: %s}, out_of_order: %s, shutdown_timeout: 5m}`,
+		timeout, partitions, 1+r.IntN(300), size, 1+r.IntN(20), partitions*(1+r.IntN(3))<<20, []string{"discard", "isolate"}[r.IntN(2)], guard)
 	return c
 }
 
@@ -405,12 +405,10 @@ func (c *chaos) check(expected map[string][]rwtest.Sample) {
 
 // checkExact is for a round in which every answer of Prometheus has arrived.
 func (c *chaos) checkExact(lost int) {
-	if c.version == "2.0" || c.sound || c.guard {
-		assert.Equal(c.t, c.accounts.Delivered, int64(c.stored), "what is counted as delivered is what is stored")
-	}
 	if !c.sound && !c.guard {
-		return
+		return // Prometheus takes a sample twice if it is the last one of its series
 	}
+	assert.Equal(c.t, c.accounts.Delivered, int64(c.stored), "what is counted as delivered is what is stored")
 	assert.Empty(c.t, c.receiver.ResentAfterSuccess())
 	for status, n := range c.server.Statuses() {
 		assert.Equal(c.t, 2, status/100, "Prometheus answered %d to %d requests", status, n)

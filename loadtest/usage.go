@@ -58,9 +58,12 @@ func (c *collector) memory(ctx context.Context) (memory, error) {
 	}
 	m.resident *= 1024
 	m.peak *= 1024
-	profile, err := c.debug(ctx, "heap?gc=1&debug=1")
-	if err != nil {
-		return m, err
+	// What is pooled survives one collection.
+	var profile []byte
+	for range 2 {
+		if profile, err = c.debug(ctx, "heap?gc=1&debug=1"); err != nil {
+			return m, err
+		}
 	}
 	m.heap, err = number(string(profile), "# HeapAlloc =", "")
 	return m, err

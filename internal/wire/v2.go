@@ -465,7 +465,7 @@ const customBucketsSchema = -53
 
 // AppendSeriesAsV1 appends a series of a 2.0 message to a 1.0 message. What 1.0 has no place for, like metadata and start
 // timestamps, is left out. ok is false, and nothing is appended, for a native histogram with custom buckets, which 1.0
-// cannot carry, and for labels that accept returns false for.
+// cannot carry, and for labels that accept returns false for. Of an exemplar each such label is left out.
 func (p *ParsedV2) AppendSeriesAsV1(b, series []byte, accept func([]Label) bool) (dst []byte, ok bool, err error) {
 	var v1 []byte
 	for len(series) > 0 {
@@ -502,7 +502,7 @@ func (p *ParsedV2) AppendSeriesAsV1(b, series []byte, accept func([]Label) bool)
 			}
 			v1 = appendBytes(v1, seriesHistograms, histogram)
 		case seriesExemplarsV2:
-			if v1, err = p.appendExemplarAsV1(v1, f.bytes); err != nil {
+			if v1, err = p.appendExemplarAsV1(v1, f.bytes, accept); err != nil {
 				return b, false, err
 			}
 		}
@@ -511,7 +511,7 @@ func (p *ParsedV2) AppendSeriesAsV1(b, series []byte, accept func([]Label) bool)
 	return append(b, v1...), true, nil
 }
 
-func (p *ParsedV2) appendExemplarAsV1(b, exemplar []byte) ([]byte, error) {
+func (p *ParsedV2) appendExemplarAsV1(b, exemplar []byte, accept func([]Label) bool) ([]byte, error) {
 	var e Exemplar
 	for len(exemplar) > 0 {
 		f, rest, err := nextField(exemplar)
@@ -524,6 +524,7 @@ func (p *ParsedV2) appendExemplarAsV1(b, exemplar []byte) ([]byte, error) {
 			if e.Labels, err = p.labels(f.bytes); err != nil {
 				return b, err
 			}
+			e.Labels = slices.DeleteFunc(e.Labels, func(l Label) bool { return !accept([]Label{l}) })
 		case 2:
 			e.Value = math.Float64frombits(f.value)
 		case 3:
