@@ -25,7 +25,16 @@ type batch struct {
 
 // size is the bytes that the batch takes in a queue.
 func (b *batch) size() int64 {
-	return int64(len(b.raw) + len(b.body))
+	return cost(len(b.raw)) + int64(len(b.body))
+}
+
+// cost is what a message of n bytes counts in a queue until it is compressed: what does not compress grows by a few
+// bytes, and a queue that is full already has no room for them.
+func cost(n int) int64 {
+	if n == 0 {
+		return 0
+	}
+	return int64(n + n>>10 + 16)
 }
 
 // encoded returns the body that the batch shall have.

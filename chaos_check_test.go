@@ -53,9 +53,13 @@ func (c *chaos) checkBalance() {
 	}
 }
 
+// maxExpansion is by how much batches that do not compress can exceed the capacity when they are sealed, which is when
+// they get a few bytes larger.
+const maxExpansion = 64
+
 // checkSize is the promise that memory is bounded.
 func (c *chaos) checkSize(q *partition) {
-	if size := q.state().size; size < 0 || size > q.capacity {
+	if size := q.state().size; size < 0 || size > q.capacity+maxExpansion {
 		c.problem("partition %d holds %d bytes of %d", q.index, size, q.capacity)
 	}
 }
@@ -430,6 +434,9 @@ func (c *chaos) checkTelemetry(p *prediction) {
 			c.problem("%s is %d, not %d", name, got, want)
 		}
 	}
+	if got := c.h.metric(ownMetric + "refused_samples"); got != int64(p.refused) && !p.vague {
+		c.problem("%d samples are counted as refused, not %d", got, p.refused)
+	}
 }
 
 // checkLog checks that the numbers in the log add up, and that there are not too many lines.
@@ -458,7 +465,7 @@ func (c *chaos) checkLog() {
 // checkEnd checks that the exporter stops the collector when it has stopped itself, and sends nothing any more.
 func (c *chaos) checkEnd() {
 	fatal := 0
-	for _, s := range c.h.host.statuses() {
+	for _, s := range append(c.statuses, c.h.host.statuses()...) {
 		if s == componentstatus.StatusFatalError {
 			fatal++
 		}

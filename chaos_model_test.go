@@ -158,11 +158,11 @@ func (c *chaos) predict() *prediction {
 	p.vague = c.droppedFor(reasonQueueFull) > 0
 	guard := make(map[string]*guardState)
 	for _, a := range c.attempts {
+		p.vague = p.vague || a.vague
 		if a.err != nil {
 			p.refused += a.samples
 			continue
 		}
-		p.vague = p.vague || a.vague
 		for r, n := range a.drops {
 			p.drops[r] += n
 			p.received += n

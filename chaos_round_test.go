@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/otlptranslator"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.opentelemetry.io/collector/consumer/consumererror"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
@@ -34,8 +35,10 @@ type chaos struct {
 	// abrupt ends the round while producers are still at work.
 	abrupt  bool
 	balance balance
-	start   time.Time
-	took    time.Duration
+	// statuses are the component's.
+	statuses []componentstatus.Status
+	start    time.Time
+	took     time.Duration
 
 	mu       sync.Mutex
 	found    []string
@@ -117,6 +120,7 @@ func (c *chaos) configure(t *testing.T) {
 	cfg.Batch.FlushTimeout = pick(r, time.Millisecond, 20*time.Millisecond, time.Second, 5*time.Second)
 	cfg.Queue.MaxSizeBytes = int64(cfg.Partitions)*cfg.Batch.MaxSizeBytes*int64(2+r.IntN(3)) + r.Int64N(100)
 	cfg.Queue.OnFull = pick(r, OnFullBlock, OnFullReject)
+	cfg.Queue.BlockTimeout = time.Hour
 	cfg.HTTP.Timeout = duration(time.Second, 10*time.Second)
 	cfg.Retry.BackOff.InitialInterval = duration(time.Millisecond, 200*time.Millisecond)
 	cfg.Retry.BackOff.MaxInterval = cfg.Retry.BackOff.InitialInterval + duration(0, 5*time.Second)
@@ -135,6 +139,7 @@ func (c *chaos) configure(t *testing.T) {
 		return
 	}
 	cfg.Queue.OnFull = pick(r, OnFullBlock, OnFullReject, OnFullDropNewest, OnFullDropOldest)
+	cfg.Queue.BlockTimeout = time.Hour
 	cfg.Queue.MaxAge = pick[time.Duration](r, 0, 0, 0, duration(10*time.Second, 5*time.Minute))
 	cfg.Retry.BackOff.Enabled = r.IntN(6) > 0
 	cfg.Retry.BackOff.MaxElapsedTime = pick[time.Duration](r, 0, 0, duration(time.Second, time.Minute))
@@ -241,6 +246,7 @@ func (c *chaos) watch(rnd *rand.Rand, ended <-chan struct{}) {
 		case <-time.After(time.Duration(rnd.Int64N(int64(pause)))):
 		}
 		c.checkBalance()
+		c.statuses = append(c.statuses, c.h.host.statuses()...)
 		if rnd.IntN(10) == 0 {
 			c.checkCollection()
 		}

@@ -93,7 +93,7 @@ type Config struct {
 	// collector prevails.
 	ShutdownTimeout time.Duration `mapstructure:"shutdown_timeout"`
 
-	// DeadLetter configures a directory that keeps what was dropped after it had been encoded.
+	// DeadLetter configures a directory that keeps dropped requests.
 	DeadLetter DeadLetterConfig `mapstructure:"dead_letter"`
 
 	// prevent unkeyed literal initialization
@@ -147,6 +147,10 @@ type QueueConfig struct {
 	// OnFull says what is done with a payload for which a partition has no room.
 	OnFull OnFull `mapstructure:"on_full"`
 
+	// BlockTimeout is the longest time that a caller waits for space if OnFull is block; then its payload is refused with
+	// an error after which it may try again.
+	BlockTimeout time.Duration `mapstructure:"block_timeout"`
+
 	// MaxAge is the age from which samples are no longer sent, by their timestamps; 0 sends them however old.
 	MaxAge time.Duration `mapstructure:"max_age"`
 
@@ -188,7 +192,8 @@ type OnErrorConfig struct {
 	_ struct{}
 }
 
-// DeadLetterConfig configures a directory that keeps dropped requests.
+// DeadLetterConfig configures a directory that keeps dropped requests: those that were sent in vain or were about to be
+// sent, and not what was dropped while it waited in a queue.
 type DeadLetterConfig struct {
 	// Directory is where dropped requests are kept; empty keeps none. It is created if it does not exist.
 	Directory string `mapstructure:"directory"`
@@ -214,7 +219,7 @@ type OnFull string
 
 // The values of queue.on_full.
 const (
-	// OnFullBlock makes the caller wait until there is room.
+	// OnFullBlock makes the caller wait until there is room, but not longer than queue.block_timeout.
 	OnFullBlock OnFull = "block"
 	// OnFullReject refuses the payload with an error that the caller may retry; nothing of it is accepted.
 	OnFullReject OnFull = "reject"
@@ -301,10 +306,11 @@ func createDefaultConfig() component.Config {
 		Queue: QueueConfig{
 			MaxSizeBytes: 256 << 20,
 			OnFull:       OnFullBlock,
+			BlockTimeout: 10 * time.Second,
 		},
 		Retry: RetryConfig{
 			BackOff:       backOff,
-			MaxRetryAfter: 5 * time.Minute,
+			MaxRetryAfter: time.Minute,
 		},
 		RetryOn429: true,
 		OnError: OnErrorConfig{
@@ -466,6 +472,7 @@ func (c *Config) validateBatchAndQueue() error {
 		atMost("batch.max_size_bytes", c.Batch.MaxSizeBytes, math.MaxInt32),
 		longEnough("batch.flush_timeout", c.Batch.FlushTimeout),
 		oneOf("queue.on_full", c.Queue.OnFull, OnFullBlock, OnFullReject, OnFullDropOldest, OnFullDropNewest),
+		longEnough("queue.block_timeout", c.Queue.BlockTimeout),
 		notNegative("queue.max_age", c.Queue.MaxAge),
 	}
 	if c.Queue.MaxAge > 0 && c.Queue.MaxAge <= c.Batch.FlushTimeout {

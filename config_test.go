@@ -80,7 +80,7 @@ func TestValidConfigs(t *testing.T) {
 			c.TranslationStrategy = otlptranslator.NoTranslation
 			c.Partitions = 16
 			c.Batch = BatchConfig{MaxSamples: 500, MaxSizeBytes: 1_000_000, FlushTimeout: 5 * time.Second}
-			c.Queue = QueueConfig{MaxSizeBytes: 64_000_000, OnFull: OnFullDropOldest, MaxAge: time.Hour}
+			c.Queue = QueueConfig{MaxSizeBytes: 64_000_000, OnFull: OnFullDropOldest, BlockTimeout: 3 * time.Second, MaxAge: time.Hour}
 			c.Retry = RetryConfig{
 				BackOff: configretry.BackOffConfig{
 					Enabled: true, InitialInterval: 100 * time.Millisecond, MaxInterval: time.Minute, Multiplier: 1.5,
@@ -177,6 +177,7 @@ func TestDefaults(t *testing.T) {
 		"batch.flush_timeout":                   time.Second,
 		"queue.max_size_bytes":                  int64(268_435_456),
 		"queue.on_full":                         "block",
+		"queue.block_timeout":                   10 * time.Second,
 		"queue.max_age":                         time.Duration(0),
 		"retry_on_failure.enabled":              true,
 		"retry_on_failure.initial_interval":     30 * time.Millisecond,
@@ -185,7 +186,7 @@ func TestDefaults(t *testing.T) {
 		"retry_on_failure.randomization_factor": 0.5,
 		"retry_on_failure.max_elapsed_time":     5 * time.Minute,
 		"retry_on_failure.max_retries":          0,
-		"retry_on_failure.max_retry_after":      5 * time.Minute,
+		"retry_on_failure.max_retry_after":      time.Minute,
 		"retry_on_429":                          true,
 		"on_error.retries_exhausted":            "discard",
 		"on_error.fatal":                        "fail",
@@ -295,6 +296,7 @@ func TestInvalidConfigs(t *testing.T) {
 		"batch_too_large":         {"batch.max_size_bytes: must be at most 2147483647, not 2147483648"},
 		"queue_too_small":         {"queue.max_size_bytes: must be at least 2 * partitions * batch.max_size_bytes = 48000000, not 47999999"},
 		"queue_on_full":           {`queue.on_full: must be one of block, reject, drop_oldest, drop_newest, not "wait"`},
+		"queue_block_timeout":     {tooShort("queue.block_timeout", "0s")},
 		"queue_max_age_negative":  {"queue.max_age: must not be negative, not -1s"},
 		"queue_max_age_too_short": {"queue.max_age: must be 0 or greater than batch.flush_timeout 1s, not 1s: all samples would be too old"},
 

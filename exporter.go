@@ -66,10 +66,10 @@ func newExporter(ctx context.Context, set exporter.Settings, cfg *Config) (*orde
 		policy:    policy{retry: cfg.Retry, retryOn429: cfg.RetryOn429, onError: cfg.OnError, fallback: cfg.Fallback},
 		maxAge:    cfg.Queue.MaxAge,
 		ledger:    newLedger(),
-		status:    newStatusReporter(),
+		status:    newStatusReporter(cfg.OnError.RetriesExhausted == OnRetriesExhaustedFail),
 		drops:     dropLog{logger: set.Logger},
 	}
-	e.queues = queues{onFull: cfg.Queue.OnFull, ledger: e.ledger}
+	e.queues = queues{onFull: cfg.Queue.OnFull, blockTimeout: cfg.Queue.BlockTimeout, ledger: e.ledger}
 	for i := range cfg.Partitions {
 		e.queues.partitions = append(e.queues.partitions, newPartition(i, cfg))
 	}
@@ -131,7 +131,13 @@ func (e *orderedExporter) clientConfig() *confighttp.ClientConfig {
 	c := e.cfg.HTTP
 	keepalive := c.Keepalive.Get()
 	if keepalive == nil {
-		// Unmarshalling moves the keepalive section into the deprecated fields.
+		// Depending on a feature gate of confighttp, unmarshalling leaves the keepalive section where it is, so that none
+		// means that it is disabled, or moves it into the deprecated fields.
+		defaults := confighttp.NewDefaultClientConfig()
+		if defaults.Keepalive.HasValue() {
+			//lint:ignore SA1019 ToClient looks at it
+			c.DisableKeepAlives = true
+		}
 		//lint:ignore SA1019 see above
 		if c.DisableKeepAlives {
 			return &c

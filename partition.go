@@ -98,7 +98,7 @@ func (p *partition) append(s *segment, now time.Time, drops *dropCounts, work []
 		p.openSince = now
 		p.open.protocol = s.protocol
 	}
-	before := len(p.open.raw)
+	before := cost(len(p.open.raw))
 	p.open.raw = s.appendTo(p.open.raw, excised)
 	if s.protocol == protocolV2 {
 		p.open.parts = append(p.open.parts, len(p.open.raw))
@@ -110,7 +110,7 @@ func (p *partition) append(s *segment, now time.Time, drops *dropCounts, work []
 	p.open.samples += counts.samples
 	p.open.histograms += counts.histograms
 	p.open.exemplars += counts.exemplars
-	p.size += int64(len(p.open.raw) - before)
+	p.size += cost(len(p.open.raw)) - before
 	if p.open.samples >= p.limits.MaxSamples {
 		work = p.sealOpen(work)
 	}
@@ -212,7 +212,7 @@ func (p *partition) evict(size int64) (samples int) {
 	}
 	if p.size+size > p.capacity {
 		samples += p.open.samples
-		p.size -= int64(len(p.open.raw))
+		p.size -= cost(len(p.open.raw))
 		p.open = message{raw: p.open.raw[:0]}
 	}
 	return samples
@@ -348,18 +348,28 @@ var (
 
 // queues is all partitions and the rule for what is done when one of them is full.
 type queues struct {
-	partitions []*partition
-	onFull     OnFull
-	ledger     *ledger
+	partitions   []*partition
+	onFull       OnFull
+	blockTimeout time.Duration
+	ledger       *ledger
 }
 
 // admit accepts all of what the translator holds, or nothing of it and returns an error. The samples that it drops while
-// it accepts the others it adds to the translator's. It waits for space, if so configured, until ctx is done.
+// it accepts the others it adds to the translator's. It waits for space, if so configured, until ctx is done or
+// queue.block_timeout has passed: a collector that stops waits for its receivers, and they for their calls, before it
+// shuts the exporter down.
 func (q *queues) admit(ctx context.Context, t *translator) error {
+	waiting := false
 	for {
 		space, err := q.tryAdmit(t)
 		if space == nil {
 			return err
+		}
+		if !waiting {
+			waiting = true
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeoutCause(ctx, q.blockTimeout, errQueueFull)
+			defer cancel()
 		}
 		select {
 		case <-space:

@@ -40,6 +40,7 @@ func smallQueue(policy OnFull) func(*Config) {
 		c.Batch.MaxSamples = 5
 		c.Queue.MaxSizeBytes = 2 * minBatchSize
 		c.Queue.OnFull = policy
+		c.Queue.BlockTimeout = time.Hour
 		c.Retry.BackOff.MaxElapsedTime = 0
 		c.ShutdownTimeout = time.Second
 	}
@@ -101,6 +102,21 @@ func TestOnFullBlockIsReleasedByShutdown(t *testing.T) {
 		h.shutdown()
 		require.ErrorIs(t, <-released, errClosed)
 		assert.Equal(t, int64(5*accepted), h.ledger.snapshot().received)
+	})
+}
+
+// TestOnFullBlockEnds after queue.block_timeout, for a caller that would wait for ever: only then can a collector stop.
+func TestOnFullBlockEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, answers(503), smallQueue(OnFullBlock), func(c *Config) { c.Queue.BlockTimeout = 10 * time.Second })
+		accepted, _ := fill(t, h)
+		start := time.Now()
+		err := h.ConsumeMetrics(context.Background(), noise(time.Now(), 1000, 5))
+		require.ErrorIs(t, err, errQueueFull)
+		assert.False(t, consumererror.IsPermanent(err), "the client may try again")
+		assert.Equal(t, 10*time.Second, time.Since(start))
+		assert.Equal(t, int64(5*accepted), h.ledger.snapshot().received)
+		h.shutdown()
 	})
 }
 

@@ -71,7 +71,7 @@ func (s *segment) openSize() int {
 
 // size is the bytes that the segment adds to a queue.
 func (s *segment) size() int64 {
-	n := int64(s.openSize())
+	n := cost(s.openSize())
 	for i := range s.full {
 		n += s.full[i].batch.size()
 	}

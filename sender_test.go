@@ -426,6 +426,30 @@ func TestPermanentStatus(t *testing.T) {
 	})
 }
 
+// TestFatalAfterPermanent: the Collector lets nothing follow a permanent error, so that there is none to report where a
+// fatal one may come.
+func TestFatalAfterPermanent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		receiver := &rwtest.Receiver{Script: func(r rwtest.Request) rwtest.Answer {
+			return rwtest.Answer{Status: []int{403, 500, 500}[min(r.Seq, 3)-1]}
+		}}
+		h := newHarness(t, receiver, onePartition, func(c *Config) {
+			c.OnError.Fatal = OnFatalDiscard
+			c.OnError.RetriesExhausted = OnRetriesExhaustedFail
+			c.Retry.MaxRetries = 1
+		})
+		for range 2 {
+			h.consume(gauge(time.Now(), 5))
+			time.Sleep(2 * time.Second)
+		}
+		statuses := h.host.statuses()
+		assert.NotContains(t, statuses, componentstatus.StatusPermanentError)
+		assert.Equal(t, componentstatus.StatusFatalError, last(statuses))
+		h.shutdown()
+		assert.Equal(t, map[string]int64{"fatal 403": 5, "retries_exhausted 500": 5}, h.dropped())
+	})
+}
+
 // TestStatusAloneDecides has answers whose bodies are huge, slow or cut off.
 func TestStatusAloneDecides(t *testing.T) {
 	for name, answer := range map[string]rwtest.Answer{

@@ -16,10 +16,13 @@ type statusReporter struct {
 	// troubled are the partitions that retry.
 	troubled map[int]bool
 	final    bool
+	// mayFail says that a fatal error can come after a permanent one, which the Collector would not take notice of. Then a
+	// permanent one is reported as recoverable, once.
+	mayFail, reported bool
 }
 
-func newStatusReporter() *statusReporter {
-	return &statusReporter{troubled: make(map[int]bool)}
+func newStatusReporter(mayFail bool) *statusReporter {
+	return &statusReporter{troubled: make(map[int]bool), mayFail: mayFail}
 }
 
 func (r *statusReporter) start(host component.Host) {
@@ -58,9 +61,14 @@ func (r *statusReporter) recovered(partition int) {
 func (r *statusReporter) permanent(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.final {
+	switch {
+	case r.final:
+	case !r.mayFail:
 		r.final = true
 		componentstatus.ReportStatus(r.host, componentstatus.NewPermanentErrorEvent(err))
+	case !r.reported:
+		r.reported = true
+		componentstatus.ReportStatus(r.host, componentstatus.NewRecoverableErrorEvent(err))
 	}
 }
 
