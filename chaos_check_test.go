@@ -53,13 +53,9 @@ func (c *chaos) checkBalance() {
 	}
 }
 
-// maxExpansion is by how much batches that do not compress can exceed the capacity when they are sealed, which is when
-// they get a few bytes larger.
-const maxExpansion = 64
-
 // checkSize is the promise that memory is bounded.
 func (c *chaos) checkSize(q *partition) {
-	if size := q.state().size; size < 0 || size > q.capacity+maxExpansion {
+	if size := q.state().size; size < 0 || size > q.capacity {
 		c.problem("partition %d holds %d bytes of %d", q.index, size, q.capacity)
 	}
 }

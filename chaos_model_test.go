@@ -10,7 +10,6 @@ import (
 // chaosModel says what a producer's payloads become. It translates like the exporter does, and shares nothing with it.
 type chaosModel struct {
 	translator *translator
-	targetInfo string
 }
 
 // modelPoint is a point that a payload becomes.

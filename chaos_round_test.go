@@ -120,7 +120,7 @@ func (c *chaos) configure(t *testing.T) {
 	cfg.Batch.FlushTimeout = pick(r, time.Millisecond, 20*time.Millisecond, time.Second, 5*time.Second)
 	cfg.Queue.MaxSizeBytes = int64(cfg.Partitions)*cfg.Batch.MaxSizeBytes*int64(2+r.IntN(3)) + r.Int64N(100)
 	cfg.Queue.OnFull = pick(r, OnFullBlock, OnFullReject)
-	cfg.Queue.BlockTimeout = time.Hour
+	cfg.Queue.BlockTimeout = pick(r, duration(time.Second, 20*time.Second), time.Hour)
 	cfg.HTTP.Timeout = duration(time.Second, 10*time.Second)
 	cfg.Retry.BackOff.InitialInterval = duration(time.Millisecond, 200*time.Millisecond)
 	cfg.Retry.BackOff.MaxInterval = cfg.Retry.BackOff.InitialInterval + duration(0, 5*time.Second)
@@ -139,7 +139,6 @@ func (c *chaos) configure(t *testing.T) {
 		return
 	}
 	cfg.Queue.OnFull = pick(r, OnFullBlock, OnFullReject, OnFullDropNewest, OnFullDropOldest)
-	cfg.Queue.BlockTimeout = time.Hour
 	cfg.Queue.MaxAge = pick[time.Duration](r, 0, 0, 0, duration(10*time.Second, 5*time.Minute))
 	cfg.Retry.BackOff.Enabled = r.IntN(6) > 0
 	cfg.Retry.BackOff.MaxElapsedTime = pick[time.Duration](r, 0, 0, duration(time.Second, time.Minute))
@@ -379,9 +378,18 @@ func (p *chaosProducer) deliver(t *testing.T, md pmetric.Metrics) bool {
 	}
 }
 
-// consume passes a payload on.
+// consume passes a payload on. The exporter does not keep it for longer than it may.
 func (p *chaosProducer) consume(md pmetric.Metrics) error {
 	ctx, cancel := context.WithTimeout(context.Background(), p.deadline)
 	defer cancel()
-	return p.h.ConsumeMetrics(ctx, md)
+	start := time.Now()
+	err := p.h.ConsumeMetrics(ctx, md)
+	most := time.Duration(0)
+	if p.cfg.Queue.OnFull == OnFullBlock {
+		most = min(p.deadline, p.cfg.Queue.BlockTimeout)
+	}
+	if took := time.Since(start); took > most {
+		p.problem("ConsumeMetrics took %v, and may take %v", took, most)
+	}
+	return err
 }
