@@ -42,7 +42,7 @@ demo-check: build build/tools/prometheus build/tools/demo ## the same without st
 
 # The integration tests use the collector that has just been built. Go's test cache does not see that it is another one.
 .PHONY: test
-test: build ## run all tests with the race detector
+test: build build/tools/victoria-metrics ## run all tests with the race detector
 	@failed=0; for m in $(call modules_with,*_test.go); do \
 		echo "go test -race $$m/..."; \
 		OTELCOL_BINARY="$(CURDIR)/bin/otelcol" go test -C "$$m" -race -count=1 ./... || failed=1; \
@@ -111,6 +111,11 @@ build/tools/prometheus: tools/prometheus/go.mod tools/prometheus/go.sum
 	@mkdir -p build/tools
 	go build -C tools/prometheus -tags remove_all_sd -o ../../build/tools/prometheus github.com/prometheus/prometheus/cmd/prometheus
 
+build/tools/victoria-metrics: tools/victoriametrics/go.mod tools/victoriametrics/go.sum
+	@echo "building VictoriaMetrics: takes a minute the first time"
+	@mkdir -p build/tools
+	go build -C tools/victoriametrics -tags pure_go -o ../../build/tools/victoria-metrics github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics
+
 .PHONY: build/tools/demo
 build/tools/demo:
 	@mkdir -p build/tools
@@ -122,3 +127,13 @@ loadtest: build/tools/.stamp ## measure a real collector at full load, next to c
 	@mkdir -p build/loadtest
 	@go build -C loadtest -o ../build/loadtest/loadtest .
 	@build/loadtest/loadtest $(LOADTEST)
+
+# Each of the two tests starts rounds for DURATION, without the race detector, which would leave a tenth of the rounds (make
+# test runs both with it for some seconds). CHAOS has further flags, as in: make chaos DURATION=30m CHAOS='-seed 7'
+DURATION ?= 1m
+.PHONY: chaos
+chaos: ## run random rounds against a fault server and a real Prometheus for DURATION each
+	@failed=0; \
+	go test -run '^TestChaos$$' -v -timeout 0 -chaos.duration $(DURATION) $(CHAOS) . || failed=1; \
+	go test -C integration -run '^TestChaosWithPrometheus$$' -v -timeout 0 -chaos.duration $(DURATION) $(CHAOS) . | grep -v '^=== \|^ *--- PASS' || failed=1; \
+	exit $$failed

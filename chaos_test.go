@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +26,8 @@ const (
 	// chaosProgress is the time between two lines that tell how far the test is. They go to the standard error, so that
 	// it is known which rounds there were if the process ends in a panic.
 	chaosProgress = 10 * time.Second
+	// maxChaosRound is how long a round may take in real time.
+	maxChaosRound = 2 * time.Minute
 	// maxChaosFailures is the number of rounds with violations after which the test gives up.
 	maxChaosFailures = 5
 )
@@ -50,7 +53,7 @@ func TestChaos(t *testing.T) {
 			fmt.Fprintf(os.Stderr, "chaos: round %d after %v\n", round, progress.Sub(start).Round(time.Second))
 		}
 		c := &chaos{seed: first, round: round}
-		synctest.Test(t, c.run)
+		c.runWatched(t)
 		total.add(c)
 		if problems := c.problems(); len(problems) > 0 {
 			t.Errorf("round %d (lossless %t, abrupt %t):\n\t%s\nconfiguration: %v\nfaults: %v\nrepeat with: go test -run '^TestChaos$' -seed %d -chaos.round %d -chaos.rounds 1 -count 20 .",
@@ -61,6 +64,16 @@ func TestChaos(t *testing.T) {
 		}
 	}
 	t.Logf("-seed %d, %v\n%v", first, time.Since(start).Round(time.Millisecond), total)
+}
+
+// runWatched is the round, under the eyes of the real clock.
+func (c *chaos) runWatched(t *testing.T) {
+	hangs := time.AfterFunc(maxChaosRound, func() {
+		debug.SetTraceback("all")
+		panic(fmt.Sprintf("chaos: round %d of seed %d has not ended after %v", c.round, c.seed, maxChaosRound))
+	})
+	defer hangs.Stop()
+	synctest.Test(t, c.run)
 }
 
 // settings are the settings of the round that are not the default ones.

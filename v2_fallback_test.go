@@ -357,7 +357,10 @@ func TestFallbackOfNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := onlyV1(unread)
-				h := newHarness(t, r, onePartition, messageV2, func(c *Config) { c.TranslationStrategy = otlptranslator.NoTranslation })
+				h := newHarness(t, r, onePartition, messageV2, func(c *Config) {
+					c.TranslationStrategy = otlptranslator.NoTranslation
+					c.Queue.MaxAge = time.Hour // nothing has no age
+				})
 				md := metricsOf(nil, gaugeOf("utf.8", number(1), number(2, with("a", "b"))))
 				retime(md, time.Now())
 				h.consume(md)

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,6 +41,8 @@ var (
 const (
 	// chaosProgress is the time between two lines that tell how far the test is.
 	chaosProgress = 10 * time.Second
+	// maxChaosRound is how long a round may take.
+	maxChaosRound = 5 * time.Minute
 	// maxChaosFailures is the number of failed rounds after which the test gives up.
 	maxChaosFailures = 5
 )
@@ -72,6 +75,11 @@ func TestChaosWithPrometheus(t *testing.T) {
 					t.Logf("%s\nrepeat with: go test -run '^TestChaosWithPrometheus$' -seed %d -chaos.round %d -chaos.rounds 1 -count 20 .", c, seed, round)
 				}
 			}()
+			hangs := time.AfterFunc(maxChaosRound, func() {
+				debug.SetTraceback("all")
+				panic(fmt.Sprintf("chaos: round %d of seed %d has not ended after %v", round, seed, maxChaosRound))
+			})
+			defer hangs.Stop()
 			c.run()
 			total.add(c)
 		})
@@ -126,8 +134,9 @@ type chaos struct {
 	// sound that no payload comes again.
 	keeps, sound bool
 	// guard says that out_of_order is drop.
-	guard    bool
-	random   rwtest.Faults
+	guard  bool
+	random rwtest.Faults
+
 	server   *promserver.Server
 	receiver *rwtest.Receiver
 	exporter *rig.Exporter

@@ -426,6 +426,7 @@ func TestHammer(t *testing.T) {
 	}
 	t.Run("ServeHTTP", func(t *testing.T) {
 		r := &Receiver{Faults: faults}
+		r.Faults.MaxLatency = 3 * time.Millisecond
 		server := httptest.NewServer(r)
 		defer server.Close()
 		hammer(t, r, server.Client(), server.URL)
