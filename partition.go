@@ -94,6 +94,9 @@ func (p *partition) append(s *segment, now time.Time, drops *dropCounts, work []
 	if !p.open.fits(&p.limits, size, counts.samples) || p.open.protocol != s.protocol {
 		work = p.sealOpen(work)
 	}
+	if p.open.raw == nil {
+		p.open.raw = takeBuffer()
+	}
 	if p.open.empty() {
 		p.openSince = now
 		p.open.protocol = s.protocol
@@ -164,7 +167,7 @@ func (p *partition) sealOpen(work []sealed) []sealed {
 		return work
 	}
 	b := &batch{message: p.open, accepted: p.openSince, ready: make(chan struct{})}
-	p.open = message{raw: takeBuffer()}
+	p.open = message{}
 	p.queue = append(p.queue, b)
 	return append(work, sealed{p, b})
 }

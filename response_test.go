@@ -86,7 +86,7 @@ func TestRetriesEnd(t *testing.T) {
 	})
 	t.Run("when Retry-After asks for longer than is left", func(t *testing.T) {
 		p := testPolicy(func(c *Config) { c.Retry.BackOff.MaxElapsedTime = time.Minute })
-		assert.Equal(t, exhausted, p.decide(&answer{status: 429, retryAfter: "61"}, attempt{number: 1}))
+		assert.Equal(t, exhausted, p.decide(&answer{status: 429, retryAfter: "30"}, attempt{number: 1, elapsed: 31 * time.Second}))
 	})
 	t.Run("never without a limit", func(t *testing.T) {
 		p := testPolicy()

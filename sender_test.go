@@ -139,7 +139,10 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 					}
 					return rwtest.Answer{Status: []int{429, 204}[len(at)-1], Header: http.Header{"Retry-After": {value}}}
 				}}
-				h := newHarness(t, receiver, onePartition, func(c *Config) { c.Retry.BackOff.MaxElapsedTime = 0 })
+				h := newHarness(t, receiver, onePartition, func(c *Config) {
+					c.Retry.BackOff.MaxElapsedTime = 0
+					c.Retry.MaxRetryAfter = 5 * time.Minute
+				})
 				h.consume(gauge(time.Now(), 1))
 				time.Sleep(time.Hour)
 				synctest.Wait()
