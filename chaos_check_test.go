@@ -368,6 +368,9 @@ func (c *chaos) checkOutcomes(p *prediction) {
 			c.problem("%d more samples were lost by answers of status %d than are counted", n, status)
 		}
 	}
+	if n := c.unsplit(); c.cfg.ProtobufMessage == MessageV1 && n != c.droppedFor(reasonIsolationLimit) {
+		c.problem("%d samples are counted as %v, and %d were refused together with others", c.droppedFor(reasonIsolationLimit), reasonIsolationLimit, n)
+	}
 	for key, s := range p.series {
 		for i, x := range s.last {
 			if x == nil {
@@ -375,6 +378,20 @@ func (c *chaos) checkOutcomes(p *prediction) {
 			}
 		}
 	}
+}
+
+// unsplit is the number of samples that were dropped although the request that they were refused with had others, and
+// should have been split: only what is refused itself may be dropped.
+func (c *chaos) unsplit() int64 {
+	n := 0
+	for _, x := range c.wire.exchanges {
+		s := x.status
+		refused := s/100 == 4 && s != 401 && s != 403 && s != 404 && s != 429
+		if refused && len(x.points) > 1 && (s == 413 || c.cfg.OnError.Rejected == OnRejectedIsolate) {
+			n += len(x.points) - x.again
+		}
+	}
+	return int64(n)
 }
 
 // fits says whether a status can be the cause of the reason.

@@ -171,7 +171,7 @@ func (c *chaos) configureMessage() {
 	cfg.ConvertExplicitHistogramsToNHCB = r.IntN(3) == 0
 	cfg.KeepClassicHistograms = cfg.ConvertExplicitHistogramsToNHCB && r.IntN(2) == 0
 	if !c.lossless {
-		f.lie, f.silent = pick(r, 0, r.IntN(50)), pick(r, 0, 0, r.IntN(50))
+		f.lie, f.silent = pick(r, 0, r.IntN(50), r.IntN(500)), pick(r, 0, 0, r.IntN(50))
 	}
 	if carried := cfg.TranslationStrategy.ShouldEscape() && !cfg.ConvertExplicitHistogramsToNHCB; c.lossless && !(carried && cfg.Fallback) {
 		return // 1.0 would lose something

@@ -211,7 +211,8 @@ func TestPrometheusV1GetsMetadata(t *testing.T) {
 		}
 		return got
 	}
-	require.Eventually(t, func() bool { return len(families()) > 0 }, patience, 5*time.Millisecond)
+	// A shutdown does not wait for metadata, so the answer must be there before it.
+	require.Eventually(t, func() bool { return len(families()) > 0 && server.Statuses()[0] == 0 }, patience, 5*time.Millisecond)
 	assert.Equal(t, map[string]metadata.Metadata{
 		"temperature_celsius": {Type: model.MetricTypeGauge, Unit: "celsius", Help: "How warm it is."},
 	}, families())
