@@ -185,7 +185,7 @@ func (c *chaos) final(x *exchange) bool {
 	case s == 413, s == 415 && canFallBack, s == 400 && canFallBack:
 		return false
 	default:
-		return cfg.OnError.Rejected == OnRejectedDiscard
+		return cfg.OnError.Rejected == OnRejectedDiscard || refusesAnything(s)
 	}
 }
 
@@ -333,8 +333,8 @@ func (c *chaos) checkOutcomes(p *prediction) {
 			byStatus[x.status] += lost
 		}
 	}
-	// A 4xx that claims to have written something, and whose samples were then dropped for another reason.
-	unclear := c.cfg.ProtobufMessage == MessageV2 && (c.cfg.Queue.MaxAge > 0 || c.droppedFor(reasonShutdown) > 0)
+	// What a 4xx to a 2.0 message claims to have written counts only if the samples have their outcome by it.
+	unclear := c.cfg.ProtobufMessage == MessageV2 && (c.cfg.Queue.MaxAge > 0 || c.droppedFor(reasonShutdown) > 0 || p.ambiguous())
 	if int64(delivered) != b.delivered && !unclear {
 		c.problem("%d samples are counted as delivered, and %d were acknowledged", b.delivered, delivered)
 	}
@@ -386,12 +386,22 @@ func (c *chaos) unsplit() int64 {
 	n := 0
 	for _, x := range c.wire.exchanges {
 		s := x.status
-		refused := s/100 == 4 && s != 401 && s != 403 && s != 404 && s != 429
+		refused := s/100 == 4 && s != 401 && s != 403 && s != 404 && s != 429 && !refusesAnything(s)
 		if refused && len(x.points) > 1 && (s == 413 || c.cfg.OnError.Rejected == OnRejectedIsolate) {
 			n += len(x.points) - x.again
 		}
 	}
 	return int64(n)
+}
+
+// refusesAnything says whether a status refuses requests whatever is in them.
+func refusesAnything(status int) bool {
+	switch status {
+	case http.StatusMethodNotAllowed, http.StatusProxyAuthRequired, http.StatusLengthRequired, http.StatusUnsupportedMediaType, http.StatusUpgradeRequired:
+		return true
+	default:
+		return false
+	}
 }
 
 // fits says whether a status can be the cause of the reason.

@@ -173,13 +173,18 @@ func (c *chaos) configureMessage() {
 	if !c.lossless {
 		f.lie, f.silent = pick(r, 0, r.IntN(50), r.IntN(500)), pick(r, 0, 0, r.IntN(50))
 	}
-	if carried := cfg.TranslationStrategy.ShouldEscape() && !cfg.ConvertExplicitHistogramsToNHCB; c.lossless && !(carried && cfg.Fallback) {
-		return // 1.0 would lose something
+	if c.lossless && !(c.carriesV1() && cfg.Fallback) {
+		return
 	}
 	f.unreadable = pick(r, "", "", "", "", "415", "400 for 2.0", "unread 2xx")
 	if c.lossless && f.unreadable == "400 for 2.0" {
 		f.unreadable = "415"
 	}
+}
+
+// carriesV1 says whether 1.0 can carry all that is translated for 2.0.
+func (c *chaos) carriesV1() bool {
+	return c.cfg.TranslationStrategy.ShouldEscape() && !c.cfg.ConvertExplicitHistogramsToNHCB
 }
 
 // configureTranslation chooses what concerns the contents of requests.
@@ -259,7 +264,10 @@ type chaosProducer struct {
 	number int
 	rnd    *rand.Rand
 	model  chaosModel
-	next   func() (pmetric.Metrics, bool)
+	// fallback translates for the case that 1.0 is fallen back to at the moment of a call. It has a memory of its own,
+	// because that is not what happens as a rule.
+	fallback chaosModel
+	next     func() (pmetric.Metrics, bool)
 	// sound is nil if payloads are damaged.
 	sound *rwtest.Producer
 	// patience is how often a payload is tried again, and deadline how long each call may take.
@@ -281,6 +289,7 @@ func (c *chaos) producers() []*chaosProducer {
 			chaos: c, number: len(all), next: next,
 			rnd:      rand.New(rand.NewPCG(r.Uint64(), 0)),
 			model:    chaosModel{translator: newTranslator(c.cfg, c.memory, nil)},
+			fallback: chaosModel{translator: newTranslator(c.cfg, newBoundMemory(c.cfg.SeriesIdleTimeout), nil)},
 			patience: 1 << 30, deadline: time.Duration(1+r.IntN(60)) * time.Second, calm: 1 + r.IntN(10),
 		}
 		if !c.lossless {
@@ -344,13 +353,13 @@ func (p *chaosProducer) deliver(t *testing.T, md pmetric.Metrics) bool {
 		require.NoError(t, err)
 		p.wire.expect(a.points)
 		var fallback *attemptOf
-		if version == protocolV2 && p.cfg.Fallback {
-			fallback, err = p.model.translate(md, protocolV1)
+		if version == protocolV2 && p.cfg.Fallback && !p.carriesV1() {
+			fallback, err = p.fallback.translate(md, protocolV1)
 			require.NoError(t, err)
 			p.wire.expect(fallback.points)
 		}
 		err = p.consume(md)
-		if p.h.protocol() != version {
+		if p.h.protocol() != version && fallback != nil {
 			a.merge(fallback)
 		}
 		a.producer, a.returned, a.err = p.number, time.Now(), err

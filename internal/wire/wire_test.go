@@ -57,7 +57,7 @@ func sameV1(t *testing.T, want, got prompb.WriteRequest) {
 }
 
 func TestV1IsWhatPrompbReads(t *testing.T) {
-	repeat(t, 2000, func(t *testing.T, r random) {
+	repeat(t, 1000, func(t *testing.T, r random) {
 		var raw []byte
 		var want, got prompb.WriteRequest
 		for _, s := range r.many(1 + r.IntN(4)) {
@@ -162,7 +162,7 @@ func unmarshalV2(t *testing.T, raw []byte) *writev2.Request {
 }
 
 func TestV2IsWhatPrometheusReads(t *testing.T) {
-	repeat(t, 2000, func(t *testing.T, r random) {
+	repeat(t, 1000, func(t *testing.T, r random) {
 		all := r.many(1 + r.IntN(4))
 		got, want := unmarshalV2(t, messageV2(all)), writev2Request(all)
 		assert.Equal(t, resolve(t, want), resolve(t, got))
@@ -200,7 +200,7 @@ func TestSymbols(t *testing.T) {
 
 // TestBounds has the sizes that the encoders promise not to exceed.
 func TestBounds(t *testing.T) {
-	repeat(t, 3000, func(t *testing.T, r random) {
+	repeat(t, 1000, func(t *testing.T, r random) {
 		s := r.series()
 		assert.LessOrEqual(t, len(AppendSample(nil, s.value, s.timestamp)), MaxSampleLen)
 		assert.LessOrEqual(t, len(AppendSampleV2(nil, s.value, s.timestamp, s.start)), MaxSampleLen)
