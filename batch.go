@@ -1,11 +1,15 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
+	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/golang/snappy"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
 // batch is a sealed message on its way through the queue.
@@ -25,16 +29,7 @@ type batch struct {
 
 // size is the bytes that the batch takes in a queue.
 func (b *batch) size() int64 {
-	return cost(len(b.raw)) + int64(len(b.body))
-}
-
-// cost is what a message of n bytes counts in a queue until it is compressed: what does not compress grows by a few
-// bytes, and a queue that is full already has no room for them.
-func cost(n int) int64 {
-	if n == 0 {
-		return 0
-	}
-	return int64(n + n>>10 + 16)
+	return b.cost() + int64(len(b.body))
 }
 
 // encoded returns the body that the batch shall have.
@@ -77,15 +72,65 @@ func giveBuffer(b []byte) {
 // compress returns the Snappy block format of a message (Remote-Write 1.0, "Protocol"), in exactly as many bytes as it
 // takes: it is what the queue holds.
 func compress(raw []byte) []byte {
-	scratch := takeBuffer()
-	if n := snappy.MaxEncodedLen(len(raw)); cap(scratch) < n {
-		scratch = make([]byte, n)
+	encoded := encodeSnappy(takeBuffer(), raw)
+	defer giveBuffer(encoded)
+	return slices.Clone(encoded)
+}
+
+// encodeSnappy is snappy.Encode that uses all of a buffer, whatever is in it.
+func encodeSnappy(buf, raw []byte) []byte {
+	buf = slices.Grow(buf[:0], snappy.MaxEncodedLen(len(raw)))
+	return snappy.Encode(buf[:cap(buf)], raw)
+}
+
+// blockSize is how many bytes Snappy looks at together: what is compressed in blocks of this size takes as many bytes as
+// in one piece.
+const blockSize = 1 << 16
+
+// appendElements appends compressed bytes without the size that the Snappy block format begins with. The format's elements
+// refer to nothing before the bytes that were compressed together, so that elements can be joined: they are what the bytes
+// become in a row (Snappy, "format_description.txt", 1 and 2).
+func appendElements(b, raw []byte) []byte {
+	encoded := encodeSnappy(takeBuffer(), raw)
+	defer giveBuffer(encoded)
+	return append(b, encoded[wire.UvarintLen(uint64(len(raw))):]...)
+}
+
+// withSize makes the Snappy block format of elements.
+func withSize(elements []byte, size int) []byte {
+	b := make([]byte, 0, wire.UvarintLen(uint64(size))+len(elements))
+	return append(binary.AppendUvarint(b, uint64(size)), elements...)
+}
+
+// joinParts makes the body of a 1.0 message of its parts.
+func joinParts(raw []byte, parts []part) []byte {
+	elements, size, at := takeBuffer(), 0, 0
+	for _, p := range parts {
+		series := raw[at:p.end]
+		at = p.end
+		if p.packed > 0 && p.excised == nil {
+			elements = append(elements, series...)
+			size += p.packed
+			continue
+		}
+		if p.packed > 0 {
+			series = excise(nil, decompress(withSize(series, p.packed)), p.excised)
+		}
+		elements = appendElements(elements, series)
+		size += len(series)
 	}
-	encoded := snappy.Encode(scratch[:cap(scratch)], raw)
-	body := make([]byte, len(encoded))
-	copy(body, encoded)
-	giveBuffer(scratch)
-	return body
+	defer giveBuffer(elements)
+	return withSize(elements, size)
+}
+
+// excise appends the bytes of series to b, without those that are excised.
+func excise(b, series []byte, excised []indexEntry) []byte {
+	at := 0
+	for _, e := range excised {
+		b = append(b, series[at:e.start]...)
+		at = e.end
+	}
+	return append(b, series[at:]...)
 }
 
 // decompress undoes compress.

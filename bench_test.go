@@ -216,7 +216,7 @@ func decodedSeries(tb testing.TB, md pmetric.Metrics) *prompb.WriteRequest {
 	t := newTranslator(cfg, newBoundMemory(time.Hour), nil)
 	t.translate(md, protocolV1)
 	var r prompb.WriteRequest
-	require.NoError(tb, r.Unmarshal(t.segments[0].raw))
+	require.NoError(tb, r.Unmarshal(decompress(t.segments[0].body())))
 	return &r
 }
 

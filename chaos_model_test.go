@@ -67,7 +67,7 @@ func (m *chaosModel) translate(md pmetric.Metrics, p protocol) (*attemptOf, erro
 			}
 		}
 		if s.samples > 0 {
-			if err := m.add(a, i, p, s.appendTo(nil, nil), s.index); err != nil {
+			if err := m.add(a, i, p, decompress(s.body()), s.index); err != nil {
 				return nil, err
 			}
 		}

@@ -32,6 +32,19 @@ type labelSet struct {
 	hash uint64
 	// serial tells the label sets of a labeler apart.
 	serial uint64
+
+	// plan and epoch are of which plan buf is, and values where in buf the values of the plan's attribute labels stand. The
+	// next label set of the plan is made by changing what is different: of neighbouring points most labels are the same.
+	plan   *plan
+	epoch  uint64
+	values []valueSpan
+}
+
+// valueSpan is where the value of a plan's attribute label stands in a label set; an empty value has no label.
+type valueSpan struct {
+	start, end int
+	// changed is the serial of the label set that was the first to have the value.
+	changed uint64
 }
 
 // hashSeed separates the parts that a hash is combined from. It must never change: a restart and another machine choose
@@ -171,6 +184,9 @@ type plan struct {
 	cut   [3]int
 	// le and quantile are the attributes of these names.
 	le, quantile []int
+	// slots are the items with a label from attributes, unless joins is set: then some are made from several attributes.
+	slots []planSlot
+	joins bool
 	// size is the most bytes of a label set besides the attribute values.
 	size int
 	// classic says that all label names can be sent in 1.0.
@@ -178,6 +194,9 @@ type plan struct {
 	// memos are the plan's references by partition.
 	memos []planMemo
 }
+
+// planSlot is an item with a label from one attribute.
+type planSlot struct{ item, from int }
 
 // planItem is any number of constant labels, and after them possibly a label made from attributes.
 type planItem struct {
@@ -193,8 +212,12 @@ type planItem struct {
 	fallbackValue string
 }
 
-// nameLabelHash is the hash of __name__.
-var nameLabelHash = xxhash.Sum64String(nameLabel)
+// The hashes of the names of labels that are not made from attributes.
+var (
+	nameLabelHash     = xxhash.Sum64String(nameLabel)
+	leLabelHash       = xxhash.Sum64String(leLabel)
+	quantileLabelHash = xxhash.Sum64String(quantileLabel)
+)
 
 // plan returns the plan of the shape in a context, which it makes if the one it has is for another context.
 func (s *shape) plan(c *labelContext, kind metricKind) *plan {
@@ -251,7 +274,7 @@ func (p *plan) build(attrs []shapeAttr, c *labelContext) {
 	for i := range p.memos {
 		p.memos[i].generation = 0
 	}
-	*p = plan{epoch: c.epoch, items: p.items[:0], classic: true, memos: p.memos}
+	*p = plan{epoch: c.epoch, items: p.items[:0], slots: p.slots[:0], classic: true, memos: p.memos}
 	constants := c.labels
 	var item planItem
 	run := 0
@@ -292,6 +315,8 @@ func (p *plan) build(attrs []shapeAttr, c *labelContext) {
 			continue
 		}
 		item.name, item.label, item.from = wire.LabelName(a.name), a.name, a.from
+		p.slots = append(p.slots, planSlot{item: len(p.items), from: a.from[0]})
+		p.joins = p.joins || len(a.from) > 1
 		if len(constants) > 0 && constants[0].name == a.name {
 			item.fallback = wire.AppendLabel(nil, a.name, constants[0].value)
 			item.fallbackValue = strings.Clone(constants[0].value)
@@ -319,6 +344,7 @@ func (ls *labelSet) encode(p *plan, values []string) {
 		size += len(v)
 	}
 	buf := slices.Grow(ls.buf[:0], size)
+	ls.values = ls.values[:0]
 	run := 0
 	for i := range p.items {
 		for run < 3 && p.cut[run] == i {
@@ -333,16 +359,58 @@ func (ls *labelSet) encode(p *plan, values []string) {
 		value := it.value(values)
 		if value == "" {
 			buf = append(buf, it.fallback...)
-			continue
+		} else {
+			buf = wire.AppendLabelValue(buf, it.name, value)
 		}
-		buf = wire.AppendLabelValue(buf, it.name, value)
+		ls.values = append(ls.values, valueSpan{len(buf) - len(value), len(buf), ls.serial})
 	}
 	for ; run < 3; run++ {
 		ls.cut[run] = len(buf)
 	}
-	ls.buf = buf
-	ls.le, ls.quantile = join(values, p.le), join(values, p.quantile)
-	ls.hash = xxhash.Sum64(buf)
+	ls.buf, ls.plan, ls.epoch = buf, p, p.epoch
+}
+
+// change makes ls, which is the label set of another point, that of a point with the given attribute values. It returns
+// false, and leaves ls to be encoded from the start, if it is not of the same plan, or the values are different in a way that
+// is rare. It takes half the time of encode if few values are different.
+func (ls *labelSet) change(p *plan, values []string) bool {
+	if ls.plan != p || ls.epoch != p.epoch || p.joins {
+		return false
+	}
+	// What is not finished must not be taken for a label set of the plan.
+	ls.plan = nil
+	buf, shift := ls.buf, 0
+	for i, slot := range p.slots {
+		at, value := &ls.values[i], values[slot.from]
+		at.start += shift
+		at.end += shift
+		if string(buf[at.start:at.end]) == value {
+			continue
+		}
+		if !utf8.ValidString(value) {
+			return false
+		}
+		if d := len(value) - (at.end - at.start); d != 0 {
+			name := p.items[slot.item].name
+			if at.start == at.end || value == "" || !wire.ResizeLabelValue(buf[:at.end], name, len(value), d) {
+				return false
+			}
+			tail := at.end
+			buf = slices.Grow(buf, max(d, 0))[:len(buf)+d]
+			copy(buf[tail+d:], buf[tail:len(buf)-d])
+			shift += d
+			at.end += d
+			for run := range ls.cut {
+				if p.cut[run] > slot.item {
+					ls.cut[run] += d
+				}
+			}
+		}
+		copy(buf[at.start:], value)
+		at.changed = ls.serial
+	}
+	ls.buf, ls.plan = buf, p
+	return true
 }
 
 // value is that of the label made from attributes.
@@ -353,87 +421,98 @@ func (it *planItem) value(values []string) string {
 	return join(values, it.from)
 }
 
-// planMemo is the references that a plan has got from the symbol table of a partition's segment. Names and constants are
-// the same for all points of the plan, and the values of most attributes are those of the point before.
+// planMemo is the last label set of a plan in a partition, as references to the symbol table of the partition's segment.
+// Names and constants are the same for all points of the plan, and the values of most attributes are those of the point
+// before.
 type planMemo struct {
 	// generation is one more than that of the symbol table that the references are good for, so that 0 is none.
 	generation uint64
-	items      []memoItem
+	// serial is that of the label set.
+	serial uint64
+	// refs are cut like labelSet.buf, and at is where in them the values of the plan's attribute labels stand.
+	refs []byte
+	cut  [3]int
+	at   []int
 }
 
-// memoItem is the references of a plan item, encoded. What no series has used yet has none: a symbol table has no unused
-// symbols.
-type memoItem struct {
-	constants []byte
-	// label is name and value of the label made from attributes. Only the value changes, which is value.
-	label []byte
-	name  uint32
-	value uint32
-	// fallback is name and value of the constant label for when the attributes are empty.
-	fallback []byte
-}
-
-// appendRefs appends the label set that was made last as encoded references to the symbols of a partition's segment, cut
-// like labelSet.buf.
-func (l *labeler) appendRefs(refs []byte, cut *[3]int, s *wire.Symbols, partition, partitions int) []byte {
-	p := l.plan
-	memo := p.memo(s, partition, partitions)
-	run := 0
-	for i := range p.items {
-		for run < 3 && p.cut[run] == i {
-			cut[run] = len(refs)
-			run++
-		}
-		it, m := &p.items[i], &memo.items[i]
-		refs = append(refs, m.constants...)
-		if it.name == nil {
-			continue
-		}
-		value := it.value(l.values)
-		if value == "" && it.fallback == nil {
-			continue
-		}
-		if m.name == 0 {
-			m.name = s.Ref(it.label)
-		}
-		if value == "" {
-			if len(m.fallback) == 0 {
-				m.fallback = wire.AppendRefs(m.fallback, m.name, s.Ref(it.fallbackValue))
-			}
-			refs = append(refs, m.fallback...)
-			continue
-		}
-		if !s.Is(m.value, value) {
-			m.value = s.Ref(value)
-			m.label = wire.AppendRefs(m.label[:0], m.name, m.value)
-		}
-		refs = append(refs, m.label...)
-	}
-	for ; run < 3; run++ {
-		cut[run] = len(refs)
-	}
-	return refs
-}
-
-// memo returns the plan's references for a partition, which it gets anew if the table has been emptied since.
-func (p *plan) memo(s *wire.Symbols, partition, partitions int) *planMemo {
+// refs returns the references of the label set that was made last to the symbols of a partition's segment, as drafts have
+// them, and where to cut them like labelSet.buf. They are valid until the next call.
+func (l *labeler) refs(s *wire.Symbols, partition, partitions int) ([]byte, *[3]int) {
+	p, ls := l.plan, &l.set
 	if len(p.memos) == 0 {
+		if l.memos += partitions; l.memos > maxMemos {
+			l.forgetMemos()
+			l.memos = partitions
+		}
 		p.memos = make([]planMemo, partitions)
 	}
 	m := &p.memos[partition]
-	if m.generation == s.Generation()+1 {
-		return m
+	if m.generation != s.Generation()+1 || !m.change(ls, s) {
+		m.build(p, ls, s)
 	}
-	m.generation = s.Generation() + 1
-	m.items = slices.Grow(m.items[:0], len(p.items))[:len(p.items)]
-	for i := range p.items {
-		it, mi := &p.items[i], &m.items[i]
-		*mi = memoItem{constants: mi.constants[:0], label: mi.label[:0], fallback: mi.fallback[:0]}
-		for _, c := range it.constants {
-			mi.constants = wire.AppendRefs(mi.constants, s.Ref(c.name), s.Ref(c.value))
+	m.serial = ls.serial
+	return m.refs, &m.cut
+}
+
+func (l *labeler) forgetMemos() {
+	for _, shapes := range l.shapes {
+		for _, s := range shapes {
+			for i := range s.plans {
+				s.plans[i].memos = nil
+			}
 		}
 	}
-	return m
+}
+
+// change makes the references those of a label set by exchanging what is different. It returns false if the two do not have
+// the same labels.
+func (m *planMemo) change(ls *labelSet, s *wire.Symbols) bool {
+	for i := range ls.values {
+		v := &ls.values[i]
+		if v.changed <= m.serial {
+			continue
+		}
+		value := ls.buf[v.start:v.end]
+		if (len(value) == 0) != (m.at[i] < 0) {
+			return false
+		}
+		if len(value) > 0 {
+			wire.PutDraftRef(m.refs[m.at[i]:], s.RefBytes(value))
+		}
+	}
+	return true
+}
+
+// build makes the references of a label set anew.
+func (m *planMemo) build(p *plan, ls *labelSet, s *wire.Symbols) {
+	*m = planMemo{generation: s.Generation() + 1, refs: m.refs[:0], at: m.at[:0]}
+	run := 0
+	for i := range p.items {
+		for run < 3 && p.cut[run] == i {
+			m.cut[run] = len(m.refs)
+			run++
+		}
+		it := &p.items[i]
+		for _, c := range it.constants {
+			m.refs = wire.AppendDraftRefs(m.refs, s.Ref(c.name), s.Ref(c.value))
+		}
+		if it.name == nil {
+			continue
+		}
+		v := &ls.values[len(m.at)]
+		at := -1
+		switch {
+		case v.end > v.start:
+			m.refs = wire.AppendDraftRefs(m.refs, s.Ref(it.label), s.RefBytes(ls.buf[v.start:v.end]))
+			at = len(m.refs) - wire.DraftRefLen
+		case it.fallback != nil:
+			m.refs = wire.AppendDraftRefs(m.refs, s.Ref(it.label), s.Ref(it.fallbackValue))
+		}
+		m.at = append(m.at, at)
+	}
+	for ; run < 3; run++ {
+		m.cut[run] = len(m.refs)
+	}
 }
 
 // join joins those of the values that are not empty.
@@ -492,6 +571,7 @@ func repairUTF8(values []string) bool {
 const (
 	maxShapes     = 1 << 12
 	maxCachedInts = 1 << 12
+	maxMemos      = 1 << 14
 )
 
 // labeler makes label sets. It is not safe for concurrent use.
@@ -499,6 +579,8 @@ type labeler struct {
 	namer  *namer
 	shapes map[uint64][]*shape
 	count  int
+	// memos counts those of the plans of all shapes.
+	memos int
 	// last is the shape of the point before; neighbours mostly have the same keys.
 	last *shape
 	ints map[int64]string
@@ -521,40 +603,50 @@ func (l *labeler) labelSet(attrs pcommon.Map, c *labelContext, kind metricKind) 
 	l.plan = p
 	ls := &l.set
 	ls.serial++
-	ls.encode(p, l.values)
-	// Bytes over 0x7f are lengths over 127 or values in other scripts, and only the latter can be invalid. A look at the
-	// encoded bytes is four times as cheap as one at each value.
-	if !isASCII(ls.buf) && repairUTF8(l.values) {
+	if !ls.change(p, l.values) {
 		ls.encode(p, l.values)
+		// Bytes over 0x7f are lengths over 127 or values in other scripts, and only the latter can be invalid. A look at the
+		// encoded bytes is four times as cheap as one at each value.
+		if !isASCII(ls.buf) && repairUTF8(l.values) {
+			ls.encode(p, l.values)
+		}
 	}
-	if ls.le != "" || ls.quantile != "" {
-		ls.le = strings.ToValidUTF8(ls.le, string(utf8.RuneError))
-		ls.quantile = strings.ToValidUTF8(ls.quantile, string(utf8.RuneError))
+	ls.hash = xxhash.Sum64(ls.buf)
+	ls.le, ls.quantile = "", ""
+	if p.le != nil || p.quantile != nil {
+		ls.le = strings.ToValidUTF8(join(l.values, p.le), string(utf8.RuneError))
+		ls.quantile = strings.ToValidUTF8(join(l.values, p.quantile), string(utf8.RuneError))
 	}
 	return ls
 }
 
-// shape returns the shape of the attributes and takes their values.
+// shape returns the shape of the attributes and takes their values. The loops are apart, and short, because the time goes
+// into waiting for memory: so the processor has more of the attributes underway at once, which takes a third off.
 func (l *labeler) shape(attrs pcommon.Map) *shape {
-	l.values = l.values[:0]
-	same := l.last != nil && len(l.last.keys) == attrs.Len()
+	keys, values := l.keys[:0], l.values[:0]
+	plain := true
 	for key, value := range attrs.All() {
-		if same && l.last.keys[len(l.values)] != key {
-			same = false
-		}
-		l.values = append(l.values, l.valueString(value))
+		s := value.Str()
+		plain = plain && s != ""
+		keys, values = append(keys, key), append(values, s)
 	}
-	if !same {
-		l.last = l.findShape(attrs)
+	l.keys, l.values = keys, values
+	if !plain {
+		i := 0
+		for _, value := range attrs.All() {
+			values[i] = l.valueString(value)
+			i++
+		}
+	}
+	if l.last == nil || !slices.Equal(l.last.keys, keys) {
+		l.last = l.findShape()
 	}
 	return l.last
 }
 
-func (l *labeler) findShape(attrs pcommon.Map) *shape {
-	l.keys = l.keys[:0]
+func (l *labeler) findShape() *shape {
 	hash := uint64(0)
-	for key := range attrs.All() {
-		l.keys = append(l.keys, key)
+	for _, key := range l.keys {
 		hash = combine(hash, xxhash.Sum64String(key))
 	}
 	for _, s := range l.shapes[hash] {
@@ -564,7 +656,7 @@ func (l *labeler) findShape(attrs pcommon.Map) *shape {
 	}
 	if l.count >= maxShapes {
 		clear(l.shapes)
-		l.count = 0
+		l.count, l.memos = 0, 0
 	}
 	s := newShape(l.keys, l.namer)
 	l.shapes[hash] = append(l.shapes[hash], s)

@@ -30,37 +30,62 @@ func (p protocol) message() ProtobufMessage {
 
 // message is encoded series: what a request carries, before compression, and what must be known of it.
 type message struct {
-	// raw is a Remote-Write message, or for 2.0 several of them one after the other, which end at parts and are merged
-	// into one when the message is sealed: each has a symbol table of its own.
+	// raw is a Remote-Write message if parts is nil. Otherwise it is parts, of which a message is made when it is sealed.
 	raw      []byte
 	protocol protocol
-	parts    []int
-	// cut says that series were taken out of a part, so that its symbol table may hold what nobody uses.
-	cut bool
-	// refs is at least the number of references to symbols in raw, and symbols at least that of the symbols.
-	refs, symbols int
+	parts    []part
+	// sizes are those of the message before compression.
+	sizes sizes
 	// samples counts native histograms too, histograms counts them alone; exemplars are those of all series.
 	samples, histograms, exemplars int
 	// oldest and newest are the least and the greatest timestamp, in milliseconds since the epoch.
 	oldest, newest int64
 }
 
+// part is a part of a message that is not sealed yet. In 2.0 it is drafts with their symbol table, in 1.0 series that may
+// be compressed already.
+type part struct {
+	// end is where it ends in raw.
+	end int
+	// packed is how many bytes it has before compression if it is compressed, or else 0.
+	packed int
+	// excised are the series of a compressed part that the guard has taken out, in order.
+	excised []indexEntry
+}
+
+// sizes bound the size of a message: plain are the bytes besides references to symbols.
+type sizes struct{ plain, refs, symbols int }
+
+func (a sizes) plus(b sizes) sizes {
+	return sizes{a.plain + b.plain, a.refs + b.refs, a.symbols + b.symbols}
+}
+
+// bytes is the most bytes of the message.
+func (a sizes) bytes() int64 {
+	return int64(a.plain) + int64(a.refs)*int64(wire.UvarintLen(uint64(a.symbols)))
+}
+
 func (m *message) empty() bool {
 	return m.samples == 0
 }
 
-// fits says whether a message of size bytes and so many samples can be added within the limits. Anything fits an empty
-// message, so that a series over the limit travels alone.
-func (m *message) fits(limits *BatchConfig, size, samples int) bool {
-	return m.empty() || m.samples+samples <= limits.MaxSamples && int64(len(m.raw)+size) <= limits.MaxSizeBytes
+// fits says whether so much can be added to a message within the limits. Anything fits an empty message, so that a series
+// over the limit travels alone.
+func (m *message) fits(limits *BatchConfig, added sizes, samples int) bool {
+	return m.empty() || m.samples+samples <= limits.MaxSamples && m.sizes.plus(added).bytes() <= limits.MaxSizeBytes
 }
 
-// growth is the most bytes by which parts grow when they are merged: in a larger table references may be longer.
-func (m *message) growth(refs, symbols int) int {
-	if m.empty() {
+// cost is what the message counts in a queue until it is compressed: what does not compress grows by a few bytes in each
+// part, and a queue that is full already has no room for them.
+func (m *message) cost() int64 {
+	return cost(len(m.raw), len(m.parts))
+}
+
+func cost(n, parts int) int64 {
+	if n == 0 {
 		return 0
 	}
-	return (m.refs + refs) * (wire.UvarintLen(uint64(m.symbols+symbols)) - 1)
+	return int64(n + n>>10 + 16 + 8*parts)
 }
 
 // cover extends the range of timestamps.
@@ -73,30 +98,27 @@ func (m *message) cover(oldest, newest int64) {
 
 // compressed returns the body of a request with the message.
 func (m *message) compressed() []byte {
-	if m.protocol == protocolV1 || len(m.parts) <= 1 && !m.cut {
+	switch {
+	case m.parts == nil:
 		return compress(m.raw)
+	case m.protocol == protocolV1:
+		return joinParts(m.raw, m.parts)
 	}
-	mg := mergers.Get().(*merging)
-	defer mergers.Put(mg)
-	mg.merger.Reset()
+	merger := mergers.Get().(*wire.Merger)
+	defer mergers.Put(merger)
+	merger.Reset()
 	at := 0
-	for _, end := range m.parts {
-		mustRead(mg.part.Parse(m.raw[at:end]))
-		mustRead(mg.merger.Add(&mg.part, mg.part.Series))
-		at = end
+	for _, p := range m.parts {
+		merger.AddDrafts(m.raw[at:p.end])
+		at = p.end
 	}
-	merged := mg.merger.Message(takeBuffer())
+	merged := merger.Message(takeBuffer())
 	defer giveBuffer(merged)
 	return compress(merged)
 }
 
-// merging is what merging a message needs. Each has an owner from Get to Put.
-type merging struct {
-	merger wire.Merger
-	part   wire.ParsedV2
-}
-
-var mergers = sync.Pool{New: func() any { return new(merging) }}
+// mergers make messages of drafts. Each has an owner from Get to Put.
+var mergers = sync.Pool{New: func() any { return new(wire.Merger) }}
 
 // mustRead panics for a message that cannot be read: it was encoded in this process and has not left it since.
 func mustRead(err error) {
@@ -208,7 +230,6 @@ func (c *contents) message(indices []int) message {
 	var merger wire.Merger
 	mustRead(merger.Add(&c.v2, series))
 	m.raw = merger.Message(nil)
-	m.parts = []int{len(m.raw)}
 	return m
 }
 
@@ -229,7 +250,7 @@ func (c *contents) asV1() (v1, rest message) {
 		}
 	}
 	v1 = c.message(kept)
-	v1.protocol, v1.raw, v1.parts = protocolV1, raw, nil
+	v1.protocol, v1.raw = protocolV1, raw
 	return v1, c.message(other)
 }
 

@@ -90,8 +90,7 @@ func (p *partition) append(s *segment, now time.Time, drops *dropCounts, work []
 	if counts.empty() {
 		return queued, work
 	}
-	size := s.openSize() + p.open.growth(s.refs, s.table.Len())
-	if !p.open.fits(&p.limits, size, counts.samples) || p.open.protocol != s.protocol {
+	if !p.open.fits(&p.limits, s.openSizes(), counts.samples) || p.open.protocol != s.protocol {
 		work = p.sealOpen(work)
 	}
 	if p.open.raw == nil {
@@ -101,19 +100,14 @@ func (p *partition) append(s *segment, now time.Time, drops *dropCounts, work []
 		p.openSince = now
 		p.open.protocol = s.protocol
 	}
-	before := cost(len(p.open.raw))
-	p.open.raw = s.appendTo(p.open.raw, excised)
-	if s.protocol == protocolV2 {
-		p.open.parts = append(p.open.parts, len(p.open.raw))
-		p.open.cut = p.open.cut || len(excised) > 0
-		p.open.refs += s.refs
-		p.open.symbols += s.table.Len()
-	}
+	before := p.open.cost()
+	s.appendTo(&p.open, excised)
+	p.open.sizes = p.open.sizes.plus(s.openSizes())
 	p.open.cover(s.oldest, s.newest)
 	p.open.samples += counts.samples
 	p.open.histograms += counts.histograms
 	p.open.exemplars += counts.exemplars
-	p.size += cost(len(p.open.raw)) - before
+	p.size += p.open.cost() - before
 	if p.open.samples >= p.limits.MaxSamples {
 		work = p.sealOpen(work)
 	}
@@ -178,7 +172,7 @@ func (w sealed) encode() {
 	p, b := w.partition, w.batch
 	p.mu.Lock()
 	raw, before := b.raw, b.size()
-	b.body, b.raw, b.excised = body, nil, nil
+	b.body, b.raw, b.parts, b.excised = body, nil, nil, nil
 	if !b.evicted {
 		p.size += b.size() - before
 		p.signalSpace()
@@ -215,7 +209,7 @@ func (p *partition) evict(size int64) (samples int) {
 	}
 	if p.size+size > p.capacity {
 		samples += p.open.samples
-		p.size -= cost(len(p.open.raw))
+		p.size -= p.open.cost()
 		p.open = message{raw: p.open.raw[:0]}
 	}
 	return samples

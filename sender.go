@@ -51,7 +51,7 @@ func newUnit(m message) unit {
 	u := unit{message: m}
 	if !m.empty() {
 		u.body = m.compressed()
-		u.raw, u.parts = nil, nil
+		u.raw = nil
 	}
 	return u
 }
@@ -132,7 +132,6 @@ func (o *outcome) err() error {
 // sent one after the other and in order.
 func (s *sender) deliver(ctx context.Context, b *batch, span *requestSpan) {
 	units := []unit{{message: b.message, body: b.body}}
-	units[0].parts, units[0].cut = nil, false
 	for sent := 0; len(units) > 0; {
 		u := units[len(units)-1]
 		units = units[:len(units)-1]

@@ -142,6 +142,9 @@ func (t *translator) translate(md pmetric.Metrics, p protocol) {
 		t.resourceMetrics(rm)
 	}
 	slices.Sort(t.touched)
+	for _, i := range t.touched {
+		t.segments[i].finish()
+	}
 }
 
 func (t *translator) resourceMetrics(rm pmetric.ResourceMetrics) {

@@ -100,6 +100,18 @@ func AppendLabelValue(b, name []byte, value string) []byte {
 	return append(b, value...)
 }
 
+// ResizeLabelValue corrects the lengths inside the last label of b, which AppendLabelValue has appended with that name, for
+// a value of n bytes, diff more than it has. It returns false, and does nothing, if they would not fit where they stand.
+func ResizeLabelValue(b, name []byte, n, diff int) bool {
+	at := len(b) - (n - diff) - 1
+	size := len(name) + 1 + n
+	if size >= 1<<7 || size-diff >= 1<<7 {
+		return false
+	}
+	b[at], b[at-len(name)-1] = byte(n), byte(size)
+	return true
+}
+
 // MaxLabelOverhead is the most bytes that AppendLabelValue appends beyond name and value.
 const MaxLabelOverhead = 1 + 2*binary.MaxVarintLen32
 

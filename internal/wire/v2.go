@@ -50,13 +50,16 @@ type Symbols struct {
 	generation uint64
 }
 
-type symbolSpan struct{ start, end uint32 }
+type symbolSpan struct {
+	hash       uint64
+	start, end uint32
+}
 
 type symbolSlot struct {
-	hash uint64
-	ref  uint32
+	// hash is the upper half of the symbol's; the lower says where to look.
+	hash, ref uint32
 	// generation is that of the table when the slot was filled, so that a reset need not clear it.
-	generation uint64
+	generation uint32
 }
 
 // emptySymbol is the encoding of the empty string, the first one of each table.
@@ -74,7 +77,10 @@ func (s *Symbols) Generation() uint64 { return s.generation }
 // Reset empties the table.
 func (s *Symbols) Reset() {
 	s.encoded, s.spans = s.encoded[:0], s.spans[:0]
-	s.generation++
+	if s.generation++; uint32(s.generation) == 0 {
+		// What slots have of it starts anew.
+		clear(s.slots)
+	}
 }
 
 // Ref returns the reference of a string, which it adds to the table if it is new.
@@ -83,6 +89,14 @@ func (s *Symbols) Ref(symbol string) uint32 {
 		return 0
 	}
 	return s.RefHashed(symbol, xxhash.Sum64String(symbol))
+}
+
+// RefBytes is Ref for bytes.
+func (s *Symbols) RefBytes(symbol []byte) uint32 {
+	if len(symbol) == 0 {
+		return 0
+	}
+	return refHashed(s, symbol, xxhash.Sum64(symbol))
 }
 
 // RefHashed is Ref for a string that is not empty and whose xxhash is known.
@@ -94,29 +108,24 @@ func refHashed[T string | []byte](s *Symbols, symbol T, hash uint64) uint32 {
 	if 2*len(s.spans) >= len(s.slots) {
 		s.grow()
 	}
-	mask := uint64(len(s.slots) - 1)
+	mask, upper, generation := uint64(len(s.slots)-1), uint32(hash>>32), uint32(s.generation)
 	for i := hash & mask; ; i = (i + 1) & mask {
 		slot := &s.slots[i]
-		if slot.ref == 0 || slot.generation != s.generation {
-			*slot = symbolSlot{hash: hash, ref: addSymbol(s, symbol), generation: s.generation}
+		if slot.ref == 0 || slot.generation != generation {
+			*slot = symbolSlot{hash: upper, ref: addSymbol(s, symbol, hash), generation: generation}
 			return slot.ref
 		}
-		if slot.hash == hash && string(s.bytes(slot.ref)) == string(symbol) {
+		if slot.hash == upper && string(s.bytes(slot.ref)) == string(symbol) {
 			return slot.ref
 		}
 	}
 }
 
-// Is says whether a reference, or 0 for none, is that of a string.
-func (s *Symbols) Is(ref uint32, symbol string) bool {
-	return ref != 0 && string(s.bytes(ref)) == symbol
-}
-
-func addSymbol[T string | []byte](s *Symbols, symbol T) uint32 {
+func addSymbol[T string | []byte](s *Symbols, symbol T, hash uint64) uint32 {
 	s.encoded = binary.AppendUvarint(append(s.encoded, requestSymbols<<3|wireLen), uint64(len(symbol)))
 	start := len(s.encoded)
 	s.encoded = append(s.encoded, symbol...)
-	s.spans = append(s.spans, symbolSpan{uint32(start), uint32(len(s.encoded))})
+	s.spans = append(s.spans, symbolSpan{hash, uint32(start), uint32(len(s.encoded))})
 	return uint32(len(s.spans))
 }
 
@@ -126,18 +135,15 @@ func (s *Symbols) bytes(ref uint32) []byte {
 }
 
 func (s *Symbols) grow() {
-	old := s.slots
-	s.slots = make([]symbolSlot, max(64, 2*len(old)))
-	mask := uint64(len(s.slots) - 1)
-	for _, slot := range old {
-		if slot.ref == 0 || slot.generation != s.generation {
-			continue
-		}
-		i := slot.hash & mask
+	s.slots = make([]symbolSlot, max(64, 2*len(s.slots)))
+	mask, generation := uint64(len(s.slots)-1), uint32(s.generation)
+	for n := range s.spans {
+		hash := s.spans[n].hash
+		i := hash & mask
 		for s.slots[i].ref != 0 {
 			i = (i + 1) & mask
 		}
-		s.slots[i] = slot
+		s.slots[i] = symbolSlot{hash: uint32(hash >> 32), ref: uint32(n + 1), generation: generation}
 	}
 }
 
@@ -314,9 +320,12 @@ type Merger struct {
 	symbols Symbols
 	series  []byte
 	// refs are the references of the current source's symbols in the new table, 0 where not yet known.
-	refs    []uint32
+	refs   []uint32
+	drafts draftTable
+
 	labels  []byte
 	rest    []byte
+	packed  []byte
 	scratch []byte
 }
 
@@ -376,20 +385,11 @@ func (m *Merger) addSeries(p *ParsedV2, series []byte) error {
 // translate appends the new references of packed old ones, packed too.
 func (m *Merger) translate(p *ParsedV2, to, packed []byte) ([]byte, error) {
 	for len(packed) > 0 {
-		// This is where the time of merging goes: most references are of one or two bytes, and known.
-		old, n := uint64(packed[0]), 1
-		if old >= 0x80 {
-			if len(packed) > 1 && packed[1] < 0x80 {
-				old, n = old&0x7f|uint64(packed[1])<<7, 2
-			} else if old, n = binary.Uvarint(packed); n <= 0 {
-				return to, fmt.Errorf("%w: bad reference", ErrMalformed)
-			}
+		old, n := binary.Uvarint(packed)
+		if n <= 0 {
+			return to, fmt.Errorf("%w: bad reference", ErrMalformed)
 		}
 		packed = packed[n:]
-		if old < uint64(len(m.refs)) && m.refs[old] != 0 {
-			to = appendRef(to, m.refs[old])
-			continue
-		}
 		r, err := m.ref(p, old)
 		if err != nil {
 			return to, err
