@@ -212,18 +212,18 @@ func answers(status int) *rwtest.Receiver {
 // the hash of the family and the labels without le and quantile.
 func seriesPartition(labels []prompb.Label, partitions int) int {
 	var name string
-	var rest []byte
+	ls := &labelSet{}
 	for _, l := range labels {
 		switch l.Name {
 		case nameLabel:
 			name = l.Value
 		case leLabel, quantileLabel:
 		default:
-			rest = wire.AppendLabel(rest, l.Name, l.Value)
+			ls.buf = wire.AppendLabel(ls.buf, l.Name, l.Value)
+			ls.hash += labelHash(xxhash.Sum64String(l.Name), xxhash.Sum64String(l.Value))
 		}
 	}
 	n := (&namer{targetInfo: "target_info"}).seriesName(name)
-	ls := &labelSet{buf: rest, hash: xxhash.Sum64(rest)}
 	key := ls.partitionKey(&n)
 	if n.targetInfo {
 		key = targetHash(ls)

@@ -28,7 +28,8 @@ type labelSet struct {
 	cut [3]int
 	// le and quantile are the values of attributes of these names, or "".
 	le, quantile string
-	// hash is that of buf.
+	// hash is the sum of those of the labels in buf. It is a sum so that it need not be made from the start when a few labels
+	// are exchanged.
 	hash uint64
 	// serial tells the label sets of a labeler apart.
 	serial uint64
@@ -43,6 +44,8 @@ type labelSet struct {
 // valueSpan is where the value of a plan's attribute label stands in a label set; an empty value has no label.
 type valueSpan struct {
 	start, end int
+	// hash is that of the value.
+	hash uint64
 	// changed is the serial of the label set that was the first to have the value.
 	changed uint64
 }
@@ -59,6 +62,11 @@ func combine(a, b uint64) uint64 {
 	h ^= h >> 33
 	h *= 0xc4ceb9fe1a85ec53
 	return h ^ h>>33
+}
+
+// labelHash is the hash of a label, made of those of its name and value.
+func labelHash(name, value uint64) uint64 {
+	return combine(combine(hashSeed, name), value)
 }
 
 // partitionKey is the hash of the series' metric family and of its labels without le and quantile. It depends on
@@ -187,6 +195,8 @@ type plan struct {
 	// slots are the items with a label from attributes, unless joins is set: then some are made from several attributes.
 	slots []planSlot
 	joins bool
+	// hash is the sum of those of the constant labels.
+	hash uint64
 	// size is the most bytes of a label set besides the attribute values.
 	size int
 	// classic says that all label names can be sent in 1.0.
@@ -196,7 +206,11 @@ type plan struct {
 }
 
 // planSlot is an item with a label from one attribute.
-type planSlot struct{ item, from int }
+type planSlot struct {
+	item, from int
+	// name is the hash of the label's name.
+	name uint64
+}
 
 // planItem is any number of constant labels, and after them possibly a label made from attributes.
 type planItem struct {
@@ -298,6 +312,7 @@ func (p *plan) build(attrs []shapeAttr, c *labelContext) {
 			endRuns(l.name)
 			p.count(l.name, len(l.value))
 			item.constant = wire.AppendLabel(item.constant, l.name, l.value)
+			p.hash += labelHash(xxhash.Sum64String(l.name), xxhash.Sum64String(l.value))
 			// The value may belong to the payload, of which nothing may be kept.
 			item.constants = append(item.constants, constLabel{name: l.name, value: strings.Clone(l.value)})
 			continue
@@ -315,7 +330,7 @@ func (p *plan) build(attrs []shapeAttr, c *labelContext) {
 			continue
 		}
 		item.name, item.label, item.from = wire.LabelName(a.name), a.name, a.from
-		p.slots = append(p.slots, planSlot{item: len(p.items), from: a.from[0]})
+		p.slots = append(p.slots, planSlot{item: len(p.items), from: a.from[0], name: xxhash.Sum64String(a.name)})
 		p.joins = p.joins || len(a.from) > 1
 		if len(constants) > 0 && constants[0].name == a.name {
 			item.fallback = wire.AppendLabel(nil, a.name, constants[0].value)
@@ -344,7 +359,7 @@ func (ls *labelSet) encode(p *plan, values []string) {
 		size += len(v)
 	}
 	buf := slices.Grow(ls.buf[:0], size)
-	ls.values = ls.values[:0]
+	ls.values, ls.hash = ls.values[:0], p.hash
 	run := 0
 	for i := range p.items {
 		for run < 3 && p.cut[run] == i {
@@ -357,12 +372,16 @@ func (ls *labelSet) encode(p *plan, values []string) {
 			continue
 		}
 		value := it.value(values)
-		if value == "" {
-			buf = append(buf, it.fallback...)
-		} else {
+		hash, name := xxhash.Sum64String(value), p.slots[len(ls.values)].name
+		switch {
+		case value != "":
 			buf = wire.AppendLabelValue(buf, it.name, value)
+			ls.hash += labelHash(name, hash)
+		case it.fallback != nil:
+			buf = append(buf, it.fallback...)
+			ls.hash += labelHash(name, xxhash.Sum64String(it.fallbackValue))
 		}
-		ls.values = append(ls.values, valueSpan{len(buf) - len(value), len(buf), ls.serial})
+		ls.values = append(ls.values, valueSpan{len(buf) - len(value), len(buf), hash, ls.serial})
 	}
 	for ; run < 3; run++ {
 		ls.cut[run] = len(buf)
@@ -390,9 +409,12 @@ func (ls *labelSet) change(p *plan, values []string) bool {
 		if !utf8.ValidString(value) {
 			return false
 		}
+		if at.start == at.end {
+			return false
+		}
 		if d := len(value) - (at.end - at.start); d != 0 {
 			name := p.items[slot.item].name
-			if at.start == at.end || value == "" || !wire.ResizeLabelValue(buf[:at.end], name, len(value), d) {
+			if value == "" || !wire.ResizeLabelValue(buf[:at.end], name, len(value), d) {
 				return false
 			}
 			tail := at.end
@@ -407,7 +429,9 @@ func (ls *labelSet) change(p *plan, values []string) bool {
 			}
 		}
 		copy(buf[at.start:], value)
-		at.changed = ls.serial
+		hash := xxhash.Sum64String(value)
+		ls.hash += labelHash(slot.name, hash) - labelHash(slot.name, at.hash)
+		at.hash, at.changed = hash, ls.serial
 	}
 	ls.buf, ls.plan = buf, p
 	return true
@@ -477,7 +501,7 @@ func (m *planMemo) change(ls *labelSet, s *wire.Symbols) bool {
 			return false
 		}
 		if len(value) > 0 {
-			wire.PutDraftRef(m.refs[m.at[i]:], s.RefBytes(value))
+			wire.PutDraftRef(m.refs[m.at[i]:], s.RefBytes(value, v.hash))
 		}
 	}
 	return true
@@ -503,7 +527,7 @@ func (m *planMemo) build(p *plan, ls *labelSet, s *wire.Symbols) {
 		at := -1
 		switch {
 		case v.end > v.start:
-			m.refs = wire.AppendDraftRefs(m.refs, s.Ref(it.label), s.RefBytes(ls.buf[v.start:v.end]))
+			m.refs = wire.AppendDraftRefs(m.refs, s.Ref(it.label), s.RefBytes(ls.buf[v.start:v.end], v.hash))
 			at = len(m.refs) - wire.DraftRefLen
 		case it.fallback != nil:
 			m.refs = wire.AppendDraftRefs(m.refs, s.Ref(it.label), s.Ref(it.fallbackValue))
@@ -611,7 +635,6 @@ func (l *labeler) labelSet(attrs pcommon.Map, c *labelContext, kind metricKind) 
 			ls.encode(p, l.values)
 		}
 	}
-	ls.hash = xxhash.Sum64(ls.buf)
 	ls.le, ls.quantile = "", ""
 	if p.le != nil || p.quantile != nil {
 		ls.le = strings.ToValidUTF8(join(l.values, p.le), string(utf8.RuneError))

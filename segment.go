@@ -18,8 +18,10 @@ type segment struct {
 	packed int
 	table  wire.Symbols
 	draft  wire.Draft
-	// metric is the metric that the draft's metadata is of, for a generation of the table.
-	metric, generation uint64
+	// base is the label set that is the base of drafts, and metric the metric that the draft's metadata is of; 0 is none.
+	base, metric uint64
+	// baseRefs is the number of references of the base.
+	baseRefs int
 	// index is those series of raw that the guard must look at.
 	index []indexEntry
 	full  []fullSegment
@@ -107,6 +109,7 @@ func (s *segment) restart(p protocol) {
 	s.message = message{raw: s.raw[:0], protocol: p}
 	s.blocks, s.packed = s.blocks[:0], 0
 	s.table.Reset()
+	s.base, s.metric = 0, 0
 }
 
 // add appends the translator's current point as a series of its own.
@@ -123,9 +126,13 @@ func (s *segment) add(t *translator, ls *labelSet, name *seriesName, le, quantil
 	if !s.fits(&t.limits, size, 1) {
 		s.seal()
 	}
+	if s.protocol == protocolV2 {
+		// The base is not part of the series: when that is excised, others may need it.
+		s.rebase(t, ls)
+	}
 	start := s.packed + len(s.raw)
 	if s.protocol == protocolV2 {
-		s.appendDraft(t, ls, name, le, quantile)
+		s.appendDraft(t, name, le, quantile)
 	} else {
 		t.encodePoint()
 		s.raw = wire.AppendSeriesHeader(s.raw, labels+len(t.buf))
@@ -190,22 +197,27 @@ func (s *segment) finish() {
 	}
 }
 
-// appendDraft is the 2.0 encoding of add.
-func (s *segment) appendDraft(t *translator, ls *labelSet, name *seriesName, le, quantile *extraLabel) {
-	d := &s.draft
-	base, cut := t.labeler.refs(&s.table, s.partition, t.partitions)
-	d.Labels = append(d.Labels[:0], base[:cut[0]]...)
-	d.Labels = wire.AppendDraftRefs(d.Labels, s.table.RefHashed(nameLabel, nameLabelHash), s.table.RefHashed(name.name, name.hash))
-	d.Labels = append(d.Labels, base[cut[0]:cut[1]]...)
-	if le.value != "" {
-		d.Labels = wire.AppendDraftRefs(d.Labels, s.table.RefHashed(leLabel, leLabelHash), s.table.RefHashed(le.value, le.hash))
+// rebase makes a label set the base of the drafts that follow.
+func (s *segment) rebase(t *translator, ls *labelSet) {
+	if s.base == ls.serial {
+		return
 	}
-	d.Labels = append(d.Labels, base[cut[1]:cut[2]]...)
-	if quantile.value != "" {
-		d.Labels = wire.AppendDraftRefs(d.Labels, s.table.RefHashed(quantileLabel, quantileLabelHash), s.table.RefHashed(quantile.value, quantile.hash))
-	}
-	d.Labels = append(d.Labels, base[cut[2]:]...)
+	s.base = ls.serial
+	refs, cut := t.labeler.refs(&s.table, s.partition, t.partitions)
+	s.raw = wire.AppendDraftBase(s.raw, refs, cut)
+	s.baseRefs = len(refs) / wire.DraftRefLen
+}
 
+// appendDraft is the 2.0 encoding of add.
+func (s *segment) appendDraft(t *translator, name *seriesName, le, quantile *extraLabel) {
+	d := &s.draft
+	d.Labels = [3]wire.DraftLabel{{Name: s.table.RefHashed(nameLabel, nameLabelHash), Value: s.table.RefHashed(name.name, name.hash)}}
+	if le.value != "" {
+		d.Labels[1] = wire.DraftLabel{Name: s.table.RefHashed(leLabel, leLabelHash), Value: s.table.RefHashed(le.value, le.hash)}
+	}
+	if quantile.value != "" {
+		d.Labels[2] = wire.DraftLabel{Name: s.table.RefHashed(quantileLabel, quantileLabelHash), Value: s.table.RefHashed(quantile.value, quantile.hash)}
+	}
 	p := &t.point
 	if p.histogram == nil {
 		d.Point = wire.AppendSampleV2(d.Point[:0], p.value, p.timestamp, p.start)
@@ -213,13 +225,13 @@ func (s *segment) appendDraft(t *translator, ls *labelSet, name *seriesName, le,
 		d.Point, t.histogram.buf = wire.AppendHistogramV2(d.Point[:0], p.histogram, p.timestamp, p.start, t.histogram.buf)
 	}
 	d.Exemplars = d.Exemplars[:0]
-	refs := len(d.Labels)/wire.DraftRefLen + 2
+	refs := s.baseRefs + 2*len(d.Labels) + 2
 	for i := range p.exemplars {
 		d.Exemplars = wire.AppendDraftExemplar(d.Exemplars, &p.exemplars[i], &s.table)
 		refs += 2 * len(p.exemplars[i].Labels)
 	}
-	if s.metric != t.metadata.serial || s.generation != s.table.Generation() {
-		s.metric, s.generation = t.metadata.serial, s.table.Generation()
+	if s.metric != t.metadata.serial {
+		s.metric = t.metadata.serial
 		d.Metadata = wire.Metadata{Type: t.metadata.typ, Help: s.table.Ref(t.metadata.help), Unit: s.table.Ref(t.metadata.unit)}
 	}
 	s.raw = wire.AppendDraft(s.raw, d)

@@ -44,7 +44,7 @@ type Symbols struct {
 	encoded []byte
 	// spans are where the strings stand in encoded.
 	spans []symbolSpan
-	// slots is a hash table of references, 0 where there is none.
+	// slots is a hash table of references, as small as possible, because time goes into waiting for it.
 	slots []symbolSlot
 	// generation tells the contents between two resets apart.
 	generation uint64
@@ -55,12 +55,8 @@ type symbolSpan struct {
 	start, end uint32
 }
 
-type symbolSlot struct {
-	// hash is the upper half of the symbol's; the lower says where to look.
-	hash, ref uint32
-	// generation is that of the table when the slot was filled, so that a reset need not clear it.
-	generation uint32
-}
+// symbolSlot is a reference, or 0 for none, and the upper half of the symbol's hash. The lower half says where to look.
+type symbolSlot struct{ hash, ref uint32 }
 
 // emptySymbol is the encoding of the empty string, the first one of each table.
 const emptySymbol = 2
@@ -76,11 +72,20 @@ func (s *Symbols) Generation() uint64 { return s.generation }
 
 // Reset empties the table.
 func (s *Symbols) Reset() {
-	s.encoded, s.spans = s.encoded[:0], s.spans[:0]
-	if s.generation++; uint32(s.generation) == 0 {
-		// What slots have of it starts anew.
+	if len(s.spans) > len(s.slots)/16 {
 		clear(s.slots)
+	} else {
+		// A table that was large once stays cheap to empty. Whatever is in a slot was put into the first free one after where
+		// its hash says, so emptying the slots from there up to a free one leaves none out.
+		mask := uint64(len(s.slots) - 1)
+		for n := range s.spans {
+			for i := s.spans[n].hash & mask; s.slots[i].ref != 0; i = (i + 1) & mask {
+				s.slots[i] = symbolSlot{}
+			}
+		}
 	}
+	s.encoded, s.spans = s.encoded[:0], s.spans[:0]
+	s.generation++
 }
 
 // Ref returns the reference of a string, which it adds to the table if it is new.
@@ -91,12 +96,12 @@ func (s *Symbols) Ref(symbol string) uint32 {
 	return s.RefHashed(symbol, xxhash.Sum64String(symbol))
 }
 
-// RefBytes is Ref for bytes.
-func (s *Symbols) RefBytes(symbol []byte) uint32 {
+// RefBytes is RefHashed for bytes, which may be empty.
+func (s *Symbols) RefBytes(symbol []byte, hash uint64) uint32 {
 	if len(symbol) == 0 {
 		return 0
 	}
-	return refHashed(s, symbol, xxhash.Sum64(symbol))
+	return refHashed(s, symbol, hash)
 }
 
 // RefHashed is Ref for a string that is not empty and whose xxhash is known.
@@ -108,11 +113,11 @@ func refHashed[T string | []byte](s *Symbols, symbol T, hash uint64) uint32 {
 	if 2*len(s.spans) >= len(s.slots) {
 		s.grow()
 	}
-	mask, upper, generation := uint64(len(s.slots)-1), uint32(hash>>32), uint32(s.generation)
+	mask, upper := uint64(len(s.slots)-1), uint32(hash>>32)
 	for i := hash & mask; ; i = (i + 1) & mask {
 		slot := &s.slots[i]
-		if slot.ref == 0 || slot.generation != generation {
-			*slot = symbolSlot{hash: upper, ref: addSymbol(s, symbol, hash), generation: generation}
+		if slot.ref == 0 {
+			*slot = symbolSlot{hash: upper, ref: addSymbol(s, symbol, hash)}
 			return slot.ref
 		}
 		if slot.hash == upper && string(s.bytes(slot.ref)) == string(symbol) {
@@ -136,14 +141,14 @@ func (s *Symbols) bytes(ref uint32) []byte {
 
 func (s *Symbols) grow() {
 	s.slots = make([]symbolSlot, max(64, 2*len(s.slots)))
-	mask, generation := uint64(len(s.slots)-1), uint32(s.generation)
+	mask := uint64(len(s.slots) - 1)
 	for n := range s.spans {
 		hash := s.spans[n].hash
 		i := hash & mask
 		for s.slots[i].ref != 0 {
 			i = (i + 1) & mask
 		}
-		s.slots[i] = symbolSlot{hash: uint32(hash >> 32), ref: uint32(n + 1), generation: generation}
+		s.slots[i] = symbolSlot{hash: uint32(hash >> 32), ref: uint32(n + 1)}
 	}
 }
 
@@ -321,7 +326,7 @@ type Merger struct {
 	series  []byte
 	// refs are the references of the current source's symbols in the new table, 0 where not yet known.
 	refs   []uint32
-	drafts draftTable
+	drafts draftPart
 
 	labels  []byte
 	rest    []byte

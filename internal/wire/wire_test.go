@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 	"github.com/stretchr/testify/assert"
@@ -181,7 +182,7 @@ func TestSymbols(t *testing.T) {
 			symbol := pick(r, r.string(), strings.Repeat("k", r.IntN(2000)))
 			ref := s.Ref(symbol)
 			assert.Equal(t, want.Symbolize(symbol), ref)
-			assert.Equal(t, ref, s.RefBytes([]byte(symbol)))
+			assert.Equal(t, ref, s.RefBytes([]byte(symbol), xxhash.Sum64String(symbol)))
 		}
 		assert.Equal(t, len(want.Symbols()), s.Len())
 		table := s.AppendTo(nil)
