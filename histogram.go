@@ -43,10 +43,10 @@ func (t *translator) classicHistograms(m pmetric.Metric, points pmetric.Histogra
 		key := ls.pointKey(names, histogramKind)
 		if stale {
 			t.point = point{timestamp: ts, start: startTimestamp(dp.StartTimestamp(), dp.Timestamp()), value: staleNaN}
-			t.staleClassic(ls, names, t.memory.get(key, bounds, dp.HasSum()))
+			t.staleClassic(ls, names, t.memory.get(key, bounds, dp.HasSum(), t.now))
 			continue
 		}
-		t.memory.put(key, bounds, dp.HasSum())
+		t.memory.put(key, bounds, dp.HasSum(), t.now)
 		t.classicHistogram(ls, names, bounds, dp, ts)
 	}
 }
@@ -124,9 +124,9 @@ func (t *translator) summaries(m pmetric.Metric, points pmetric.SummaryDataPoint
 		start := startTimestamp(dp.StartTimestamp(), dp.Timestamp())
 		stale := dp.Flags().NoRecordedValue()
 		if stale {
-			quantiles = t.memory.get(key, quantiles, true).bounds
+			quantiles = t.memory.get(key, quantiles, true, t.now).bounds
 		} else {
-			t.memory.put(key, quantiles, true)
+			t.memory.put(key, quantiles, true, t.now)
 		}
 		value := func(v float64) float64 {
 			if stale {

@@ -31,21 +31,24 @@ func newBoundMemory(idle time.Duration) *boundMemory {
 }
 
 // put remembers what is sent for the point of that key.
-func (m *boundMemory) put(key uint64, bounds *boundSet, hasSum bool) {
-	s := &m.shards[key%uint64(len(m.shards))]
+func (m *boundMemory) put(key uint64, bounds *boundSet, hasSum bool, now time.Time) {
+	s, sent := &m.shards[key%uint64(len(m.shards))], remembered{bounds, hasSum}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.turn(m.idle)
-	s.current[key] = remembered{bounds, hasSum}
+	s.turn(m.idle, now)
+	// Mostly there is nothing new. To look is cheaper than to write.
+	if s.current[key] != sent {
+		s.current[key] = sent
+	}
+	s.mu.Unlock()
 }
 
 // get returns what was sent for the point, or what the stale point itself has if nothing is remembered. It forgets
 // nothing: the payload may be refused and come again.
-func (m *boundMemory) get(key uint64, bounds *boundSet, hasSum bool) remembered {
+func (m *boundMemory) get(key uint64, bounds *boundSet, hasSum bool, now time.Time) remembered {
 	s := &m.shards[key%uint64(len(m.shards))]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.turn(m.idle)
+	s.turn(m.idle, now)
 	sent, ok := s.current[key]
 	if !ok {
 		sent, ok = s.previous[key]
@@ -57,8 +60,7 @@ func (m *boundMemory) get(key uint64, bounds *boundSet, hasSum bool) remembered 
 	return sent
 }
 
-func (s *boundShard) turn(idle time.Duration) {
-	now := time.Now()
+func (s *boundShard) turn(idle time.Duration, now time.Time) {
 	if s.current != nil && now.Sub(s.turned) < idle {
 		return
 	}
@@ -67,18 +69,12 @@ func (s *boundShard) turn(idle time.Duration) {
 	s.turned = now
 }
 
-// seenSet is the series and timestamps of one payload. Metrics or attribute sets that become one series collide there.
+// seenSet is the series and timestamps of one payload. Metrics or attribute sets that become one series collide there. Its
+// time goes into waiting for memory, so it holds nothing but a hash for each.
 type seenSet struct {
-	slots []seenSlot
+	// slots is a hash table of keys, 0 where there is none.
+	slots []uint64
 	count int
-	round uint32
-}
-
-type seenSlot struct {
-	hash      uint64
-	timestamp int64
-	// round is that of the payload which filled the slot, so that a reset need not clear it.
-	round uint32
 }
 
 const minSeenSlots = 1 << 8
@@ -86,38 +82,40 @@ const minSeenSlots = 1 << 8
 // add returns false if the series already has a sample of that time.
 func (s *seenSet) add(hash uint64, timestamp int64) bool {
 	if 2*s.count >= len(s.slots) {
-		s.grow()
+		s.resize(max(minSeenSlots, 2*len(s.slots)))
 	}
+	return s.put(max(combine(hash, uint64(timestamp)), 1))
+}
+
+func (s *seenSet) put(key uint64) bool {
 	mask := uint64(len(s.slots) - 1)
-	for i := (hash ^ uint64(timestamp)*hashSeed>>32) & mask; ; i = (i + 1) & mask {
-		slot := &s.slots[i]
-		if slot.round != s.round {
-			*slot = seenSlot{hash, timestamp, s.round}
+	for i := key & mask; ; i = (i + 1) & mask {
+		switch s.slots[i] {
+		case 0:
+			s.slots[i] = key
 			s.count++
 			return true
-		}
-		if slot.hash == hash && slot.timestamp == timestamp {
+		case key:
 			return false
 		}
 	}
 }
 
-func (s *seenSet) grow() {
-	old, round := s.slots, s.round
-	*s = seenSet{slots: make([]seenSlot, max(minSeenSlots, 2*len(old))), round: 1}
-	for i := range old {
-		if old[i].round == round {
-			s.add(old[i].hash, old[i].timestamp)
+func (s *seenSet) resize(size int) {
+	old := s.slots
+	*s = seenSet{slots: make([]uint64, size)}
+	for _, key := range old {
+		if key != 0 {
+			s.put(key)
 		}
 	}
 }
 
-// maxKeptSlots bounds what a large payload leaves behind.
-const maxKeptSlots = 1 << 17
-
+// reset empties the set. What a large payload leaves behind shrinks with each small one that follows.
 func (s *seenSet) reset() {
+	n, count := len(s.slots), s.count
 	s.count = 0
-	if s.round++; s.round == 0 || len(s.slots) > maxKeptSlots {
-		*s = seenSet{}
+	if clear(s.slots); n > minSeenSlots && count < n/16 {
+		s.slots = make([]uint64, n/2)
 	}
 }

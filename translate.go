@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/prometheus/otlptranslator"
@@ -48,6 +49,8 @@ type translator struct {
 	memory         *boundMemory
 	// families is told of each metric's metadata, unless it is nil.
 	families *metadataSender
+	// now is when the translation of the payload began.
+	now time.Time
 
 	// context is that of the scope being translated; resource holds its part that is the resource's.
 	context  labelContext
@@ -134,7 +137,7 @@ func newTranslator(cfg *Config, memory *boundMemory, families *metadataSender) *
 // translate adds the payload's samples to the segments, encoded as p. It never fails: what cannot be translated is counted as
 // dropped, and the rest goes on. Nothing of the payload is kept.
 func (t *translator) translate(md pmetric.Metrics, p protocol) {
-	t.protocol, t.exemplars.classic = p, p == protocolV1
+	t.protocol, t.exemplars.classic, t.now = p, p == protocolV1, time.Now()
 	for i := range t.segments {
 		t.segments[i].protocol = p
 	}

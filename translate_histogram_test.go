@@ -436,12 +436,12 @@ func TestRule11MemoryIsForgotten(t *testing.T) {
 		const idle = time.Hour
 		m := newBoundMemory(idle)
 		sent, unknown := &boundSet{}, &boundSet{}
-		knows := func(key uint64) bool { return m.get(key, unknown, false).bounds == sent }
+		knows := func(key uint64) bool { return m.get(key, unknown, false, time.Now()).bounds == sent }
 		// All are of one shard, which forgets at its own times.
 		const busy, quiet, other = 1, 1 + 64, 1 + 2*64
-		m.put(quiet, sent, true)
+		m.put(quiet, sent, true, time.Now())
 		for elapsed := time.Duration(0); elapsed < 5*idle; elapsed += idle / 4 {
-			m.put(busy, sent, true)
+			m.put(busy, sent, true, time.Now())
 			assert.True(t, knows(busy))
 			if elapsed <= idle {
 				assert.True(t, knows(quiet), "after %v", elapsed)
