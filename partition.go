@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,8 +36,10 @@ type partition struct {
 	closed    bool
 	open      message
 	openSince time.Time
-	queue     []*batch
-	inFlight  *batch
+	// filled is how many bytes the last open batch had at its end. The next one has room for as many from its beginning.
+	filled   int
+	queue    []*batch
+	inFlight *batch
 	// size is the bytes of open, queue and inFlight together.
 	size int64
 	// space is closed when size gets less; it is nil while nobody waits for that.
@@ -94,7 +97,7 @@ func (p *partition) append(s *segment, now time.Time, drops *dropCounts, work []
 		work = p.sealOpen(work)
 	}
 	if p.open.raw == nil {
-		p.open.raw = takeBuffer()
+		p.open.raw = slices.Grow(takeBuffer(), p.filled)
 	}
 	if p.open.empty() {
 		p.openSince = now
@@ -161,6 +164,7 @@ func (p *partition) sealOpen(work []sealed) []sealed {
 		return work
 	}
 	b := &batch{message: p.open, accepted: p.openSince, ready: make(chan struct{})}
+	p.filled = len(p.open.raw)
 	p.open = message{}
 	p.queue = append(p.queue, b)
 	return append(work, sealed{p, b})
