@@ -220,7 +220,7 @@ func seriesPartition(labels []prompb.Label, partitions int) int {
 		case leLabel, quantileLabel:
 		default:
 			ls.buf = wire.AppendLabel(ls.buf, l.Name, l.Value)
-			ls.hash += labelHash(xxhash.Sum64String(l.Name), xxhash.Sum64String(l.Value))
+			ls.hash += labelHash(nameHash(l.Name), xxhash.Sum64String(l.Value))
 		}
 	}
 	n := (&namer{targetInfo: "target_info"}).seriesName(name)

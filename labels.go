@@ -44,8 +44,8 @@ type labelSet struct {
 // valueSpan is where the value of a plan's attribute label stands in a label set; an empty value has no label.
 type valueSpan struct {
 	start, end int
-	// hash is that of the value.
-	hash uint64
+	// hash is that of the value, and label that of the label.
+	hash, label uint64
 	// changed is the serial of the label set that was the first to have the value.
 	changed uint64
 }
@@ -64,9 +64,14 @@ func combine(a, b uint64) uint64 {
 	return h ^ h>>33
 }
 
+// nameHash is the part of the hash of a label that is its name's.
+func nameHash(name string) uint64 {
+	return combine(hashSeed, xxhash.Sum64String(name))
+}
+
 // labelHash is the hash of a label, made of those of its name and value.
 func labelHash(name, value uint64) uint64 {
-	return combine(combine(hashSeed, name), value)
+	return combine(name, value)
 }
 
 // partitionKey is the hash of the series' metric family and of its labels without le and quantile. It depends on
@@ -208,7 +213,7 @@ type plan struct {
 // planSlot is an item with a label from one attribute.
 type planSlot struct {
 	item, from int
-	// name is the hash of the label's name.
+	// name is nameHash of the label's name.
 	name uint64
 }
 
@@ -312,7 +317,7 @@ func (p *plan) build(attrs []shapeAttr, c *labelContext) {
 			endRuns(l.name)
 			p.count(l.name, len(l.value))
 			item.constant = wire.AppendLabel(item.constant, l.name, l.value)
-			p.hash += labelHash(xxhash.Sum64String(l.name), xxhash.Sum64String(l.value))
+			p.hash += labelHash(nameHash(l.name), xxhash.Sum64String(l.value))
 			// The value may belong to the payload, of which nothing may be kept.
 			item.constants = append(item.constants, constLabel{name: l.name, value: strings.Clone(l.value)})
 			continue
@@ -330,7 +335,7 @@ func (p *plan) build(attrs []shapeAttr, c *labelContext) {
 			continue
 		}
 		item.name, item.label, item.from = wire.LabelName(a.name), a.name, a.from
-		p.slots = append(p.slots, planSlot{item: len(p.items), from: a.from[0], name: xxhash.Sum64String(a.name)})
+		p.slots = append(p.slots, planSlot{item: len(p.items), from: a.from[0], name: nameHash(a.name)})
 		p.joins = p.joins || len(a.from) > 1
 		if len(constants) > 0 && constants[0].name == a.name {
 			item.fallback = wire.AppendLabel(nil, a.name, constants[0].value)
@@ -372,16 +377,19 @@ func (ls *labelSet) encode(p *plan, values []string) {
 			continue
 		}
 		value := it.value(values)
-		hash, name := xxhash.Sum64String(value), p.slots[len(ls.values)].name
+		name, span := p.slots[len(ls.values)].name, valueSpan{changed: ls.serial}
 		switch {
 		case value != "":
 			buf = wire.AppendLabelValue(buf, it.name, value)
-			ls.hash += labelHash(name, hash)
+			span.hash = xxhash.Sum64String(value)
+			span.label = labelHash(name, span.hash)
 		case it.fallback != nil:
 			buf = append(buf, it.fallback...)
-			ls.hash += labelHash(name, xxhash.Sum64String(it.fallbackValue))
+			span.label = labelHash(name, xxhash.Sum64String(it.fallbackValue))
 		}
-		ls.values = append(ls.values, valueSpan{len(buf) - len(value), len(buf), hash, ls.serial})
+		span.start, span.end = len(buf)-len(value), len(buf)
+		ls.hash += span.label
+		ls.values = append(ls.values, span)
 	}
 	for ; run < 3; run++ {
 		ls.cut[run] = len(buf)
@@ -429,9 +437,10 @@ func (ls *labelSet) change(p *plan, values []string) bool {
 			}
 		}
 		copy(buf[at.start:], value)
-		hash := xxhash.Sum64String(value)
-		ls.hash += labelHash(slot.name, hash) - labelHash(slot.name, at.hash)
-		at.hash, at.changed = hash, ls.serial
+		ls.hash -= at.label
+		at.hash, at.changed = xxhash.Sum64String(value), ls.serial
+		at.label = labelHash(slot.name, at.hash)
+		ls.hash += at.label
 	}
 	ls.buf, ls.plan = buf, p
 	return true
@@ -457,11 +466,14 @@ type planMemo struct {
 	refs []byte
 	cut  [3]int
 	at   []int
+	// changed is where refs differs from the label set before, unless built is set: then it was made anew.
+	changed []int
+	built   bool
 }
 
-// refs returns the references of the label set that was made last to the symbols of a partition's segment, as drafts have
-// them, and where to cut them like labelSet.buf. They are valid until the next call.
-func (l *labeler) refs(s *wire.Symbols, partition, partitions int) ([]byte, *[3]int) {
+// refs returns the references of the label set that was made last to the symbols of a partition's segment. They are valid
+// until the next call.
+func (l *labeler) refs(s *wire.Symbols, partition, partitions int) *planMemo {
 	p, ls := l.plan, &l.set
 	if len(p.memos) == 0 {
 		if l.memos += partitions; l.memos > maxMemos {
@@ -471,11 +483,11 @@ func (l *labeler) refs(s *wire.Symbols, partition, partitions int) ([]byte, *[3]
 		p.memos = make([]planMemo, partitions)
 	}
 	m := &p.memos[partition]
-	if m.generation != s.Generation()+1 || !m.change(ls, s) {
+	if m.built = m.generation != s.Generation()+1 || !m.change(ls, s); m.built {
 		m.build(p, ls, s)
 	}
 	m.serial = ls.serial
-	return m.refs, &m.cut
+	return m
 }
 
 func (l *labeler) forgetMemos() {
@@ -491,6 +503,7 @@ func (l *labeler) forgetMemos() {
 // change makes the references those of a label set by exchanging what is different. It returns false if the two do not have
 // the same labels.
 func (m *planMemo) change(ls *labelSet, s *wire.Symbols) bool {
+	m.changed = m.changed[:0]
 	for i := range ls.values {
 		v := &ls.values[i]
 		if v.changed <= m.serial {
@@ -502,6 +515,7 @@ func (m *planMemo) change(ls *labelSet, s *wire.Symbols) bool {
 		}
 		if len(value) > 0 {
 			wire.PutDraftRef(m.refs[m.at[i]:], s.RefBytes(value, v.hash))
+			m.changed = append(m.changed, m.at[i])
 		}
 	}
 	return true
@@ -509,7 +523,7 @@ func (m *planMemo) change(ls *labelSet, s *wire.Symbols) bool {
 
 // build makes the references of a label set anew.
 func (m *planMemo) build(p *plan, ls *labelSet, s *wire.Symbols) {
-	*m = planMemo{generation: s.Generation() + 1, refs: m.refs[:0], at: m.at[:0]}
+	m.generation, m.refs, m.at = s.Generation()+1, m.refs[:0], m.at[:0]
 	run := 0
 	for i := range p.items {
 		for run < 3 && p.cut[run] == i {

@@ -20,7 +20,8 @@ type segment struct {
 	draft  wire.Draft
 	// base is the label set that is the base of drafts, and metric the metric that the draft's metadata is of; 0 is none.
 	base, metric uint64
-	// baseRefs is the number of references of the base.
+	// memo is where the base is from, and baseRefs the number of its references.
+	memo     *planMemo
 	baseRefs int
 	// index is those series of raw that the guard must look at.
 	index []indexEntry
@@ -109,7 +110,7 @@ func (s *segment) restart(p protocol) {
 	s.message = message{raw: s.raw[:0], protocol: p}
 	s.blocks, s.packed = s.blocks[:0], 0
 	s.table.Reset()
-	s.base, s.metric = 0, 0
+	s.base, s.metric, s.memo = 0, 0, nil
 }
 
 // add appends the translator's current point as a series of its own.
@@ -203,9 +204,13 @@ func (s *segment) rebase(t *translator, ls *labelSet) {
 		return
 	}
 	s.base = ls.serial
-	refs, cut := t.labeler.refs(&s.table, s.partition, t.partitions)
-	s.raw = wire.AppendDraftBase(s.raw, refs, cut)
-	s.baseRefs = len(refs) / wire.DraftRefLen
+	m := t.labeler.refs(&s.table, s.partition, t.partitions)
+	if m.built || m != s.memo {
+		s.raw = wire.AppendDraftBase(s.raw, m.refs, &m.cut)
+	} else {
+		s.raw = wire.AppendDraftChange(s.raw, m.refs, m.changed)
+	}
+	s.memo, s.baseRefs = m, len(m.refs)/wire.DraftRefLen
 }
 
 // appendDraft is the 2.0 encoding of add.
