@@ -1,0 +1,80 @@
+package orderedremotewriteexporter
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/golang/snappy"
+	"github.com/klauspost/compress/s2"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
+)
+
+// TestJoinedParts: parts that were compressed for themselves, others that were not, and such that lose series become a body
+// that every decoder of Snappy reads as their bytes in a row, without those series.
+func TestJoinedParts(t *testing.T) {
+	s := seed(t)
+	r := rand.New(rand.NewPCG(s, 0))
+	series := func() []byte {
+		b := bytes.Repeat([]byte(fmt.Sprint(r.IntN(20))), r.IntN(200))
+		for range r.IntN(100) {
+			b = append(b, byte(r.Uint32()))
+		}
+		return append(wire.AppendSeriesHeader(nil, len(b)), b...)
+	}
+	for range 300 {
+		m := message{protocol: protocolV1}
+		var want []byte
+		for range 1 + r.IntN(5) {
+			segment := segment{}
+			var excised []indexEntry
+			for i := range r.IntN(400) {
+				start := segment.packed + len(segment.raw)
+				b := series()
+				segment.raw = append(segment.raw, b...)
+				if r.IntN(10) == 0 {
+					excised = append(excised, indexEntry{number: i, start: start, end: start + len(b)})
+				} else {
+					want = append(want, b...)
+				}
+				if len(segment.raw) >= blockSize {
+					segment.pack(blockSize)
+				}
+			}
+			segment.finish()
+			segment.appendTo(&m, excised)
+		}
+		if len(want) == 0 {
+			continue
+		}
+		body := m.compressed()
+		got, err := snappy.Decode(nil, body)
+		require.NoError(t, err)
+		assert.True(t, bytes.Equal(want, got), "golang/snappy")
+		got, err = s2.Decode(nil, body)
+		require.NoError(t, err)
+		assert.True(t, bytes.Equal(want, got), "klauspost/compress")
+		assert.LessOrEqual(t, int64(len(body)), m.cost())
+	}
+}
+
+// TestPackingTakesNoRoom: what is compressed in blocks as it comes takes as many bytes as in one piece, but for the size of
+// the last block.
+func TestPackingTakesNoRoom(t *testing.T) {
+	md := benchGauges(20_000, 20)
+	cfg := configOf(func(c *Config) { c.Partitions, c.Batch.MaxSamples, c.Batch.MaxSizeBytes = 1, 1<<20, 1<<30 })
+	tr := newTranslator(cfg, newBoundMemory(0), nil)
+	for i := range md {
+		setTimes(md[i], 1e18)
+		tr.translate(md[i], protocolV1)
+		body := tr.segments[0].body()
+		whole := compress(decompress(body))
+		assert.Greater(t, tr.segments[0].packed, 10*blockSize)
+		assert.InEpsilon(t, len(whole), len(body), 0.01)
+		tr.reset()
+	}
+}
