@@ -3,6 +3,7 @@ package orderedremotewriteexporter
 import (
 	"fmt"
 	"runtime"
+	runtimemetrics "runtime/metrics"
 	"syscall"
 	"testing"
 	"time"
@@ -226,9 +227,18 @@ type meter struct {
 	b       *testing.B
 	started time.Duration
 	cpu     time.Duration
+	// collecting is the time that garbage collection had taken before.
+	collecting time.Duration
 }
 
-func newMeter(b *testing.B) *meter { return &meter{b: b} }
+func newMeter(b *testing.B) *meter { return &meter{b: b, collecting: collectingTime()} }
+
+// collectingTime is the CPU time of garbage collection, but for that of processors which had nothing else to do.
+func collectingTime() time.Duration {
+	samples := []runtimemetrics.Sample{{Name: "/cpu/classes/gc/total:cpu-seconds"}, {Name: "/cpu/classes/gc/mark/idle:cpu-seconds"}}
+	runtimemetrics.Read(samples)
+	return time.Duration((samples[0].Value.Float64() - samples[1].Value.Float64()) * float64(time.Second))
+}
 
 func cpuTime() time.Duration {
 	var usage syscall.Rusage
@@ -246,6 +256,7 @@ func (m *meter) report(samples, bytes int) {
 	n := float64(samples) * float64(m.b.N)
 	m.b.ReportMetric(float64(m.cpu)/n, "cpu-ns/sample")
 	m.b.ReportMetric(n/m.cpu.Seconds(), "samples/cpu-s")
+	m.b.ReportMetric(100*float64(collectingTime()-m.collecting)/float64(m.cpu), "gc-%")
 	m.b.ReportMetric(float64(bytes)/n, "wire-B/sample")
 }
 

@@ -106,7 +106,7 @@ func (l *dropLog) metadata(a *answer, families int) {
 	_, ok := l.refusedMetadata.pass(families)
 	l.mu.Unlock()
 	if ok {
-		l.logger.Warn("Sending metadata failed. It will be sent again after metadata_interval.", zap.Error(a), zap.Int("families", families))
+		l.logger.Warn("Sending metadata failed. What samples still come for will be sent after metadata_interval.", zap.Error(a), zap.Int("families", families))
 	}
 }
 

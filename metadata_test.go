@@ -161,7 +161,7 @@ func TestSendMetadataIsNoSample(t *testing.T) {
 				assert.Empty(t, h.dropped())
 				assert.Len(t, r.metadataRequests(), 4, "not retried before the next interval")
 				assert.Empty(t, h.host.statuses())
-				lines := h.logs.FilterMessage("Sending metadata failed. It will be sent again after metadata_interval.").All()
+				lines := h.logs.FilterMessage("Sending metadata failed. What samples still come for will be sent after metadata_interval.").All()
 				require.NotEmpty(t, lines)
 				assert.Equal(t, int64(6), lines[0].ContextMap()["families"])
 				if answer.Body != "" {
