@@ -1,0 +1,104 @@
+package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
+
+import (
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
+)
+
+// planMemo is the last label set of a plan in a partition, as references to the symbol table of the partition's segment.
+// Names and constants are the same for all points of the plan, and the values of most attributes are those of the point
+// before.
+type planMemo struct {
+	// generation is one more than that of the symbol table that the references are good for, so that 0 is none.
+	generation uint64
+	// serial is that of the label set.
+	serial uint64
+	// refs are cut like labelSet.buf, and at is where in them the values of the plan's attribute labels stand.
+	refs []byte
+	cut  [3]int
+	at   []int
+	// changed is where refs differs from the label set before, unless built is set: then it was made anew.
+	changed []int
+	built   bool
+}
+
+// refs returns the references of the label set that was made last to the symbols of a partition's segment. They are valid
+// until the next call.
+func (l *labeler) refs(s *wire.Symbols, partition, partitions int) *planMemo {
+	p, ls := l.plan, &l.set
+	if len(p.memos) == 0 {
+		if l.memos += partitions; l.memos > maxMemos {
+			l.forgetMemos()
+			l.memos = partitions
+		}
+		p.memos = make([]planMemo, partitions)
+	}
+	m := &p.memos[partition]
+	if m.built = m.generation != s.Generation()+1 || !m.change(ls, s); m.built {
+		m.build(p, ls, s)
+	}
+	m.serial = ls.serial
+	return m
+}
+
+func (l *labeler) forgetMemos() {
+	for _, shapes := range l.shapes {
+		for _, s := range shapes {
+			for i := range s.plans {
+				s.plans[i].memos = nil
+			}
+		}
+	}
+}
+
+// change makes the references those of a label set by exchanging what is different. It returns false if the two do not have
+// the same labels.
+func (m *planMemo) change(ls *labelSet, s *wire.Symbols) bool {
+	m.changed = m.changed[:0]
+	for i := range ls.values {
+		v := &ls.values[i]
+		if v.changed <= m.serial {
+			continue
+		}
+		value := ls.buf[v.start:v.end]
+		if (len(value) == 0) != (m.at[i] < 0) {
+			return false
+		}
+		if len(value) > 0 {
+			wire.PutDraftRef(m.refs[m.at[i]:], s.RefBytes(value, v.hash))
+			m.changed = append(m.changed, m.at[i])
+		}
+	}
+	return true
+}
+
+// build makes the references of a label set anew.
+func (m *planMemo) build(p *plan, ls *labelSet, s *wire.Symbols) {
+	m.generation, m.refs, m.at = s.Generation()+1, m.refs[:0], m.at[:0]
+	run := 0
+	for i := range p.items {
+		for run < 3 && p.cut[run] == i {
+			m.cut[run] = len(m.refs)
+			run++
+		}
+		it := &p.items[i]
+		for _, c := range it.constants {
+			m.refs = wire.AppendDraftRefs(m.refs, s.Ref(c.name), s.Ref(c.value))
+		}
+		if it.name == nil {
+			continue
+		}
+		v := &ls.values[len(m.at)]
+		at := -1
+		switch {
+		case v.end > v.start:
+			m.refs = wire.AppendDraftRefs(m.refs, s.Ref(it.label), s.RefBytes(ls.buf[v.start:v.end], v.hash))
+			at = len(m.refs) - wire.DraftRefLen
+		case it.fallback != nil:
+			m.refs = wire.AppendDraftRefs(m.refs, s.Ref(it.label), s.Ref(it.fallbackValue))
+		}
+		m.at = append(m.at, at)
+	}
+	for ; run < 3; run++ {
+		m.cut[run] = len(m.refs)
+	}
+}
