@@ -106,6 +106,12 @@ func withSize(elements []byte, size int) []byte {
 func joinParts(raw []byte, parts []part) []byte {
 	elements, size, at := takeBuffer(), 0, 0
 	for _, p := range parts {
+		if p.piece != nil {
+			<-p.piece.done
+			elements = append(elements, p.piece.elements...)
+			size += p.piece.size
+			continue
+		}
 		series := raw[at:p.end]
 		at = p.end
 		if p.packed > 0 && p.excised == nil {
@@ -121,6 +127,75 @@ func joinParts(raw []byte, parts []part) []byte {
 	}
 	defer giveBuffer(elements)
 	return withSize(elements, size)
+}
+
+// piece is as many plain bytes of an open batch as Snappy compresses together. Who has filled it up compresses it, outside the
+// partition's lock, so that an open batch is never large.
+type piece struct {
+	partition *partition
+	// raw and elements are the bytes before and after compression. The partition's lock guards which of them it is.
+	raw, elements []byte
+	// size is how many bytes there are before compression.
+	size int
+	// gone says that the piece is not in the partition's queue any more.
+	gone bool
+	// done is closed when it is compressed.
+	done chan struct{}
+}
+
+func newPiece(p *partition, raw []byte) *piece {
+	return &piece{partition: p, raw: append(takeBuffer(), raw...), size: len(raw), done: make(chan struct{})}
+}
+
+// cost is what the piece counts in a queue, as message.cost.
+func (p *piece) cost() int64 {
+	if p.raw == nil {
+		return int64(len(p.elements))
+	}
+	return int64(p.size + p.size>>10 + 16)
+}
+
+// encode compresses the piece.
+func (p *piece) encode() {
+	elements := slices.Clip(appendElements(nil, p.raw))
+	p.partition.mu.Lock()
+	raw, before := p.raw, p.cost()
+	p.raw, p.elements = nil, elements
+	if !p.gone {
+		p.partition.size += p.cost() - before
+		p.partition.signalSpace()
+	}
+	p.partition.mu.Unlock()
+	close(p.done)
+	giveBuffer(raw)
+}
+
+// detach takes a block of plain bytes out of the message if it ends with as many.
+func (m *message) detach(p *partition) *piece {
+	last := len(m.parts) - 1
+	start := 0
+	if last > 0 {
+		start = m.parts[last-1].end
+	}
+	if m.parts[last].packed > 0 || len(m.raw)-start < blockSize {
+		return nil
+	}
+	piece := newPiece(p, m.raw[start:start+blockSize])
+	m.raw = append(m.raw[:start], m.raw[start+blockSize:]...)
+	m.parts[last] = part{end: start, piece: piece}
+	if len(m.raw) > start {
+		m.parts = append(m.parts, part{end: len(m.raw)})
+	}
+	return piece
+}
+
+// forget says of a message's pieces that they are not in the queue any more. The partition's lock must be held.
+func (m *message) forget() {
+	for i := range m.parts {
+		if p := m.parts[i].piece; p != nil {
+			p.gone = true
+		}
+	}
 }
 
 // excise appends the bytes of series to b, without those that are excised.

@@ -47,6 +47,8 @@ type message struct {
 type part struct {
 	// end is where it ends in raw.
 	end int
+	// piece is the part's content if it was taken out of raw.
+	piece *piece
 	// packed is how many bytes it has before compression if it is compressed, or else 0.
 	packed int
 	// excised are the series of a compressed part that the guard has taken out, in order.
@@ -78,14 +80,23 @@ func (m *message) fits(limits *BatchConfig, added sizes, samples int) bool {
 // cost is what the message counts in a queue until it is compressed: what does not compress grows by a few bytes in each
 // part, and a queue that is full already has no room for them.
 func (m *message) cost() int64 {
-	return cost(len(m.raw), len(m.parts))
+	c := cost(len(m.raw), len(m.parts))
+	if m.protocol == protocolV2 {
+		return c // there are no pieces, but many parts
+	}
+	for i := range m.parts {
+		if p := m.parts[i].piece; p != nil {
+			c += p.cost()
+		}
+	}
+	return c
 }
 
 func cost(n, parts int) int64 {
 	if n == 0 {
 		return 0
 	}
-	return int64(n + n>>10 + 16 + 8*parts)
+	return int64(n + n>>10 + 64 + 8*parts)
 }
 
 // cover extends the range of timestamps.

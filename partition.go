@@ -62,7 +62,10 @@ func newPartition(index int, cfg *Config) *partition {
 	return p
 }
 
-// sealed is a batch that must be encoded, outside the lock, by who sealed it.
+// encoder is what must be encoded outside the lock, by who has filled it up: a sealed batch or a piece of an open one.
+type encoder interface{ encode() }
+
+// sealed is a batch that must be encoded.
 type sealed struct {
 	partition *partition
 	batch     *batch
@@ -70,7 +73,7 @@ type sealed struct {
 
 // append adds a segment. It returns how many samples are queued by it, counts the others, and adds to work what must be
 // encoded then.
-func (p *partition) append(s *segment, now time.Time, drops *dropCounts, work []sealed) (queued int, _ []sealed) {
+func (p *partition) append(s *segment, now time.Time, drops *dropCounts, work []encoder) (queued int, _ []encoder) {
 	for _, f := range s.full {
 		b := f.batch
 		b.excised = p.refused(f.index, nil, now, drops)
@@ -110,6 +113,11 @@ func (p *partition) append(s *segment, now time.Time, drops *dropCounts, work []
 	p.open.samples += counts.samples
 	p.open.histograms += counts.histograms
 	p.open.exemplars += counts.exemplars
+	if s.protocol == protocolV1 {
+		if piece := p.open.detach(p); piece != nil {
+			work = append(work, piece)
+		}
+	}
 	p.size += p.open.cost() - before
 	if p.open.samples >= p.limits.MaxSamples {
 		work = p.sealOpen(work)
@@ -159,7 +167,7 @@ func (p *partition) refused(index []indexEntry, s *segment, now time.Time, drops
 }
 
 // sealOpen moves the open batch into the queue.
-func (p *partition) sealOpen(work []sealed) []sealed {
+func (p *partition) sealOpen(work []encoder) []encoder {
 	if p.open.empty() {
 		return work
 	}
@@ -209,11 +217,13 @@ func (p *partition) evict(size int64) (samples int) {
 		b := p.pop()
 		b.evicted = true
 		p.size -= b.size()
+		b.forget()
 		samples += b.samples
 	}
 	if p.size+size > p.capacity {
 		samples += p.open.samples
 		p.size -= p.open.cost()
+		p.open.forget()
 		p.open = message{raw: p.open.raw[:0]}
 	}
 	return samples
@@ -233,7 +243,7 @@ func (p *partition) pop() *batch {
 // if there is nothing at all. flush makes an open batch due.
 func (p *partition) take(l *ledger, now time.Time) (*batch, time.Duration) {
 	p.mu.Lock()
-	var work []sealed
+	var work []encoder
 	if len(p.queue) == 0 && !p.open.empty() {
 		if wait := p.openSince.Add(p.limits.FlushTimeout).Sub(now); wait > 0 && !p.closed {
 			p.mu.Unlock()
@@ -312,8 +322,10 @@ func (p *partition) discard(l *ledger, r reason) int {
 	for len(p.queue) > 0 {
 		b := p.pop()
 		b.evicted = true
+		b.forget()
 		n += b.samples
 	}
+	p.open.forget()
 	p.open = message{}
 	p.size = 0
 	l.evict(n, r)
@@ -396,7 +408,7 @@ func (q *queues) tryAdmit(t *translator) (space <-chan struct{}, err error) {
 		unlock()
 		return space, err
 	}
-	var work []sealed
+	var work []encoder
 	now := time.Now()
 	queued := 0
 	for _, i := range t.touched {

@@ -274,7 +274,7 @@ func (s *segment) appendTo(m *message, excised []indexEntry) {
 		m.parts = append(m.parts, part{end: len(m.raw), packed: s.packed, excised: excised})
 	default:
 		m.raw = excise(m.raw, s.raw, excised)
-		if n := len(m.parts); n > 0 && m.parts[n-1].packed == 0 {
+		if n := len(m.parts); n > 0 && m.parts[n-1].packed == 0 && m.parts[n-1].piece == nil {
 			m.parts[n-1].end = len(m.raw)
 		} else {
 			m.parts = append(m.parts, part{end: len(m.raw)})
