@@ -143,10 +143,6 @@ type piece struct {
 	done chan struct{}
 }
 
-func newPiece(p *partition, raw []byte) *piece {
-	return &piece{partition: p, raw: append(takeBuffer(), raw...), size: len(raw), done: make(chan struct{})}
-}
-
 // cost is what the piece counts in a queue, as message.cost.
 func (p *piece) cost() int64 {
 	if p.raw == nil {
@@ -180,8 +176,15 @@ func (m *message) detach(p *partition) *piece {
 	if m.parts[last].packed > 0 || len(m.raw)-start < blockSize {
 		return nil
 	}
-	piece := newPiece(p, m.raw[start:start+blockSize])
-	m.raw = append(m.raw[:start], m.raw[start+blockSize:]...)
+	piece := &piece{partition: p, size: blockSize, done: make(chan struct{})}
+	// The piece keeps the buffer, if it is all that is in it but for a rest, which is less to copy.
+	spare := slices.Grow(takeBuffer(), blockSize+minPacked)
+	if start == 0 {
+		piece.raw, m.raw = m.raw[:blockSize], append(spare, m.raw[blockSize:]...)
+	} else {
+		piece.raw = append(spare, m.raw[start:start+blockSize]...)
+		m.raw = append(m.raw[:start], m.raw[start+blockSize:]...)
+	}
 	m.parts[last] = part{end: start, piece: piece}
 	if len(m.raw) > start {
 		m.parts = append(m.parts, part{end: len(m.raw)})
