@@ -1,0 +1,86 @@
+package orderedremotewriteexporter
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
+)
+
+// TestLabelSetsFromTheOneBefore: a label set that was made by changing another is the one that is made from the start, and so
+// are its references to symbols.
+func TestLabelSetsFromTheOneBefore(t *testing.T) {
+	s := seed(t)
+	r := rand.New(rand.NewPCG(s, 0))
+	n := newNamer(configOf(func(*Config) {}))
+	used := newLabeler(n)
+	const partitions = 3
+	var tables [partitions]wire.Symbols
+	value := func() string {
+		switch r.IntN(12) {
+		case 0:
+			return ""
+		case 1:
+			return "日本" + fmt.Sprint(r.IntN(3))
+		case 2:
+			return "\xff" + fmt.Sprint(r.IntN(3))
+		case 3:
+			return strings.Repeat("x", 90+r.IntN(60))
+		default:
+			return strings.Repeat("v", r.IntN(3)) + fmt.Sprint(r.IntN(200))
+		}
+	}
+	keys := []string{"A", "Z", "b", "job", "le", "m", "quantile", "region", "z.z", "z_z", "é"}
+	for context := range uint64(60) {
+		c := labelContext{epoch: context + 1, labels: []constLabel{
+			{name: "instance", value: "i", own: true}, {name: "job", value: "j", own: true}, {name: "region", value: "eu"}, {name: "zone", value: "1"},
+		}[:r.IntN(5)]}
+		r.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
+		kind := metricKind(r.IntN(int(kinds)))
+		attrs := pcommon.NewMap()
+		for _, key := range keys[:r.IntN(len(keys)+1)] {
+			attrs.PutStr(key, value())
+		}
+		if context%8 == 7 {
+			used.memos = maxMemos // so that all are forgotten
+		}
+		for range 60 {
+			for _, v := range attrs.All() {
+				if r.IntN(4) == 0 {
+					v.SetStr(value())
+				}
+			}
+			fresh := newLabeler(n)
+			want, got := fresh.labelSet(attrs, &c, kind), used.labelSet(attrs, &c, kind)
+			assert.Equal(t, string(want.buf), string(got.buf))
+			assert.Equal(t, want.cut, got.cut)
+			assert.Equal(t, want.hash, got.hash)
+			assert.Equal(t, [2]string{want.le, want.quantile}, [2]string{got.le, got.quantile})
+
+			partition := r.IntN(partitions)
+			if r.IntN(20) == 0 {
+				tables[partition].Reset()
+			}
+			var m, plain wire.Merger
+			var empty wire.Symbols
+			m.AddDrafts(draftOf(&tables[partition], used.refs(&tables[partition], partition, partitions)))
+			plain.AddDrafts(draftOf(&empty, fresh.refs(&empty, 0, 1)))
+			assert.Equal(t, plain.Message(nil), m.Message(nil), "references")
+			used.forget()
+			if t.Failed() {
+				t.Fatalf("context %d, %v", context, attrs.AsRaw())
+			}
+		}
+	}
+}
+
+// draftOf is a part with a series that has no labels but those of a base.
+func draftOf(s *wire.Symbols, m *planMemo) []byte {
+	part := wire.AppendDraftBase(s.AppendDraftTable(nil), m.refs, &m.cut)
+	return wire.AppendDraft(part, &wire.Draft{Point: wire.AppendSampleV2(nil, 1, 2, 3)})
+}
