@@ -30,7 +30,7 @@ func TestJoinedParts(t *testing.T) {
 		m, p := message{protocol: protocolV1}, &partition{}
 		var want []byte
 		for range 1 + r.IntN(10) {
-			segment := segment{}
+			segment := segment{message: message{samples: 1}}
 			var excised []indexEntry
 			for i := range r.IntN(200 + r.IntN(200)) {
 				start := segment.packed + len(segment.raw)
@@ -46,8 +46,13 @@ func TestJoinedParts(t *testing.T) {
 				}
 			}
 			segment.finish()
+			p.mu.Lock()
+			before := m.cost()
 			segment.appendTo(&m, excised)
-			if piece := m.detach(p); piece != nil {
+			piece := m.detach(p)
+			assert.LessOrEqual(t, m.cost()-before, segment.size(), "what is asked for is enough")
+			p.mu.Unlock()
+			if piece != nil {
 				go piece.encode()
 			}
 		}

@@ -93,7 +93,7 @@ func (m *message) cost() int64 {
 }
 
 func cost(n, parts int) int64 {
-	if n == 0 {
+	if n == 0 && parts == 0 {
 		return 0
 	}
 	return int64(n + n>>10 + 64 + 8*parts)
