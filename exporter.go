@@ -214,7 +214,7 @@ func (e *orderedExporter) protocol() protocol {
 // reportDrops logs what was dropped while a payload was accepted, and counts it as failed. The ledger has it already.
 func (e *orderedExporter) reportDrops(ctx context.Context, t *translator) {
 	if t.evicted > 0 {
-		e.logDropped(ctx, t.evicted, reasonQueueFull, "")
+		e.logDropped(ctx, t.evicted, reasonQueueFull, nil)
 	}
 	for r := range t.drops {
 		if d := &t.drops[r]; d.count > 0 {
@@ -224,12 +224,12 @@ func (e *orderedExporter) reportDrops(ctx context.Context, t *translator) {
 }
 
 // logDropped reports samples that were dropped before they were sent.
-func (e *orderedExporter) logDropped(ctx context.Context, n int, r reason, example string) {
+func (e *orderedExporter) logDropped(ctx context.Context, n int, r reason, example func() string) {
 	e.standard.outcome(ctx, n, consumererror.NewPermanent(errors.New(r.String())))
 	e.drops.log(drop{
 		samples:   n,
 		key:       dropKey{reason: r},
-		example:   func() string { return example },
+		example:   example,
 		partition: -1,
 	})
 }
@@ -267,7 +267,7 @@ func (e *orderedExporter) Shutdown(ctx context.Context) error {
 		left += p.discard(e.ledger, reasonShutdown)
 	}
 	if left > 0 {
-		e.logDropped(context.WithoutCancel(ctx), left, reasonShutdown, "")
+		e.logDropped(context.WithoutCancel(ctx), left, reasonShutdown, nil)
 	}
 	e.closeDeadLetters(ctx)
 	return nil

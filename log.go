@@ -17,7 +17,7 @@ type drop struct {
 	samples int
 	key     dropKey
 	answer  *answer
-	// example renders one of the series. It is called only if there is a line to write.
+	// example renders one of the series, or is nil. It is called only if there is a line to write.
 	example   func() string
 	partition int
 	// kept is the file of the dead letter, or "".
@@ -75,8 +75,10 @@ func (l *dropLog) log(d drop) {
 	if d.answer != nil {
 		fields = append(fields, zap.String("answer", d.answer.Error()))
 	}
-	if example := d.example(); example != "" {
-		fields = append(fields, zap.String("example", example))
+	if d.example != nil {
+		if example := d.example(); example != "" {
+			fields = append(fields, zap.String("example", example))
+		}
 	}
 	if d.partition >= 0 {
 		fields = append(fields, zap.Int("partition", d.partition))

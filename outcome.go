@@ -87,18 +87,20 @@ func (r reason) String() string {
 	return reasonNames[r]
 }
 
-// dropCounts are samples dropped before the queue, by reason, each with an example for the log.
+// dropCounts are samples dropped before the queue, by reason.
 type dropCounts [reasons]struct {
-	count   int
-	example string
+	count int
+	// example renders one of them for the log, or is nil. It takes time and may be called while the payload's segments are
+	// there, without a lock.
+	example func() string
 }
 
-func (d *dropCounts) add(r reason, n int, example string) {
+func (d *dropCounts) add(r reason, n int, example func() string) {
 	if n == 0 {
 		return
 	}
 	d[r].count += n
-	if d[r].example == "" {
+	if d[r].example == nil {
 		d[r].example = example
 	}
 }

@@ -74,6 +74,9 @@ type sealed struct {
 // append adds a segment. It returns how many samples are queued by it, counts the others, and adds to work what must be
 // encoded then.
 func (p *partition) append(s *segment, now time.Time, drops *dropCounts, work []encoder) (queued int, _ []encoder) {
+	if s.dropped {
+		return 0, work
+	}
 	for _, f := range s.full {
 		b := f.batch
 		b.excised = p.refused(f.index, nil, now, drops)
@@ -157,9 +160,9 @@ func (p *partition) refused(index []indexEntry, s *segment, now time.Time, drops
 		if order == lastseen.Same {
 			r = reasonDuplicate
 		}
-		example := ""
-		if s != nil && drops[r].example == "" {
-			example = s.exampleOf(e)
+		var example func() string
+		if s != nil && drops[r].example == nil {
+			example = func() string { return s.exampleOf(e) }
 		}
 		drops.add(r, 1, example)
 	}
@@ -458,8 +461,8 @@ func (q *queues) room(t *translator) (space <-chan struct{}, err error) {
 			t.evicted += n
 		}
 		if p.size+size > p.capacity {
-			t.drops.add(reasonQueueFull, s.total(), s.example())
-			s.reset(s.protocol)
+			t.drops.add(reasonQueueFull, s.total(), s.example)
+			s.dropped = true
 		}
 	}
 	return nil, nil

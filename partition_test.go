@@ -2,6 +2,7 @@ package orderedremotewriteexporter
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"testing"
@@ -382,4 +383,42 @@ func TestOldestSampleAge(t *testing.T) {
 		assert.True(t, h.queues.partitions[0].state().oldest.IsZero())
 		h.shutdown()
 	})
+}
+
+// TestExamplesAreRenderedAfterAdmission: what is dropped under the locks of the partitions can be rendered for the log when
+// they are free, and it is the right series.
+func TestExamplesAreRenderedAfterAdmission(t *testing.T) {
+	for name, edit := range map[string]func(*Config){
+		"out of order": func(c *Config) { c.OutOfOrder = OutOfOrderDrop },
+		"no room":      func(c *Config) { c.Queue.OnFull = OnFullDropNewest },
+	} {
+		for _, version := range []protocol{protocolV1, protocolV2} {
+			t.Run(fmt.Sprintf("%s, %v", name, version.message()), func(t *testing.T) {
+				cfg := configOf(func(c *Config) { onePartition(c); edit(c) })
+				p := newBenchPipeline(cfg)
+				p.protocol = version
+				part := p.q.partitions[0]
+				md := gauge(time.UnixMilli(1000), 3)
+				for range 2 {
+					p.t.translate(md, version)
+					require.NoError(t, p.q.admit(t.Context(), p.t))
+					for r := range p.t.drops {
+						if d := p.t.drops[r]; d.count > 0 {
+							assert.Equal(t, 3, d.count)
+							assert.Contains(t, d.example(), `series="0"`)
+						}
+					}
+					total := p.t.drops.total()
+					p.t.reset()
+					if total > 0 {
+						return
+					}
+					if cfg.Queue.OnFull == OnFullDropNewest {
+						part.capacity = part.size
+					}
+				}
+				t.Fatal("nothing was dropped")
+			})
+		}
+	}
 }

@@ -26,6 +26,8 @@ type segment struct {
 	// index is those series of raw that the guard must look at.
 	index []indexEntry
 	full  []fullSegment
+	// dropped says that there is no room for the segment in its queue, and queue.on_full drops it.
+	dropped bool
 }
 
 // fullSegment is a sealed part of a segment.
@@ -100,7 +102,7 @@ func (s *segment) size() int64 {
 // reset empties the segment for a payload that is encoded as p; its buffers stay.
 func (s *segment) reset(p protocol) {
 	clear(s.full)
-	s.full = s.full[:0]
+	s.full, s.dropped = s.full[:0], false
 	s.restart(p)
 	s.index = s.index[:0]
 }

@@ -549,7 +549,11 @@ func targetHash(ls *labelSet) uint64 {
 // drop counts n points that cannot be translated; example names one for the log.
 func (t *translator) drop(r reason, n int, example string) {
 	t.points += n
-	t.drops.add(r, n, example)
+	var render func() string
+	if t.drops[r].example == nil {
+		render = func() string { return example }
+	}
+	t.drops.add(r, n, render)
 }
 
 // reset makes the translator ready for another payload.
