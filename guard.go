@@ -7,6 +7,34 @@ import (
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/lastseen"
 )
 
+// indexEntry is what the guard must know of an encoded series.
+type indexEntry struct {
+	identity  uint64
+	timestamp int64
+	// number is that of the series in its message; start and end are where it stands in the segment's bytes, before they
+	// are compressed.
+	number     int
+	start, end int
+	guard      guardKind
+	histogram  bool
+	exemplars  int
+}
+
+// guardKind says how the guard treats a series.
+type guardKind uint8
+
+const (
+	// unguarded series are sent as they come.
+	unguarded guardKind = iota
+	// guarded is dropped and counted if it is not newer than the last one of its series.
+	guarded
+	// guardedTarget is a target_info that was received as a metric: guarded whatever the configuration.
+	guardedTarget
+	// madeTarget is a target_info that the translation made. It is left out without being counted: nothing was
+	// received that is lost.
+	madeTarget
+)
+
 // guard finds the samples of a partition that are not newer than the last one of their series. The partition's lock guards
 // it: it must see samples in the order of their acceptance.
 type guard struct {
@@ -23,9 +51,14 @@ func newGuard(all bool, idle time.Duration) guard {
 	return g
 }
 
-// refused returns those series of the index that the guard refuses, and counts them. s is the segment that they are in,
-// if it is at hand for an example.
-func (g *guard) refused(index []indexEntry, s *segment, now time.Time, drops *account.Drops) []indexEntry {
+// renderer renders the series of an index for the log.
+type renderer interface {
+	exampleOf(e indexEntry) string
+}
+
+// refused returns those series of the index that the guard refuses, and counts them. r renders one of them, if it is not
+// nil.
+func (g *guard) refused(index []indexEntry, r renderer, now time.Time, drops *account.Drops) []indexEntry {
 	var refused []indexEntry
 	for _, e := range index {
 		table := g.series
@@ -40,15 +73,15 @@ func (g *guard) refused(index []indexEntry, s *segment, now time.Time, drops *ac
 		if e.guard == madeTarget {
 			continue
 		}
-		r := account.ReasonOutOfOrder
+		reason := account.ReasonOutOfOrder
 		if order == lastseen.Same {
-			r = account.ReasonDuplicate
+			reason = account.ReasonDuplicate
 		}
 		var example func() string
-		if s != nil && drops[r].Example == nil {
-			example = func() string { return s.exampleOf(e) }
+		if r != nil && drops[reason].Example == nil {
+			example = func() string { return r.exampleOf(e) }
 		}
-		drops.Add(r, 1, example)
+		drops.Add(reason, 1, example)
 	}
 	return refused
 }
