@@ -62,7 +62,7 @@ func BenchmarkSeries(b *testing.B) {
 				if policy == OutOfOrderDrop {
 					held := int64(0)
 					for _, part := range p.q.partitions {
-						held += part.guard.series.Bytes()
+						held += part.guard.table.Bytes()
 					}
 					b.ReportMetric(float64(held)/float64(series), "guard-B/series")
 				}
@@ -206,10 +206,7 @@ func BenchmarkQueuedMemory(b *testing.B) {
 		}
 		held := heapInUse() - before
 		runtime.KeepAlive(payloads)
-		body := int64(0)
-		for _, part := range p.q.partitions {
-			body += part.state().size
-		}
+		body := p.q.state().size
 		b.ReportMetric(float64(held)/float64(samples), "heap-B/sample")
 		b.ReportMetric(float64(held)/float64(body), "heap/compressed")
 	}

@@ -64,8 +64,12 @@ type Config struct {
 	// TranslationStrategy says how metric and attribute names become metric and label names.
 	TranslationStrategy otlptranslator.TranslationStrategyOption `mapstructure:"translation_strategy"`
 
-	// Partitions is the number of partitions, each with a queue and one request in flight.
+	// Partitions is the number of partitions. All samples of a series go through one, and one request at a time carries
+	// samples of it. There is no reason to tune it.
 	Partitions int `mapstructure:"partitions"`
+
+	// MaxInFlight is the most requests under way at once; 0 is the number of partitions.
+	MaxInFlight int `mapstructure:"max_in_flight"`
 
 	// Batch configures how many samples travel in one request.
 	Batch BatchConfig `mapstructure:"batch"`
@@ -84,6 +88,11 @@ type Config struct {
 
 	// OutOfOrder says whether samples that are not newer than the last one of their series are sent or dropped.
 	OutOfOrder OutOfOrder `mapstructure:"out_of_order"`
+
+	// MaxFuture and MaxPast are how far the timestamp of a sample may be ahead of and behind our clock when it is accepted.
+	// Others travel apart, because receivers refuse them together with their whole request.
+	MaxFuture time.Duration `mapstructure:"max_future"`
+	MaxPast   time.Duration `mapstructure:"max_past"`
 
 	// SeriesIdleTimeout is the time after which the guard of out_of_order (and of target_info) forgets a series
 	// that gets no samples. It is kept for at least that long and at most half as long again.
@@ -245,6 +254,8 @@ type OnFatal string
 
 // The values of on_error.fatal.
 const (
+	// OnFatalPause drops the request's samples, and lets the rest wait until the endpoint takes requests again.
+	OnFatalPause OnFatal = "pause"
 	// OnFatalFail drops the request's samples and stops the collector.
 	OnFatalFail OnFatal = "fail"
 	// OnFatalDiscard drops the request's samples and goes on.
@@ -269,7 +280,9 @@ type OutOfOrder string
 
 // The values of out_of_order.
 const (
-	// OutOfOrderSend sends it.
+	// OutOfOrderSeparate sends it apart from samples that are in order, after those that were accepted before.
+	OutOfOrderSeparate OutOfOrder = "separate"
+	// OutOfOrderSend sends it in its turn, in a request that holds nothing else.
 	OutOfOrderSend OutOfOrder = "send"
 	// OutOfOrderDrop drops and counts it.
 	OutOfOrderDrop OutOfOrder = "drop"
@@ -297,7 +310,7 @@ func createDefaultConfig() component.Config {
 		MetadataInterval:    time.Minute,
 		TargetInfo:          TargetInfoConfig{Enabled: true},
 		TranslationStrategy: otlptranslator.UnderscoreEscapingWithSuffixes,
-		Partitions:          8,
+		Partitions:          32,
 		Batch: BatchConfig{
 			MaxSamples:   2000,
 			MaxSizeBytes: 3_000_000,
@@ -315,11 +328,13 @@ func createDefaultConfig() component.Config {
 		RetryOn429: true,
 		OnError: OnErrorConfig{
 			RetriesExhausted:     OnRetriesExhaustedDiscard,
-			Fatal:                OnFatalFail,
+			Fatal:                OnFatalPause,
 			Rejected:             OnRejectedDiscard,
 			MaxIsolationRequests: 250,
 		},
-		OutOfOrder:        OutOfOrderSend,
+		OutOfOrder:        OutOfOrderSeparate,
+		MaxFuture:         10 * time.Minute,
+		MaxPast:           time.Hour,
 		SeriesIdleTimeout: time.Hour,
 		ShutdownTimeout:   15 * time.Second,
 		DeadLetter: DeadLetterConfig{
@@ -338,10 +353,14 @@ func (c *Config) Validate() error {
 		c.validateTranslation(),
 		atLeast("partitions", c.Partitions, 1),
 		atMost("partitions", c.Partitions, maxPartitions),
+		atLeast("max_in_flight", c.MaxInFlight, 0),
+		atMost("max_in_flight", c.MaxInFlight, maxPartitions),
 		c.validateBatchAndQueue(),
 		c.validateRetry(),
 		c.validateOnError(),
-		oneOf("out_of_order", c.OutOfOrder, OutOfOrderSend, OutOfOrderDrop),
+		oneOf("out_of_order", c.OutOfOrder, OutOfOrderSeparate, OutOfOrderSend, OutOfOrderDrop),
+		longEnough("max_future", c.MaxFuture),
+		longEnough("max_past", c.MaxPast),
 		longEnough("series_idle_timeout", c.SeriesIdleTimeout),
 		longEnough("shutdown_timeout", c.ShutdownTimeout),
 		c.validateDeadLetter(),
@@ -478,9 +497,8 @@ func (c *Config) validateBatchAndQueue() error {
 	if c.Queue.MaxAge > 0 && c.Queue.MaxAge <= c.Batch.FlushTimeout {
 		errs = append(errs, fmt.Errorf("queue.max_age: must be 0 or greater than batch.flush_timeout %v, not %v: all samples would be too old", c.Batch.FlushTimeout, c.Queue.MaxAge))
 	}
-	// A partition holds an open batch and one in flight at the least.
-	if least := 2 * c.Batch.MaxSizeBytes * int64(max(c.Partitions, 1)); c.Queue.MaxSizeBytes < least {
-		errs = append(errs, fmt.Errorf("queue.max_size_bytes: must be at least 2 * partitions * batch.max_size_bytes = %d, not %d", least, c.Queue.MaxSizeBytes))
+	if least := 4 * c.Batch.MaxSizeBytes; c.Queue.MaxSizeBytes < least {
+		errs = append(errs, fmt.Errorf("queue.max_size_bytes: must be at least 4 * batch.max_size_bytes = %d, not %d", least, c.Queue.MaxSizeBytes))
 	}
 	return errors.Join(errs...)
 }
@@ -509,7 +527,7 @@ func (c *Config) validateRetry() error {
 func (c *Config) validateOnError() error {
 	errs := []error{
 		oneOf("on_error.retries_exhausted", c.OnError.RetriesExhausted, OnRetriesExhaustedDiscard, OnRetriesExhaustedFail),
-		oneOf("on_error.fatal", c.OnError.Fatal, OnFatalFail, OnFatalDiscard, OnFatalRetry),
+		oneOf("on_error.fatal", c.OnError.Fatal, OnFatalPause, OnFatalFail, OnFatalDiscard, OnFatalRetry),
 		oneOf("on_error.rejected", c.OnError.Rejected, OnRejectedDiscard, OnRejectedIsolate),
 		atLeast("on_error.max_isolation_requests", c.OnError.MaxIsolationRequests, 2),
 	}

@@ -28,7 +28,7 @@ type orderedExporter struct {
 	logger    *zap.Logger
 	userAgent string
 
-	queues      queues
+	queue       *queue
 	ledger      *account.Ledger
 	translators sync.Pool
 	telemetry   *telemetry
@@ -41,8 +41,9 @@ type orderedExporter struct {
 	families *families
 
 	// client and abort are set by Start. abort ends all requests and waits.
-	client *remote.Client
-	abort  context.CancelFunc
+	client      *remote.Client
+	abort       context.CancelFunc
+	sendingDone context.Context
 	// sending are the goroutines of the partitions, others those that end only when abort is called.
 	sending, others sync.WaitGroup
 	failed          atomic.Bool
@@ -61,12 +62,7 @@ func newExporter(ctx context.Context, set exporter.Settings, cfg *Config) (*orde
 		drops:     &dropLog{logger: set.Logger},
 		version:   &version{configured: cfg.protocol(), logger: set.Logger},
 	}
-	e.queues = queues{
-		partitions:   newPartitions(cfg.partitionOptions()),
-		onFull:       cfg.Queue.OnFull,
-		blockTimeout: cfg.Queue.BlockTimeout,
-		ledger:       e.ledger,
-	}
+	e.queue = newQueue(cfg.queueOptions(), e.ledger)
 	e.letters = newLetters(cfg.DeadLetter, set.ID, cfg.HTTP.Endpoint, e.userAgent, e.drops)
 	if cfg.SendMetadata {
 		e.families = newFamilies()
@@ -78,7 +74,7 @@ func newExporter(ctx context.Context, set exporter.Settings, cfg *Config) (*orde
 		return nil, err
 	}
 	if e.telemetry, err = newTelemetry(set, observed{
-		ledger: e.ledger, partitions: e.queues.partitions, version: e.version, letters: e.letters,
+		ledger: e.ledger, queue: e.queue, version: e.version, letters: e.letters,
 	}); err != nil {
 		return nil, err
 	}
@@ -93,14 +89,29 @@ func (c *Config) protocol() wire.Protocol {
 	return wire.V1
 }
 
-func (c *Config) partitionOptions() partitionOptions {
-	return partitionOptions{
-		partitions: c.Partitions,
-		limits:     c.Batch,
-		capacity:   c.Queue.MaxSizeBytes,
-		guard:      c.OutOfOrder == OutOfOrderDrop,
-		idle:       c.SeriesIdleTimeout,
+func (c *Config) queueOptions() queueOptions {
+	return queueOptions{
+		partitions:   c.Partitions,
+		limits:       c.Batch,
+		capacity:     c.Queue.MaxSizeBytes,
+		onFull:       c.Queue.OnFull,
+		blockTimeout: c.Queue.BlockTimeout,
+		maxInFlight:  c.maxInFlight(),
+		guard: guardOptions{
+			outOfOrder: c.OutOfOrder,
+			maxFuture:  c.MaxFuture,
+			maxPast:    c.MaxPast,
+			idle:       c.SeriesIdleTimeout,
+		},
 	}
+}
+
+// maxInFlight is the most requests under way at once: more than there are partitions there cannot be.
+func (c *Config) maxInFlight() int {
+	if c.MaxInFlight == 0 {
+		return c.Partitions
+	}
+	return min(c.MaxInFlight, c.Partitions)
 }
 
 // policy is what the configuration says of answers.
@@ -111,7 +122,7 @@ func (c *Config) policy() remote.Policy {
 		MaxRetryAfter: c.Retry.MaxRetryAfter,
 		RetryOn429:    c.RetryOn429,
 		Exhausted:     remote.VerdictDrop,
-		Fatal:         remote.VerdictFail,
+		Fatal:         remote.VerdictPause,
 		Isolate:       c.OnError.Rejected == OnRejectedIsolate,
 		Fallback:      c.Fallback,
 	}
@@ -123,6 +134,8 @@ func (c *Config) policy() remote.Policy {
 		p.Fatal = remote.VerdictRetry
 	case OnFatalDiscard:
 		p.Fatal = remote.VerdictDrop
+	case OnFatalFail:
+		p.Fatal = remote.VerdictFail
 	}
 	return p
 }
@@ -145,11 +158,9 @@ func (e *orderedExporter) Start(ctx context.Context, host component.Host) error 
 	e.status.start(host)
 	// The senders live until Shutdown, not until the context of Start ends.
 	sending, abort := context.WithCancel(context.WithoutCancel(ctx))
-	e.abort = abort
+	e.abort, e.sendingDone = abort, sending
 	s := e.newSender()
-	for _, p := range e.queues.partitions {
-		e.sending.Go(func() { s.run(sending, p) })
-	}
+	e.queue.start(func(d *delivery) { s.start(sending, d) })
 	if e.families != nil {
 		f := &familySender{
 			families: e.families, client: e.client, interval: e.cfg.MetadataInterval, batch: e.cfg.Batch.MaxSamples, drops: e.drops,
@@ -157,12 +168,16 @@ func (e *orderedExporter) Start(ctx context.Context, host component.Host) error 
 		e.others.Go(func() { f.run(sending) })
 	}
 	e.logger.Info("Writing to a Remote-Write endpoint.",
-		zap.String("endpoint", remote.Redacted(e.cfg.HTTP.Endpoint)), zap.Int("partitions", len(e.queues.partitions)))
+		zap.String("endpoint", remote.Redacted(e.cfg.HTTP.Endpoint)), zap.Int("partitions", e.cfg.Partitions))
 	return nil
 }
 
 func (e *orderedExporter) newSender() *sender {
 	return &sender{
+		queue:        e.queue,
+		story:        &story{logger: e.logger, endpoint: remote.Redacted(e.cfg.HTTP.Endpoint), status: e.status},
+		spawn:        e.sending.Go,
+		waited:       e.telemetry.waited,
 		client:       e.client,
 		policy:       e.cfg.policy(),
 		version:      e.version,
@@ -177,7 +192,7 @@ func (e *orderedExporter) newSender() *sender {
 	}
 }
 
-// clientConfig is the configuration of the HTTP client, with an idle connection for each partition: Go's default of two
+// clientConfig is the configuration of the HTTP client, with an idle connection for each request in flight: Go's default of two
 // would open a connection for almost every request.
 func (e *orderedExporter) clientConfig() *confighttp.ClientConfig {
 	c := e.cfg.HTTP
@@ -205,9 +220,9 @@ func (e *orderedExporter) clientConfig() *confighttp.ClientConfig {
 	}
 	all := *keepalive
 	if all.MaxIdleConnsPerHost == 0 {
-		all.MaxIdleConnsPerHost = e.cfg.Partitions
+		all.MaxIdleConnsPerHost = e.cfg.maxInFlight()
 		if all.MaxIdleConns != 0 {
-			all.MaxIdleConns = max(all.MaxIdleConns, e.cfg.Partitions)
+			all.MaxIdleConns = max(all.MaxIdleConns, e.cfg.maxInFlight())
 		}
 	}
 	c.Keepalive = configoptional.Some(all)
@@ -226,7 +241,10 @@ func (e *orderedExporter) ConsumeMetrics(ctx context.Context, md pmetric.Metrics
 		e.translators.Put(t)
 	}()
 	t.translate(md, e.version.protocol())
-	evicted, err := e.queues.admit(ctx, &t.payload)
+	if t.seen.steppedBack {
+		e.telemetry.reordered(ctx)
+	}
+	evicted, err := e.queue.admit(ctx, &t.payload)
 	if err != nil {
 		e.telemetry.refused(ctx, t.points)
 		return err
@@ -251,10 +269,9 @@ func (e *orderedExporter) reportDrops(ctx context.Context, evicted int, drops *a
 func (e *orderedExporter) logDropped(ctx context.Context, n int, r account.Reason, example func() string) {
 	e.standard.outcome(ctx, n, consumererror.NewPermanent(errors.New(r.String())))
 	e.drops.log(drop{
-		samples:   n,
-		key:       account.Key{Reason: r},
-		example:   example,
-		partition: -1,
+		samples: n,
+		key:     account.Key{Reason: r},
+		example: example,
 	})
 }
 
@@ -268,9 +285,7 @@ func (e *orderedExporter) fail(a *remote.Answer) {
 		return
 	}
 	e.logger.Error("Stopping: the endpoint's answer is fatal by configuration (on_error).", zap.Error(a))
-	for _, p := range e.queues.partitions {
-		p.close()
-	}
+	e.queue.close()
 	e.abort()
 	e.status.fatal(a)
 }
@@ -283,20 +298,18 @@ func (e *orderedExporter) Shutdown(ctx context.Context) error {
 	}
 	defer e.client.CloseIdleConnections()
 	defer e.drops.flush()
-	for _, p := range e.queues.partitions {
-		p.close()
-	}
+	e.queue.close()
 	bounded, cancel := context.WithTimeout(ctx, e.cfg.ShutdownTimeout)
 	defer cancel()
-	stop := context.AfterFunc(bounded, e.abort)
-	e.sending.Wait()
-	stop()
-	e.abort()
-	e.others.Wait()
-	left := 0
-	for _, p := range e.queues.partitions {
-		left += p.discard(e.ledger, account.ReasonShutdown)
+	select {
+	case <-e.queue.drained:
+	case <-bounded.Done():
+	case <-e.sendingDone.Done():
 	}
+	e.abort()
+	left := e.queue.discard()
+	e.sending.Wait()
+	e.others.Wait()
 	if left > 0 {
 		e.logDropped(context.WithoutCancel(ctx), left, account.ReasonShutdown, nil)
 	}

@@ -76,8 +76,9 @@ func (h *harness) shutdown() {
 	assert.Zero(h.t, b.Queued, "queued after a shutdown")
 	assert.Zero(h.t, b.InFlight, "in flight after a shutdown")
 	h.checkBalance()
-	for _, p := range h.queues.partitions {
-		assert.Zero(h.t, p.state().size, "bytes of partition %d after a shutdown", p.index)
+	assert.Zero(h.t, h.queue.state().size, "bytes in the queue after a shutdown")
+	for _, p := range h.queue.partitions {
+		assert.Zero(h.t, p.size, "bytes of partition %d after a shutdown", p.index)
 	}
 }
 

@@ -1,87 +1,177 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/lastseen"
 )
 
-// indexEntry is what the guard must know of an encoded series.
+// indexEntry is what the guard must know of a series of a chunk; it stands at the place of the series.
 type indexEntry struct {
 	identity  uint64
 	timestamp int64
-	// number is that of the series in its message; start and end are where it stands in the segment's bytes, before they
-	// are compressed.
-	number     int
-	start, end int
-	guard      guardKind
-	histogram  bool
-	exemplars  int
+	guard     guardKind
 }
 
 // guardKind says how the guard treats a series.
 type guardKind uint8
 
 const (
-	// unguarded series are sent as they come.
-	unguarded guardKind = iota
-	// guarded is dropped and counted if it is not newer than the last one of its series.
-	guarded
-	// guardedTarget is a target_info that was received as a metric: guarded whatever the configuration.
-	guardedTarget
-	// madeTarget is a target_info that the translation made. It is left out without being counted: nothing was
-	// received that is lost.
+	// guarded is a series that was received.
+	guarded guardKind = iota
+	// madeTarget is a target_info that the translation made. It is left out without being counted if it is not newer than
+	// the last one: nothing was received that is lost.
 	madeTarget
 )
 
-// guard finds the samples of a partition that are not newer than the last one of their series. The partition's lock guards
-// it: it must see samples in the order of their acceptance.
+// guardOptions say what the guard lets through.
+type guardOptions struct {
+	outOfOrder OutOfOrder
+	// maxFuture and maxPast bound how far a good timestamp may be from our clock.
+	maxFuture, maxPast time.Duration
+	// idle is when the guard forgets a series without samples.
+	idle time.Duration
+}
+
+// guard tells good samples of a partition from late ones, and drops duplicates. It must see samples in the order of their
+// acceptance, so who appends to the partition holds mu from the first look until the queue has the samples; the queue's lock
+// comes after it.
 type guard struct {
-	// series is nil unless out_of_order is drop; targets is for target_info.
-	series, targets *lastseen.Table
+	guardOptions
+	mu    sync.Mutex
+	table *lastseen.Table
 }
 
-// newGuard returns a guard of target_info, and of all series if all is set. It forgets a series that is idle for so long.
-func newGuard(all bool, idle time.Duration) guard {
-	g := guard{targets: lastseen.New(idle)}
-	if all {
-		g.series = lastseen.New(idle)
-	}
-	return g
+func newGuard(o guardOptions) *guard {
+	return &guard{guardOptions: o, table: lastseen.New(o.idle)}
 }
 
-// renderer renders the series of an index for the log.
-type renderer interface {
-	exampleOf(e indexEntry) string
-}
+// fate is what the guard says of a sample.
+type fate uint8
 
-// refused returns those series of the index that the guard refuses, and counts them. r renders one of them, if it is not
-// nil.
-func (g *guard) refused(index []indexEntry, r renderer, now time.Time, drops *account.Drops) []indexEntry {
-	var refused []indexEntry
-	for _, e := range index {
-		table := g.series
-		if e.guard != guarded {
-			table = g.targets
+const (
+	// fateGood is newer than all of its series, and near our clock.
+	fateGood fate = iota
+	// fateLate is older than the last one of its series.
+	fateLate
+	// fateFuture and fatePast are too far from our clock to travel with good samples.
+	fateFuture
+	fatePast
+	// fateDuplicate has the time of the last one of its series.
+	fateDuplicate
+	fates
+)
+
+// fateLocked says what becomes of a sample. Only good samples advance their series: a receiver refuses what is far ahead,
+// and what comes after it must not count as late.
+func (g *guard) fateLocked(e *indexEntry, now time.Time) fate {
+	ms := now.UnixMilli()
+	switch {
+	case e.timestamp > ms+g.maxFuture.Milliseconds():
+		return fateFuture
+	case e.timestamp < ms-g.maxPast.Milliseconds():
+		last, known := g.table.Last(e.identity)
+		switch {
+		case !known || e.timestamp > last:
+			return fatePast
+		case e.timestamp == last:
+			return fateDuplicate
+		default:
+			return fateLate
 		}
-		order := table.Advance(e.identity, e.timestamp, now)
-		if order == lastseen.Newer {
+	}
+	switch g.table.Advance(e.identity, e.timestamp, now) {
+	case lastseen.Same:
+		return fateDuplicate
+	case lastseen.Older:
+		return fateLate
+	default:
+		return fateGood
+	}
+}
+
+// sorted is what the guard makes of a chunk: the indices of its series by fate. All is set if all are good.
+type sorted struct {
+	all bool
+	by  [fates][]int
+}
+
+// sortLocked looks at all series of a chunk. Made series of target_info that are not good are in no list.
+func (g *guard) sortLocked(index []indexEntry, now time.Time) sorted {
+	s := sorted{all: true}
+	for i := range index {
+		f := g.fateLocked(&index[i], now)
+		if f == fateGood && s.all {
 			continue
 		}
-		refused = append(refused, e)
-		if e.guard == madeTarget {
+		if s.all {
+			s.all = false
+			for j := range i {
+				s.by[fateGood] = append(s.by[fateGood], j)
+			}
+		}
+		if f != fateGood && index[i].guard == madeTarget {
 			continue
 		}
-		reason := account.ReasonOutOfOrder
-		if order == lastseen.Same {
-			reason = account.ReasonDuplicate
-		}
-		var example func() string
-		if r != nil && drops[reason].Example == nil {
-			example = func() string { return r.exampleOf(e) }
-		}
-		drops.Add(reason, 1, example)
+		s.by[f] = append(s.by[f], i)
 	}
-	return refused
+	return s
+}
+
+// reason is why a sample of that fate is dropped, if it is.
+func (f fate) reason() account.Reason {
+	switch f {
+	case fateDuplicate:
+		return account.ReasonDuplicate
+	case fateFuture:
+		return account.ReasonTooNew
+	default:
+		return account.ReasonOutOfOrder
+	}
+}
+
+// run is a part of a chunk that goes into a lane of the queue.
+type run struct {
+	chunk *chunk
+	late  bool
+	// alone says that nothing else may be in the same request.
+	alone bool
+	// optional runs are dropped for a reason when late samples have no room.
+	optional bool
+	reason   account.Reason
+}
+
+// runsLocked appends what becomes of a chunk, and counts what is dropped.
+func (g *guard) runsLocked(c *indexedChunk, now time.Time, drops *account.Drops, runs []run) []run {
+	s := g.sortLocked(c.index, now)
+	c.accepted = now
+	if s.all {
+		return append(runs, run{chunk: &c.chunk})
+	}
+	from := c.contents()
+	part := func(f fate) *chunk { return c.part(from, s.by[f]) }
+	drop := func(f fate) {
+		if of := s.by[f]; len(of) > 0 {
+			drops.Add(f.reason(), len(of), func() string { return c.exampleOf(of[0]) })
+		}
+	}
+	drop(fateDuplicate)
+	switch g.outOfOrder {
+	case OutOfOrderDrop:
+		drop(fateLate)
+	case OutOfOrderSend:
+		runs = append(runs, run{chunk: part(fateLate), alone: true})
+	default:
+		runs = append(runs, run{chunk: part(fateLate), late: true, optional: true, reason: fateLate.reason()})
+	}
+	runs = append(
+		runs,
+		run{chunk: part(fateGood)},
+		run{chunk: part(fateFuture), late: true, optional: true, reason: fateFuture.reason()},
+		run{chunk: part(fatePast), late: true},
+	)
+	return slices.DeleteFunc(runs, func(r run) bool { return r.chunk.Empty() })
 }

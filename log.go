@@ -19,8 +19,7 @@ type drop struct {
 	key     account.Key
 	answer  *remote.Answer
 	// example renders one of the series, or is nil. It is called only if there is a line to write.
-	example   func() string
-	partition int
+	example func() string
 	// kept is the file of the dead letter, or "".
 	kept string
 }
@@ -81,9 +80,6 @@ func (l *dropLog) log(d drop) {
 			fields = append(fields, zap.String("example", example))
 		}
 	}
-	if d.partition >= 0 {
-		fields = append(fields, zap.Int("partition", d.partition))
-	}
 	if d.kept != "" {
 		fields = append(fields, zap.String("dead_letter", d.kept))
 	}
@@ -91,7 +87,7 @@ func (l *dropLog) log(d drop) {
 }
 
 // retrying logs a retry.
-func (l *dropLog) retrying(a *remote.Answer, n int, delay time.Duration, partition int) {
+func (l *dropLog) retrying(a *remote.Answer, n int, delay time.Duration) {
 	l.mu.Lock()
 	heldBack, ok := l.retries.pass(1)
 	l.mu.Unlock()
@@ -99,7 +95,7 @@ func (l *dropLog) retrying(a *remote.Answer, n int, delay time.Duration, partiti
 		return
 	}
 	l.logger.Warn("Sending failed. The same request will be sent again after a delay.",
-		zap.Error(a), zap.Int("attempt", n), zap.Duration("delay", delay), zap.Int("partition", partition),
+		zap.Error(a), zap.Int("attempt", n), zap.Duration("delay", delay),
 		zap.Int("retries_since_last_line", heldBack))
 }
 

@@ -207,13 +207,6 @@ func TestAdmissionIsAllOrNothing(t *testing.T) {
 			synctest.Wait()
 			assert.Equal(t, before.Received, h.ledger.Snapshot().Received)
 		}
-		room := 0
-		for _, p := range h.queues.partitions {
-			if p.state().size+10_000 < p.capacity {
-				room++
-			}
-		}
-		assert.Positive(t, room, "other partitions still had room")
 		assert.Equal(t, int64(sent), h.ledger.Snapshot().Received)
 		h.shutdown()
 	})
@@ -249,15 +242,9 @@ func TestQueueIsBoundedInBytes(t *testing.T) {
 		})
 		for i := range 100 {
 			h.consume(noise(time.Now(), i*7, 7))
-			for _, p := range h.queues.partitions {
-				require.LessOrEqual(t, p.state().size, p.capacity)
-			}
+			require.LessOrEqual(t, h.queue.state().size, h.queue.capacity)
 		}
-		size := int64(0)
-		for _, p := range h.queues.partitions {
-			size += p.state().size
-		}
-		assert.Equal(t, size, h.metric("otelcol_exporter_ordered_remote_write_queue_size"))
+		assert.Equal(t, h.queue.state().size, h.metric("otelcol_exporter_ordered_remote_write_queue_size"))
 		assert.Equal(t, int64(4*2*minBatchSize), h.metric("otelcol_exporter_ordered_remote_write_queue_capacity"))
 		assert.Equal(t, h.ledger.Snapshot().Queued, h.metric("otelcol_exporter_ordered_remote_write_queued_samples"))
 		h.shutdown()
@@ -381,9 +368,9 @@ func TestOldestSampleAge(t *testing.T) {
 		h.consume(gauge(time.Now(), 1))
 		time.Sleep(30 * time.Second)
 		h.consume(gauge(time.Now(), 1))
-		assert.Equal(t, 30*time.Second, time.Since(h.queues.partitions[0].state().oldest))
+		assert.Equal(t, 30*time.Second, time.Since(h.queue.state().oldest))
 		time.Sleep(2 * time.Minute)
-		assert.True(t, h.queues.partitions[0].state().oldest.IsZero())
+		assert.True(t, h.queue.state().oldest.IsZero())
 		h.shutdown()
 	})
 }
@@ -400,7 +387,6 @@ func TestExamplesAreRenderedAfterAdmission(t *testing.T) {
 				cfg := configOf(func(c *Config) { onePartition(c); edit(c) })
 				p := newBenchPipeline(cfg)
 				p.protocol = version
-				part := p.q.partitions[0]
 				md := gauge(time.UnixMilli(1000), 3)
 				for range 2 {
 					p.t.translate(md, version)
@@ -418,7 +404,7 @@ func TestExamplesAreRenderedAfterAdmission(t *testing.T) {
 						return
 					}
 					if cfg.Queue.OnFull == OnFullDropNewest {
-						part.capacity = part.size
+						p.q.capacity = p.q.used
 					}
 				}
 				t.Fatal("nothing was dropped")

@@ -37,7 +37,6 @@ type translator struct {
 	payload
 	partitions       int
 	limits           BatchConfig
-	guard            bool
 	disableScopeInfo bool
 	targetInfo       bool
 	customBuckets    bool
@@ -61,7 +60,7 @@ type translator struct {
 	// latest is the greatest timestamp of the resource's points that are sent, in milliseconds, or 0 if none is.
 	latest int64
 
-	seen seenSet
+	seen timeline
 
 	protocol  wire.Protocol
 	metadata  metricMetadata
@@ -76,7 +75,6 @@ func newTranslator(cfg *Config, memory *boundMemory, families *families) *transl
 	t := &translator{
 		partitions:       cfg.Partitions,
 		limits:           cfg.Batch,
-		guard:            cfg.OutOfOrder == OutOfOrderDrop,
 		disableScopeInfo: cfg.DisableScopeInfo,
 		targetInfo:       cfg.TargetInfo.Enabled,
 		customBuckets:    cfg.ConvertExplicitHistogramsToNHCB,
@@ -110,7 +108,10 @@ func (t *translator) translate(md pmetric.Metrics, p wire.Protocol) {
 	}
 	slices.Sort(t.touched)
 	for _, i := range t.touched {
-		t.segments[i].finish()
+		s := &t.segments[i]
+		if s.finish(); t.seen.steppedBack {
+			s.sortByTime()
+		}
 	}
 }
 
@@ -477,12 +478,8 @@ func (t *translator) guardOf(name *seriesName) guardKind {
 	switch {
 	case name == &t.targetInfoName:
 		return madeTarget
-	case name.targetInfo:
-		return guardedTarget
-	case t.guard:
-		return guarded
 	default:
-		return unguarded
+		return guarded
 	}
 }
 

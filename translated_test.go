@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
@@ -115,14 +116,13 @@ func sentPoints(t testing.TB, tr *testTranslator) []sentPoint {
 	for i := range tr.segments {
 		s := &tr.segments[i]
 		assert.Equal(t, !s.empty(), slices.Contains(tr.touched, i), "partition %d is touched", i)
-		if !s.Empty() {
-			s.seal()
-		}
-		for _, f := range s.full {
-			message := decodeMessage(t, tr.protocol, f.batch.body)
-			assert.Len(t, message, f.batch.Samples, "samples of a message")
-			for _, e := range f.index {
-				message[e.number].hash = e.identity
+		for j := range s.chunks {
+			c := &s.chunks[j]
+			message := decodeMessage(t, tr.protocol, body(tr.protocol, []*chunk{&c.chunk}))
+			assert.Len(t, message, c.Samples, "samples of a message")
+			require.Len(t, c.index, c.Samples)
+			for number, e := range c.index {
+				message[number].hash = e.identity
 			}
 			for _, p := range message {
 				if n := len(p.Samples) + len(p.Histograms); n != 1 {
@@ -134,6 +134,23 @@ func sentPoints(t testing.TB, tr *testTranslator) []sentPoint {
 		}
 	}
 	return points
+}
+
+// bodyOf is the request that a finished segment would be on its own.
+func bodyOf(s *segment) []byte {
+	var chunks []*chunk
+	for i := range s.chunks {
+		chunks = append(chunks, &s.chunks[i].chunk)
+	}
+	return body(s.protocol, chunks)
+}
+
+// talliesOf sums the chunks of a finished segment.
+func talliesOf(s *segment) (t tally) {
+	for i := range s.chunks {
+		t.add(&s.chunks[i].tally)
+	}
+	return t
 }
 
 // decodeMessage decodes the body of a request, which must be valid but for the order of time: points can come in any.

@@ -374,15 +374,12 @@ func TestBothMessagesSayTheSame(t *testing.T) {
 			assert.Equal(t, renderedDrops(&v1.drops), renderedDrops(&v2.drops))
 			for _, touched := range v1.touched {
 				want, from := &v1.segments[touched], &v2.segments[touched]
-				r := request{tally: from.tally, protocol: wire.V2, body: from.body()}
+				r := request{tally: talliesOf(from), protocol: wire.V2, body: bodyOf(from), shares: []int{from.total()}}
 				got, rest := r.asV1()
 				assert.True(t, rest.Empty(), "1.0 can carry everything")
-				assert.Equal(t, want.Samples, got.Samples)
-				assert.Equal(t, want.Histograms, got.Histograms)
-				assert.Equal(t, want.oldest, got.oldest)
-				assert.Equal(t, want.newest, got.newest)
-				assert.Equal(t, want.Histograms, from.Histograms)
-				assert.True(t, bytes.Equal(block.Decompress(want.body()), block.Decompress(got.body)), "the message as 1.0")
+				all := talliesOf(want)
+				assert.Equal(t, all, got.tally)
+				assert.True(t, bytes.Equal(block.Decompress(bodyOf(want)), block.Decompress(got.body)), "the message as 1.0")
 			}
 			v1.reset()
 			v2.reset()
@@ -430,7 +427,7 @@ func TestCustomBuckets(t *testing.T) {
 			}
 		}
 		tr.translate(metricsOf(nil, histogramOf("h", buckets(bounds, counts, with("le", "an attribute")))), wire.V2)
-		body := tr.segments[0].body()
+		body := bodyOf(&tr.segments[0])
 		tr.reset()
 		message, err := rwtest.ValidateV2(body)
 		require.NoError(t, err)
@@ -472,7 +469,7 @@ func TestCustomBucketsAtTheirEdges(t *testing.T) {
 		if tr.segments[0].empty() {
 			return nil, nil, drops
 		}
-		message, err := rwtest.ValidateV2(tr.segments[0].body())
+		message, err := rwtest.ValidateV2(bodyOf(&tr.segments[0]))
 		require.NoError(t, err)
 		for i := range message.Timeseries {
 			for j := range message.Timeseries[i].Histograms {

@@ -33,6 +33,9 @@ const (
 	// ReasonOutOfOrder is for a sample that is older than the last one of its series.
 	ReasonOutOfOrder
 
+	// ReasonTooNew is for a sample that is further ahead of the clock than max_future, when late samples have no room.
+	ReasonTooNew
+
 	// In the queue.
 
 	// ReasonQueueFull is for what a full queue has no room for, or evicts.
@@ -77,6 +80,7 @@ var reasonNames = [Reasons]string{
 	ReasonNeedsV2:          "needs_remote_write_2",
 	ReasonDuplicate:        "duplicate",
 	ReasonOutOfOrder:       "out_of_order",
+	ReasonTooNew:           "too_new",
 	ReasonQueueFull:        "queue_full",
 	ReasonTooOld:           "too_old",
 	ReasonShutdown:         "shutdown",

@@ -94,14 +94,14 @@ func (a *Answer) Unwrap() error {
 	return a.Err
 }
 
-// refusesContent says whether a smaller request might be taken: these statuses refuse any.
-func (a *Answer) refusesContent() bool {
+// judgesSender says whether the answer is about the endpoint, the credentials or the protocol: any request would be refused.
+func (a *Answer) judgesSender() bool {
 	switch a.Status {
-	case http.StatusMethodNotAllowed, http.StatusProxyAuthRequired, http.StatusLengthRequired,
-		http.StatusUnsupportedMediaType, http.StatusUpgradeRequired:
-		return false
-	default:
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed,
+		http.StatusProxyAuthRequired, http.StatusLengthRequired, http.StatusUnsupportedMediaType, http.StatusUpgradeRequired:
 		return true
+	default:
+		return false
 	}
 }
 

@@ -25,8 +25,8 @@ type Policy struct {
 	RetryOn429 bool
 	// Exhausted is the verdict when the retries have reached a limit: VerdictDrop or VerdictFail.
 	Exhausted Verdict
-	// Fatal is the verdict on an answer that says that the endpoint or the credentials are wrong: VerdictRetry, VerdictDrop
-	// or VerdictFail.
+	// Fatal is the verdict on an answer that judges the sender, not the samples: VerdictPause, VerdictRetry, VerdictDrop or
+	// VerdictFail.
 	Fatal Verdict
 	// Isolate says whether a refused request is split until only what is refused is dropped.
 	Isolate bool
@@ -65,6 +65,8 @@ const (
 	VerdictDrop
 	// VerdictFail drops the request's samples and stops the collector.
 	VerdictFail
+	// VerdictPause drops the request's samples and pauses the endpoint: it would refuse any other as well.
+	VerdictPause
 )
 
 // Decision is a verdict with its delay, for a retry, or its reason, for a drop; a split has the reason for what cannot
@@ -92,11 +94,11 @@ func (p *Policy) Decide(a *Answer, at Attempt) Decision {
 		return Decision{Verdict: VerdictDelivered}
 	case s == 0, s >= 500 && s <= 599, s == http.StatusTooManyRequests && p.RetryOn429:
 		return p.again(a, at)
-	case s == http.StatusUnauthorized, s == http.StatusForbidden, s == http.StatusNotFound:
+	case a.judgesSender():
 		return p.fatal(a, at, account.ReasonFatal)
 	case s == http.StatusRequestEntityTooLarge:
 		return Decision{Verdict: VerdictSplit, Reason: account.ReasonTooLarge}
-	case s >= 400 && s <= 499 && s != http.StatusTooManyRequests && p.Isolate && a.refusesContent() && !a.exact(at.Protocol):
+	case s >= 400 && s <= 499 && s != http.StatusTooManyRequests && p.Isolate && !a.exact(at.Protocol):
 		return Decision{Verdict: VerdictSplit, Reason: account.ReasonRejected}
 	case s >= 400 && s <= 499:
 		return Decision{Verdict: VerdictDrop, Reason: account.ReasonRejected}
