@@ -58,6 +58,13 @@ lint: build/tools/.stamp ## check all code: go vet, staticcheck, gofumpt
 	if [ -n "$$unformatted" ]; then printf 'not formatted (make fmt):\n%s\n' "$$unformatted"; failed=1; fi; \
 	exit $$failed
 
+# Every system and architecture, and the tests too, from source: go vet would compile all dependencies for each.
+.PHONY: cross
+cross: ## type-check the exporter for Linux, macOS and Windows on amd64, arm64, 386 and arm
+	@mkdir -p build/tools
+	@go build -C tools -o ../build/tools/cross ./cross
+	@build/tools/cross
+
 .PHONY: fmt
 fmt: build/tools/.stamp ## format all code with gofumpt
 	@$(own_files) | xargs -0 build/tools/gofumpt -w

@@ -2,6 +2,7 @@ package orderedremotewriteexporter
 
 import (
 	"errors"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -90,7 +91,7 @@ func TestRetriesEnd(t *testing.T) {
 	})
 	t.Run("never without a limit", func(t *testing.T) {
 		p := testPolicy()
-		assert.Equal(t, verdictRetry, p.decide(a, attempt{number: 1 << 40, elapsed: 1 << 60}).verdict)
+		assert.Equal(t, verdictRetry, p.decide(a, attempt{number: math.MaxInt, elapsed: 1 << 60}).verdict)
 	})
 }
 
@@ -111,7 +112,7 @@ func TestBackOff(t *testing.T) {
 		{63, 5 * time.Second},
 		{64, 5 * time.Second},
 		{10_000, 5 * time.Second},
-		{1 << 40, 5 * time.Second},
+		{math.MaxInt, 5 * time.Second},
 	} {
 		assert.Equal(t, tt.want, p.backOff(attempt{number: tt.attempt, random: 0.99}), "attempt %d", tt.attempt)
 	}
