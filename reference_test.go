@@ -32,7 +32,7 @@ type reference struct {
 
 	promoted    labelMap
 	jobInstance labelMap
-	scope       labelMap
+	scope       []namedValue
 	latest      int64
 
 	// What 2.0 says of the points of a metric, and the start of one.
@@ -220,7 +220,7 @@ func jobAndInstance(resource pcommon.Map) labelMap {
 }
 
 // namedValue is a label made from one attribute.
-type namedValue struct{ name, value string }
+type namedValue struct{ name, value, key string }
 
 // attributes are the labels made from attributes, in the order of the keys.
 func (r *reference) attributes(m pcommon.Map, prefix string, skip func(key string) bool) []namedValue {
@@ -237,7 +237,7 @@ func (r *reference) attributes(m pcommon.Map, prefix string, skip func(key strin
 	slices.SortStableFunc(pairs, func(a, b pair) int { return cmp.Compare(a.key, b.key) })
 	var attributes []namedValue
 	for _, p := range pairs {
-		attributes = append(attributes, namedValue{r.labelName(prefix + p.key), labelValue(p.value)})
+		attributes = append(attributes, namedValue{r.labelName(prefix + p.key), labelValue(p.value), prefix + p.key})
 	}
 	return attributes
 }
@@ -303,34 +303,31 @@ func (r *reference) promote(resource pcommon.Map) labelMap {
 	return labels
 }
 
-// scopeLabels is rule 6.
-func (r *reference) scopeLabels(sm pmetric.ScopeMetrics) labelMap {
+// scopeLabels is rules 6 and 17.
+func (r *reference) scopeLabels(sm pmetric.ScopeMetrics) []namedValue {
 	if r.cfg.DisableScopeInfo {
 		return nil
 	}
-	attributes := []namedValue{
-		{"otel_scope_name", validUTF8(sm.Scope().Name())},
-		{"otel_scope_version", validUTF8(sm.Scope().Version())},
-		{"otel_scope_schema_url", validUTF8(sm.SchemaUrl())},
-	}
+	own := []string{"otel_scope_name", "otel_scope_version", "otel_scope_schema_url"}
 	seen := make(map[string]bool)
-	attributes = append(attributes, r.attributes(sm.Scope().Attributes(), "otel_scope_", func(key string) bool {
+	attributes := r.attributes(sm.Scope().Attributes(), "otel_scope_", func(key string) bool {
 		again := seen[key]
 		seen[key] = true
-		return again || key == "name" || key == "version" || key == "schema_url"
-	})...)
-	return joined(attributes, func(string) bool { return true })
+		return again || slices.Contains(own, r.labelName("otel_scope_"+key))
+	})
+	for i, value := range []string{sm.Scope().Name(), sm.Scope().Version(), sm.SchemaUrl()} {
+		attributes = append(attributes, namedValue{own[i], validUTF8(value), own[i]})
+	}
+	return slices.DeleteFunc(attributes, func(a namedValue) bool { return a.value == "" })
 }
 
-// labels are those of a point. Attributes give way to job, instance, the scope's labels and to what the type of metric
-// needs (rule 15), but not to promoted resource attributes and external labels.
+// labels are those of a point. Attributes give way to job, instance and to what the type of metric needs (rule 15), but not
+// to promoted resource attributes and external labels, and are joined with the labels of the scope (rule 18).
 func (r *reference) labels(m pcommon.Map, needed string) labelMap {
-	own := maps.Clone(r.jobInstance)
-	maps.Copy(own, r.scope)
-	labels := joined(r.attributes(m, "", func(string) bool { return false }), func(name string) bool {
-		return own[name] == "" && name != needed
-	})
-	return withDefaults(labels, own, r.promoted, r.cfg.ExternalLabels)
+	attributes := append(slices.Clone(r.scope), r.attributes(m, "", func(string) bool { return false })...)
+	slices.SortStableFunc(attributes, func(a, b namedValue) int { return cmp.Compare(a.key, b.key) })
+	labels := joined(attributes, func(name string) bool { return r.jobInstance[name] == "" && name != needed })
+	return withDefaults(labels, r.jobInstance, r.promoted, r.cfg.ExternalLabels)
 }
 
 // withDefaults adds the labels of each map whose names are not there yet.

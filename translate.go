@@ -1,6 +1,7 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"strings"
@@ -236,61 +237,85 @@ func addConstant(labels []constLabel, name, value string, joins bool) []constLab
 
 // enterScope makes the context of a scope.
 func (t *translator) enterScope(sm pmetric.ScopeMetrics) {
-	labels := append(t.context.labels[:0], t.resource...)
+	labels, scope := append(t.context.labels[:0], t.resource...), t.context.scope[:0]
 	if !t.disableScopeInfo {
-		labels = t.appendScopeLabels(labels, sm)
+		scope = t.appendScopeValues(scope, sm)
+		labels = appendScopeLabels(labels, scope)
 	}
-	t.setContext(labels)
+	t.setContext(labels, scope)
 }
 
-func (t *translator) appendScopeLabels(labels []constLabel, sm pmetric.ScopeMetrics) []constLabel {
+// The labels of a scope that are made from no attribute.
+const (
+	scopeNameLabel      = "otel_scope_name"
+	scopeVersionLabel   = "otel_scope_version"
+	scopeSchemaURLLabel = "otel_scope_schema_url"
+)
+
+// appendScopeValues appends what the scope says of itself, sorted by name and key. Attributes that would take the place of
+// its name, version or schema URL are left out (OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility",
+// "Instrumentation Scope").
+func (t *translator) appendScopeValues(values []scopeValue, sm pmetric.ScopeMetrics) []scopeValue {
 	scope := sm.Scope()
-	own := func(name, value string) {
-		if value == "" {
-			return
+	add := func(name, key, value string) {
+		values = append(values, scopeValue{name: name, key: key, value: strings.ToValidUTF8(value, "\uFFFD")})
+	}
+	add(scopeNameLabel, scopeNameLabel, scope.Name())
+	add(scopeVersionLabel, scopeVersionLabel, scope.Version())
+	add(scopeSchemaURLLabel, scopeSchemaURLLabel, sm.SchemaUrl())
+	for key, value := range scope.Attributes().All() {
+		if key == "" {
+			continue
 		}
-		value = strings.ToValidUTF8(value, "\uFFFD")
-		for i := range labels {
-			if labels[i].name == name {
-				// Only a promoted resource attribute or another scope attribute can have the name. The scope's own wins.
-				if labels[i].own {
-					labels[i].value += ";" + value
-				} else {
-					labels[i] = constLabel{name, value, true}
-				}
-				return
+		key = "otel_scope_" + key
+		switch name := t.namer.labelName(key); name {
+		case scopeNameLabel, scopeVersionLabel, scopeSchemaURLLabel:
+		default:
+			add(name, key, anyString(value))
+		}
+	}
+	slices.SortStableFunc(values, func(a, b scopeValue) int {
+		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.key, b.key))
+	})
+	// Of a key that is there twice, the first one counts.
+	values = slices.CompactFunc(values, func(a, b scopeValue) bool { return a.key == b.key })
+	return slices.DeleteFunc(values, func(v scopeValue) bool { return v.value == "" })
+}
+
+// appendScopeLabels appends a label for each name, its values joined. Promoted resource attributes give way to them.
+func appendScopeLabels(labels []constLabel, scope []scopeValue) []constLabel {
+	byName := func(v scopeValue, name string) int { return strings.Compare(v.name, name) }
+	labels = slices.DeleteFunc(labels, func(l constLabel) bool {
+		_, ok := slices.BinarySearchFunc(scope, l.name, byName)
+		return ok && !l.own
+	})
+	for len(scope) > 0 {
+		name, n := scope[0].name, 1
+		for n < len(scope) && scope[n].name == name {
+			n++
+		}
+		value := scope[0].value
+		if n > 1 {
+			values := make([]string, n)
+			for i := range values {
+				values[i] = scope[i].value
 			}
+			value = strings.Join(values, ";")
 		}
-		labels = append(labels, constLabel{name, value, true})
-	}
-	own("otel_scope_name", scope.Name())
-	own("otel_scope_version", scope.Version())
-	own("otel_scope_schema_url", sm.SchemaUrl())
-	if scope.Attributes().Len() == 0 {
-		return labels
-	}
-	var keys []string
-	for key := range scope.Attributes().All() {
-		// The specification leaves out what would take the place of the three labels above.
-		if key != "" && key != "name" && key != "version" && key != "schema_url" {
-			keys = append(keys, key)
-		}
-	}
-	slices.Sort(keys)
-	for _, key := range slices.Compact(keys) {
-		value, _ := scope.Attributes().Get(key)
-		own(t.namer.labelName("otel_scope_"+key), anyString(value))
+		labels = append(labels, constLabel{name: name, value: value, own: true})
+		scope = scope[n:]
 	}
 	return labels
 }
 
-// setContext completes the labels with the external ones and makes them the context.
-func (t *translator) setContext(labels []constLabel) {
+// setContext completes the labels, of which those of scope are joined with attributes, with the external ones and makes
+// them the context.
+func (t *translator) setContext(labels []constLabel, scope []scopeValue) {
 	for _, l := range t.external {
 		labels = addConstant(labels, l.name, l.value, false)
 	}
 	slices.SortFunc(labels, func(a, b constLabel) int { return strings.Compare(a.name, b.name) })
-	t.context = labelContext{labels: labels, epoch: t.context.epoch + 1}
+	t.context = labelContext{labels: labels, scope: scope, epoch: t.context.epoch + 1}
 }
 
 func (t *translator) metric(m pmetric.Metric) {
@@ -451,7 +476,7 @@ func (t *translator) emitTargetInfo(attrs pcommon.Map) {
 	if len(labels) == 0 {
 		return
 	}
-	t.setContext(labels)
+	t.setContext(labels, t.context.scope[:0])
 	t.metadata = metricMetadata{serial: t.metadata.serial + 1, typ: wire.MetricTypeGauge, help: "Target metadata"}
 	t.point = point{timestamp: t.latest, value: 1}
 	t.emit(t.labeler.labelSet(attrs, &t.context, targetInfoKind), &t.targetInfoName, &noLabel, &noLabel)
@@ -572,6 +597,7 @@ func (t *translator) reset() {
 	t.exemplars.forget()
 	clear(t.resource[:cap(t.resource)])
 	clear(t.context.labels[:cap(t.context.labels)])
+	clear(t.context.scope[:cap(t.context.scope)])
 }
 
 // selects says whether a resource attribute becomes a label of all series.

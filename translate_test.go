@@ -373,20 +373,20 @@ func TestRule06Scope(t *testing.T) {
 			name: "attributes of the names of the others", metrics: x,
 			scope: func(sm pmetric.ScopeMetrics) {
 				sm.Scope().SetName("lib\xff")
-				putAll(sm.Scope().Attributes(), []any{"name", "n", "version", "v", "schema_url", "s", "", "e", ".name", "joined", "9", "nine"})
+				putAll(sm.Scope().Attributes(), []any{"name", "n", "version", "v", "schema_url", "s", "", "e", "9", "nine"})
 			},
-			want: []string{`x{otel_scope_9="nine",otel_scope_name="lib�;joined"} 1 @1000`},
+			want: []string{`x{otel_scope_9="nine",otel_scope_name="lib�"} 1 @1000`},
 		},
 		{
 			name: "UTF-8", edit: strategy(otlptranslator.NoTranslation), scope: full, metrics: x,
 			want: []string{`x{otel_scope_a="x","otel_scope_b-c"="4","otel_scope_b.c"="5",otel_scope_name="lib",otel_scope_schema_url="https://schema",otel_scope_version="1.2"} 1 @1000`},
 		},
 		{
-			name: "before promoted resource attributes and attributes of points", scope: func(sm pmetric.ScopeMetrics) { sm.Scope().SetName("lib") },
+			name: "before promoted resource attributes", scope: func(sm pmetric.ScopeMetrics) { sm.Scope().SetName("lib") },
 			edit:     func(c *Config) { c.ResourceConstantLabels.Included = []string{"otel*"} },
 			resource: []any{"otel.scope.name", "resource", "otel.scope.version", "resource"},
-			metrics:  metrics{gaugeOf("x", number(1, with("otel_scope_name", "point")))},
-			want:     []string{`x{exported_otel_scope_name="point",otel_scope_name="lib",otel_scope_version="resource"} 1 @1000`},
+			metrics:  x,
+			want:     []string{`x{otel_scope_name="lib",otel_scope_version="resource"} 1 @1000`},
 		},
 	})
 	t.Run("each its own", func(t *testing.T) {
