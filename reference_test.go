@@ -37,6 +37,7 @@ type reference struct {
 
 	// What 2.0 says of the points of a metric, and the start of one.
 	typ, unit, help string
+	starts          bool
 	start           int64
 }
 
@@ -371,8 +372,15 @@ func (r *reference) name(m pmetric.Metric, typ otlptranslator.MetricType, points
 	case otlptranslator.MetricTypeSummary:
 		r.typ = "summary"
 	default:
-		r.typ = "gauge"
+		r.typ = "gauge" // rule 16
+		switch hint, _ := m.Metadata().AsRaw()["prometheus.type"].(string); hint {
+		case "unknown":
+			r.typ = "unspecified"
+		case "info", "stateset":
+			r.typ = hint
+		}
 	}
+	r.starts = typ != otlptranslator.MetricTypeGauge && typ != otlptranslator.MetricTypeNonMonotonicCounter
 	units := otlptranslator.UnitNamer{UTF8Allowed: !r.escapes()}
 	r.unit, r.help = units.Build(validUTF8(m.Unit())), validUTF8(m.Description())
 	return name, true
@@ -384,7 +392,7 @@ func (r *reference) times(ts, start pcommon.Timestamp) (timestamp int64, ok bool
 		r.drop(reasonNoTimestamp, 1)
 		return 0, false
 	}
-	if r.start = int64(start / 1e6); start > ts || r.typ == "gauge" {
+	if r.start = int64(start / 1e6); start > ts || !r.starts {
 		r.start = 0
 	}
 	return int64(ts / 1e6), true

@@ -369,7 +369,7 @@ func (t *translator) names(m pmetric.Metric, typ otlptranslator.MetricType, n in
 	}
 	t.metadata = metricMetadata{
 		serial: t.metadata.serial + 1,
-		typ:    metadataType(typ),
+		typ:    metadataType(typ, m.Metadata()),
 		help:   strings.ToValidUTF8(m.Description(), "\uFFFD"),
 		unit:   names.unit,
 	}
@@ -379,8 +379,13 @@ func (t *translator) names(m pmetric.Metric, typ otlptranslator.MetricType, n in
 	return names
 }
 
-// metadataType is the type that Prometheus knows a metric by.
-func metadataType(typ otlptranslator.MetricType) wire.MetricType {
+// prometheusType is the key under which a metric's metadata has the type that it had in Prometheus, of types that
+// OpenTelemetry does not have.
+const prometheusType = "prometheus.type"
+
+// metadataType is the type that Prometheus knows a metric by (OpenTelemetry specification, "Prometheus and OpenMetrics
+// Compatibility", "Gauges" and "Sums").
+func metadataType(typ otlptranslator.MetricType, metadata pcommon.Map) wire.MetricType {
 	switch typ {
 	case otlptranslator.MetricTypeMonotonicCounter:
 		return wire.MetricTypeCounter
@@ -388,9 +393,18 @@ func metadataType(typ otlptranslator.MetricType) wire.MetricType {
 		return wire.MetricTypeHistogram
 	case otlptranslator.MetricTypeSummary:
 		return wire.MetricTypeSummary
-	default:
-		return wire.MetricTypeGauge
 	}
+	if hint, ok := metadata.Get(prometheusType); ok {
+		switch hint.Str() {
+		case "unknown":
+			return wire.MetricTypeUnspecified
+		case "info":
+			return wire.MetricTypeInfo
+		case "stateset":
+			return wire.MetricTypeStateset
+		}
+	}
+	return wire.MetricTypeGauge
 }
 
 // startTimestamp returns a point's start in milliseconds, or 0 if it has none that makes sense.

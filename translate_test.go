@@ -507,6 +507,36 @@ func TestRule13StartTimestamps(t *testing.T) {
 	}, flattened(got.origins))
 }
 
+// TestRule16TypesFromMetadata: a gauge and a sum that is not monotonic have the type that the metric had in Prometheus, where
+// OpenTelemetry has no such type. The names of the series do not depend on it.
+func TestRule16TypesFromMetadata(t *testing.T) {
+	hinted := func(hint any, metric func(pmetric.Metric)) func(pmetric.Metric) {
+		return func(m pmetric.Metric) {
+			metric(withHint(m, hint))
+		}
+	}
+	cfg := configOf(func(c *Config) { c.ProtobufMessage = MessageV2 })
+	got := newComparison(cfg).check(t, metricsOf(nil,
+		hinted("unknown", gaugeOf("a", number(1))), hinted("info", gaugeOf("b", number(1))), hinted("stateset", gaugeOf("c", number(1))),
+		hinted("unknown", sumOf("d", false, number(1))), hinted("info", sumOf("e", false, number(1))), hinted("stateset", sumOf("f", false, number(1))),
+		hinted("gauge", gaugeOf("g", number(1))), hinted("counter", gaugeOf("h", number(1))), hinted(1, gaugeOf("i", number(1))), hinted("", gaugeOf("j", number(1))),
+		hinted("unknown", sumOf("k", true, number(1))), hinted("info", summaryOf("l", quantiles(nil))), hinted("unknown", exponentialOf("m", exponential(0, 0, nil))),
+	))
+	const rest = ` unit="" help="" start=0`
+	assert.Equal(t, []string{
+		`a{} unspecified` + rest, `b{} info` + rest, `c{} stateset` + rest,
+		`d{} unspecified` + rest, `e{} info` + rest, `f{} stateset` + rest,
+		`g{} gauge` + rest, `h{} gauge` + rest, `i{} gauge` + rest, `j{} gauge` + rest,
+		`k_total{} counter` + rest, `l_count{} summary` + rest, `l_sum{} summary` + rest, `m{} histogram` + rest,
+	}, flattened(got.origins))
+}
+
+// withHint gives a metric the type that it had in Prometheus.
+func withHint(m pmetric.Metric, hint any) pmetric.Metric {
+	putAll(m.Metadata(), []any{"prometheus.type", hint, "another", "info"})
+	return m
+}
+
 // TestRule14CollidingPoints: of several points of a series and time the first is kept, the others are counted.
 func TestRule14CollidingPoints(t *testing.T) {
 	runTranslations(t, []translationCase{

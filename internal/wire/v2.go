@@ -28,13 +28,15 @@ const (
 // MetricType is the type in the metadata of a 2.0 series.
 type MetricType uint8
 
-// The types that OpenTelemetry's metrics become.
+// The types that OpenTelemetry's metrics become. The unspecified one is that of metrics whose type is unknown.
 const (
 	MetricTypeUnspecified MetricType = 0
 	MetricTypeCounter     MetricType = 1
 	MetricTypeGauge       MetricType = 2
 	MetricTypeHistogram   MetricType = 3
 	MetricTypeSummary     MetricType = 5
+	MetricTypeInfo        MetricType = 6
+	MetricTypeStateset    MetricType = 7
 )
 
 // Symbols is the symbol table of a 2.0 message: each string once, the first one empty. The zero value is a table with
