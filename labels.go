@@ -106,7 +106,7 @@ const (
 	plainKind metricKind = iota
 	histogramKind
 	summaryKind
-	// targetInfoKind leaves out the attributes that identify a resource.
+	// targetInfoKind leaves out the attributes that identify a resource, unless the context keeps them.
 	targetInfoKind
 	kinds
 )
@@ -186,6 +186,8 @@ type labelContext struct {
 	labels []constLabel
 	// scope are the values of those labels that are the scope's, sorted by name and key.
 	scope []scopeValue
+	// keepIdentifying says that the attributes that identify a resource are among the labels of its target_info.
+	keepIdentifying bool
 	// epoch tells contexts apart; it is never 0.
 	epoch uint64
 }
@@ -274,7 +276,7 @@ func (s *shape) plan(c *labelContext, kind metricKind) *plan {
 // the values are joined.
 func (s *shape) renamed(c *labelContext, kind metricKind) []shapeAttr {
 	attrs := s.attrs
-	if kind == targetInfoKind {
+	if kind == targetInfoKind && !c.keepIdentifying {
 		attrs = s.describing()
 	}
 	taken := func(name string) bool {

@@ -130,10 +130,11 @@ func sortedLabels(labels labelMap) []prompb.Label {
 }
 
 var (
-	illegal      = regexp.MustCompile(`[^a-zA-Z0-9]+`)
-	reserved     = regexp.MustCompile(`^__+`)
-	leadingDigit = regexp.MustCompile(`^[0-9]`)
-	classicName  = regexp.MustCompile(`^[a-zA-Z_:][a-zA-Z0-9_:]*$`)
+	illegal          = regexp.MustCompile(`[^a-zA-Z0-9]+`)
+	illegalCharacter = regexp.MustCompile(`[^a-zA-Z0-9]`)
+	reserved         = regexp.MustCompile(`^__+`)
+	leadingDigit     = regexp.MustCompile(`^[0-9]`)
+	classicName      = regexp.MustCompile(`^[a-zA-Z_:][a-zA-Z0-9_:]*$`)
 )
 
 // classicOnly says whether all names can be sent in 1.0.
@@ -153,7 +154,11 @@ func validUTF8(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 func (r *reference) labelName(key string) string {
 	key = validUTF8(key)
 	if r.escapes() {
-		key = illegal.ReplaceAllString(key, "_")
+		if r.cfg.LabelNamePreserveMultipleUnderscores { // rule 20
+			key = illegalCharacter.ReplaceAllString(key, "_")
+		} else {
+			key = illegal.ReplaceAllString(key, "_")
+		}
 		if leadingDigit.MatchString(key) {
 			key = "key_" + key
 		}
@@ -343,14 +348,16 @@ func withDefaults(labels labelMap, defaults ...labelMap) labelMap {
 	return labels
 }
 
-// describe sends target_info, which is rule 5.
+// describe sends target_info, which is rules 5 and 19.
 func (r *reference) describe(resource pcommon.Map) {
-	labels := joined(
-		r.attributes(resource, "", func(key string) bool {
-			return key == "service.name" || key == "service.namespace" || key == "service.instance.id"
-		}),
-		func(name string) bool { return name != "job" && name != "instance" },
-	)
+	identifies := func(key string) bool {
+		return key == "service.name" || key == "service.namespace" || key == "service.instance.id"
+	}
+	free := func(name string) bool { return name != "job" && name != "instance" }
+	labels := joined(r.attributes(resource, "", identifies), free)
+	if r.cfg.TargetInfo.KeepIdentifyingResourceAttributes && len(labels) > 0 {
+		labels = joined(r.attributes(resource, "", func(string) bool { return false }), free)
+	}
 	r.typ, r.unit, r.help, r.start = "gauge", "", "Target metadata", 0
 	if r.cfg.TargetInfo.Enabled && len(labels) > 0 && len(r.jobInstance) > 0 && r.latest > 0 {
 		r.emit(r.targetInfo(), withDefaults(labels, r.jobInstance, r.cfg.ExternalLabels), r.latest, "1", nil)

@@ -38,6 +38,7 @@ type translator struct {
 	guard            bool
 	disableScopeInfo bool
 	targetInfo       bool
+	keepIdentifying  bool
 	customBuckets    bool
 	keepClassic      bool
 	promoted         ResourceConstantLabelsConfig
@@ -116,6 +117,7 @@ func newTranslator(cfg *Config, memory *boundMemory, families *metadataSender) *
 		guard:            cfg.OutOfOrder == OutOfOrderDrop,
 		disableScopeInfo: cfg.DisableScopeInfo,
 		targetInfo:       cfg.TargetInfo.Enabled,
+		keepIdentifying:  cfg.TargetInfo.KeepIdentifyingResourceAttributes,
 		customBuckets:    cfg.ConvertExplicitHistogramsToNHCB,
 		keepClassic:      cfg.KeepClassicHistograms,
 		promoted:         cfg.ResourceConstantLabels,
@@ -473,8 +475,8 @@ func recordedValue(v float64) float64 {
 	return v
 }
 
-// emitTargetInfo emits the resource's target_info: its attributes but those that identify it, which are job and
-// instance.
+// emitTargetInfo emits the resource's target_info: its attributes with job and instance, and without those attributes that
+// these are made from, unless they are to be kept. A resource that has no other attributes has no target_info.
 func (t *translator) emitTargetInfo(attrs pcommon.Map) {
 	described := false
 	for key, value := range attrs.All() {
@@ -491,6 +493,7 @@ func (t *translator) emitTargetInfo(attrs pcommon.Map) {
 		return
 	}
 	t.setContext(labels, t.context.scope[:0])
+	t.context.keepIdentifying = t.keepIdentifying
 	t.metadata = metricMetadata{serial: t.metadata.serial + 1, typ: wire.MetricTypeGauge, help: "Target metadata"}
 	t.point = point{timestamp: t.latest, value: 1}
 	t.emit(t.labeler.labelSet(attrs, &t.context, targetInfoKind), &t.targetInfoName, &noLabel, &noLabel)

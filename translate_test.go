@@ -240,6 +240,43 @@ func TestRule04JobAndInstance(t *testing.T) {
 	})
 }
 
+// TestRule20RunsOfUnderscores: label names keep them if they are to be as Prometheus and the contrib exporter make them. Even
+// then no name begins with two, which is reserved.
+func TestRule20RunsOfUnderscores(t *testing.T) {
+	preserve := func(c *Config) { c.LabelNamePreserveMultipleUnderscores = true }
+	for _, c := range []struct{ key, collapsed, preserved string }{
+		{"a..b", "a_b", "a__b"},
+		{"a__b", "a_b", "a__b"},
+		{"a_.-b", "a_b", "a___b"},
+		{"a__", "a_", "a__"},
+		{"日本", "_", "_"},
+		{"__x__", "_x_", "_x__"},
+		{"..x", "_x", "_x"},
+		{"9..a", "key_9_a", "key_9__a"},
+	} {
+		assert.Equal(t, c.collapsed, newNamer(configOf(nil)).labelName(c.key), "key %q", c.key)
+		assert.Equal(t, c.preserved, newNamer(configOf(preserve)).labelName(c.key), "key %q", c.key)
+	}
+	runTranslations(t, []translationCase{
+		{
+			name: "collapsed", scope: scoped("b..c", "1"), resource: append(described, "d..e", "2"),
+			metrics: metrics{gaugeOf("x..y", number(1, with("a..b", "1", "a.b", "2")))},
+			want: []string{
+				`x_y{a_b="1;2",instance="i-1",job="shop",otel_scope_b_c="1",otel_scope_name="lib"} 1 @1000`,
+				`target_info{d_e="2",host_name="h",instance="i-1",job="shop"} 1 @1000`,
+			},
+		},
+		{
+			name: "preserved, but not in metric names", edit: preserve, scope: scoped("b..c", "1"), resource: append(described, "d..e", "2"),
+			metrics: metrics{gaugeOf("x..y", number(1, with("a..b", "1", "a.b", "2")))},
+			want: []string{
+				`x_y{a__b="1",a_b="2",instance="i-1",job="shop",otel_scope_b__c="1",otel_scope_name="lib"} 1 @1000`,
+				`target_info{d__e="2",host_name="h",instance="i-1",job="shop"} 1 @1000`,
+			},
+		},
+	})
+}
+
 // described is a resource with a target_info.
 var described = []any{"service.name", "shop", "service.instance.id", "i-1", "host.name", "h"}
 
@@ -309,6 +346,27 @@ func TestRule05TargetInfo(t *testing.T) {
 				`target_info{host_name="h",instance="i-1",job="shop",region="eu"} 1 @1000`,
 			},
 		},
+	})
+}
+
+// TestRule19IdentifyingAttributes stay in target_info if they are to, which alone does not make one.
+func TestRule19IdentifyingAttributes(t *testing.T) {
+	x, xSeries := gaugeOf("x", number(1)), `x{instance="i-1",job="eu/shop"} 1 @1000`
+	keep := func(c *Config) { c.TargetInfo.KeepIdentifyingResourceAttributes = true }
+	identified := []any{"service.namespace", "eu", "service.name", "shop", "service.instance.id", "i-1"}
+	runTranslations(t, []translationCase{
+		{
+			name: "left out", resource: append(identified, "host.name", "h"), metrics: metrics{x},
+			want: []string{xSeries, `target_info{host_name="h",instance="i-1",job="eu/shop"} 1 @1000`},
+		},
+		{
+			name: "kept", edit: keep, resource: append(identified, "host.name", "h", "service.id", "s"), metrics: metrics{x},
+			want: []string{
+				xSeries,
+				`target_info{host_name="h",instance="i-1",job="eu/shop",service_id="s",service_instance_id="i-1",service_name="shop",service_namespace="eu"} 1 @1000`,
+			},
+		},
+		{name: "nothing else", edit: keep, resource: identified, metrics: metrics{x}, want: []string{xSeries}},
 	})
 }
 
