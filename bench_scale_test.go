@@ -164,7 +164,7 @@ func BenchmarkIsolation(b *testing.B) {
 				md := gauge(time.UnixMilli(int64(i+1)), 2000)
 				m.start()
 				h.consume(md)
-				for h.ledger.snapshot().queued+h.ledger.snapshot().inFlight > 0 {
+				for h.ledger.Snapshot().Queued+h.ledger.Snapshot().InFlight > 0 {
 					time.Sleep(time.Microsecond)
 				}
 				m.stop()

@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 // benchPayloads makes payloads of 1,000 points for a number of series each. All series of a payload are different.
@@ -106,7 +108,7 @@ type benchPipeline struct {
 }
 
 func newBenchPipeline(cfg *Config) *benchPipeline {
-	p := &benchPipeline{q: queues{onFull: cfg.Queue.OnFull, ledger: newLedger()}, t: newTranslator(cfg, newBoundMemory(time.Hour), nil)}
+	p := &benchPipeline{q: queues{onFull: cfg.Queue.OnFull, ledger: account.NewLedger()}, t: newTranslator(cfg, newBoundMemory(time.Hour), nil)}
 	for i := range cfg.Partitions {
 		p.q.partitions = append(p.q.partitions, newPartition(i, cfg))
 	}

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 // chaosModel says what a producer's payloads become. It translates like the exporter does, and shares nothing with it.
@@ -25,7 +27,7 @@ type modelPoint struct {
 type attemptOf struct {
 	producer int
 	points   []modelPoint
-	drops    [reasons]int
+	drops    [account.Reasons]int
 	// samples is all of the payload, dropped or not.
 	samples int
 	// returned is when the call returned, and err what.
@@ -60,7 +62,7 @@ func (m *chaosModel) translate(md pmetric.Metrics, p protocol) (*attemptOf, erro
 	t.translate(md, p)
 	a := &attemptOf{samples: t.points}
 	for r := range t.drops {
-		a.drops[r] = t.drops[r].count
+		a.drops[r] = t.drops[r].Count
 	}
 	for _, i := range t.touched {
 		s := &t.segments[i]
@@ -137,7 +139,7 @@ type prediction struct {
 	series map[string]*seriesHistory
 	// received and drops count what was received, and dropped before the queue.
 	received int
-	drops    [reasons]int
+	drops    [account.Reasons]int
 	// refused is at least what was refused, which may be orMore.
 	refused, orMore int
 	// forgot says that the guard has or may have forgotten a series that came again.
@@ -158,7 +160,7 @@ type guardState struct {
 func (c *chaos) predict() *prediction {
 	p := &prediction{series: make(map[string]*seriesHistory)}
 	// A payload for which there is no room, even after older ones were evicted, does not pass the guard.
-	p.vague = c.droppedFor(reasonQueueFull) > 0
+	p.vague = c.droppedFor(account.ReasonQueueFull) > 0
 	guard := make(map[string]*guardState)
 	for _, a := range c.attempts {
 		p.vague = p.vague || a.vague
@@ -205,9 +207,9 @@ func (p *prediction) passes(guard map[string]*guardState, now time.Time, mp *mod
 	case mp.kind == madeTargetEntry:
 		return false
 	}
-	r := reasonOutOfOrder
+	r := account.ReasonOutOfOrder
 	if ts == g.last {
-		r = reasonDuplicate
+		r = account.ReasonDuplicate
 	}
 	p.drops[r]++
 	p.received++

@@ -18,6 +18,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 // chaos is one round.
@@ -34,7 +36,7 @@ type chaos struct {
 	lossless, exact bool
 	// abrupt ends the round while producers are still at work.
 	abrupt  bool
-	balance balance
+	balance account.Balance
 	// statuses are the component's.
 	statuses []componentstatus.Status
 	start    time.Time
@@ -218,9 +220,9 @@ func (c *chaos) shutdown() {
 	if took := time.Since(start); took > limit {
 		c.problem("the shutdown took %v of %v", took, limit)
 	}
-	b := c.h.ledger.snapshot()
-	if b.queued != 0 || b.inFlight != 0 {
-		c.problem("after the shutdown %d samples are queued and %d in flight", b.queued, b.inFlight)
+	b := c.h.ledger.Snapshot()
+	if b.Queued != 0 || b.InFlight != 0 {
+		c.problem("after the shutdown %d samples are queued and %d in flight", b.Queued, b.InFlight)
 	}
 	for _, p := range c.h.queues.partitions {
 		if size := p.state().size; size != 0 {

@@ -228,7 +228,7 @@ func (w *chaosWire) RoundTrip(req *http.Request) (*http.Response, error) {
 func (w *chaosWire) begin(header http.Header, body []byte) *exchange {
 	now := time.Now()
 	x := &exchange{protocol: requestProtocol(header), body: body, partition: -1, start: now, firstAt: now}
-	b := w.chaos.h.ledger.snapshot()
+	b := w.chaos.h.ledger.Snapshot()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.exchanges = append(w.exchanges, x)
@@ -253,8 +253,8 @@ func (w *chaosWire) begin(header http.Header, body []byte) *exchange {
 		x.repeats, x.firstAt = last.repeats+1, last.firstAt
 	}
 	w.inFlight[x.partition], w.latest[x.partition] = x, x
-	if b.inFlight < int64(len(x.points)) {
-		w.chaos.problem("%v was sent when %d samples were counted as in flight", x, b.inFlight)
+	if b.InFlight < int64(len(x.points)) {
+		w.chaos.problem("%v was sent when %d samples were counted as in flight", x, b.InFlight)
 	}
 	w.checkLimits(x, size)
 	w.chaos.checkSize(w.chaos.h.queues.partitions[x.partition])

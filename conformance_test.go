@@ -26,6 +26,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 // The tests of this file have the sections of "Prometheus Remote-Write 2.0 specification" (2.0-rc.4) as their names, and
@@ -255,7 +257,7 @@ func TestConformanceV2Response(t *testing.T) {
 		})
 		assert.Equal(t, []int{2, 2}, r.versions())
 		assert.Equal(t, map[string]int64{"rejected 400": 10}, h.dropped())
-		line := h.logs.FilterField(zapReason(reasonRejected)).All()
+		line := h.logs.FilterField(zapReason(account.ReasonRejected)).All()
 		require.NotEmpty(t, line)
 		assert.Contains(t, line[0].ContextMap()["answer"], message)
 	})

@@ -17,6 +17,8 @@ import (
 	"go.opentelemetry.io/collector/exporter"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.uber.org/zap"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 // orderedExporter takes payloads to the queues of the partitions, and runs their senders.
@@ -31,7 +33,7 @@ type orderedExporter struct {
 	maxAge    time.Duration
 
 	queues      queues
-	ledger      *ledger
+	ledger      *account.Ledger
 	translators sync.Pool
 	telemetry   *telemetry
 	standard    *standard
@@ -65,7 +67,7 @@ func newExporter(ctx context.Context, set exporter.Settings, cfg *Config) (*orde
 		userAgent: userAgent(set.BuildInfo),
 		policy:    policy{retry: cfg.Retry, retryOn429: cfg.RetryOn429, onError: cfg.OnError, fallback: cfg.Fallback},
 		maxAge:    cfg.Queue.MaxAge,
-		ledger:    newLedger(),
+		ledger:    account.NewLedger(),
 		status:    newStatusReporter(cfg.OnError.RetriesExhausted == OnRetriesExhaustedFail),
 		drops:     dropLog{logger: set.Logger},
 	}
@@ -214,21 +216,21 @@ func (e *orderedExporter) protocol() protocol {
 // reportDrops logs what was dropped while a payload was accepted, and counts it as failed. The ledger has it already.
 func (e *orderedExporter) reportDrops(ctx context.Context, t *translator) {
 	if t.evicted > 0 {
-		e.logDropped(ctx, t.evicted, reasonQueueFull, nil)
+		e.logDropped(ctx, t.evicted, account.ReasonQueueFull, nil)
 	}
 	for r := range t.drops {
-		if d := &t.drops[r]; d.count > 0 {
-			e.logDropped(ctx, d.count, reason(r), d.example)
+		if d := &t.drops[r]; d.Count > 0 {
+			e.logDropped(ctx, d.Count, account.Reason(r), d.Example)
 		}
 	}
 }
 
 // logDropped reports samples that were dropped before they were sent.
-func (e *orderedExporter) logDropped(ctx context.Context, n int, r reason, example func() string) {
+func (e *orderedExporter) logDropped(ctx context.Context, n int, r account.Reason, example func() string) {
 	e.standard.outcome(ctx, n, consumererror.NewPermanent(errors.New(r.String())))
 	e.drops.log(drop{
 		samples:   n,
-		key:       dropKey{reason: r},
+		key:       account.Key{Reason: r},
 		example:   example,
 		partition: -1,
 	})
@@ -264,10 +266,10 @@ func (e *orderedExporter) Shutdown(ctx context.Context) error {
 	e.others.Wait()
 	left := 0
 	for _, p := range e.queues.partitions {
-		left += p.discard(e.ledger, reasonShutdown)
+		left += p.discard(e.ledger, account.ReasonShutdown)
 	}
 	if left > 0 {
-		e.logDropped(context.WithoutCancel(ctx), left, reasonShutdown, nil)
+		e.logDropped(context.WithoutCancel(ctx), left, account.ReasonShutdown, nil)
 	}
 	e.closeDeadLetters(ctx)
 	return nil

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 // logInterval is the least time between two log lines about drops of one reason, or about retries.
@@ -15,7 +17,7 @@ const logInterval = 10 * time.Second
 // drop is what is logged of dropped samples.
 type drop struct {
 	samples int
-	key     dropKey
+	key     account.Key
 	answer  *answer
 	// example renders one of the series, or is nil. It is called only if there is a line to write.
 	example   func() string
@@ -30,7 +32,7 @@ type dropLog struct {
 	logger *zap.Logger
 
 	mu      sync.Mutex
-	drops   [reasons]throttle
+	drops   [account.Reasons]throttle
 	retries throttle
 	// refusedMetadata is for metadata that was not taken.
 	refusedMetadata throttle
@@ -59,18 +61,18 @@ func (t *throttle) pass(n int) (heldBack int, ok bool) {
 // log logs a drop.
 func (l *dropLog) log(d drop) {
 	l.mu.Lock()
-	heldBack, ok := l.drops[d.key.reason].pass(d.samples)
+	heldBack, ok := l.drops[d.key.Reason].pass(d.samples)
 	l.mu.Unlock()
 	if !ok {
 		return
 	}
 	fields := []zap.Field{
-		zap.Stringer("reason", d.key.reason),
+		zap.Stringer("reason", d.key.Reason),
 		zap.Int("dropped_samples", d.samples),
 		zap.Int("dropped_samples_since_last_line", heldBack),
 	}
-	if d.key.status != 0 {
-		fields = append(fields, zap.Int("status", d.key.status))
+	if d.key.Status != 0 {
+		fields = append(fields, zap.Int("status", d.key.Status))
 	}
 	if d.answer != nil {
 		fields = append(fields, zap.String("answer", d.answer.Error()))
@@ -119,7 +121,7 @@ func (l *dropLog) flush() {
 	for r := range l.drops {
 		if n := l.drops[r].heldBack; n > 0 {
 			l.drops[r].heldBack = 0
-			l.logger.Warn("Dropped samples.", zap.Stringer("reason", reason(r)), zap.Int("dropped_samples_since_last_line", n))
+			l.logger.Warn("Dropped samples.", zap.Stringer("reason", account.Reason(r)), zap.Int("dropped_samples_since_last_line", n))
 		}
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"go.opentelemetry.io/collector/consumer/consumererror"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/lastseen"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 // partitionOf returns the partition of a key.
@@ -73,7 +75,7 @@ type sealed struct {
 
 // append adds a segment. It returns how many samples are queued by it, counts the others, and adds to work what must be
 // encoded then.
-func (p *partition) append(s *segment, now time.Time, drops *dropCounts, work []encoder) (queued int, _ []encoder) {
+func (p *partition) append(s *segment, now time.Time, drops *account.Drops, work []encoder) (queued int, _ []encoder) {
 	if s.dropped {
 		return 0, work
 	}
@@ -141,7 +143,7 @@ func (m *message) without(excised []indexEntry) {
 
 // refused returns those series of the index that the guard refuses, and counts them. s is the segment that they are in,
 // if it is at hand for an example.
-func (p *partition) refused(index []indexEntry, s *segment, now time.Time, drops *dropCounts) []indexEntry {
+func (p *partition) refused(index []indexEntry, s *segment, now time.Time, drops *account.Drops) []indexEntry {
 	var refused []indexEntry
 	for _, e := range index {
 		table := p.guard
@@ -156,15 +158,15 @@ func (p *partition) refused(index []indexEntry, s *segment, now time.Time, drops
 		if e.kind == madeTargetEntry {
 			continue
 		}
-		r := reasonOutOfOrder
+		r := account.ReasonOutOfOrder
 		if order == lastseen.Same {
-			r = reasonDuplicate
+			r = account.ReasonDuplicate
 		}
 		var example func() string
-		if s != nil && drops[r].example == nil {
+		if s != nil && drops[r].Example == nil {
 			example = func() string { return s.exampleOf(e) }
 		}
-		drops.add(r, 1, example)
+		drops.Add(r, 1, example)
 	}
 	return refused
 }
@@ -244,7 +246,7 @@ func (p *partition) pop() *batch {
 
 // take returns the next batch to send, whose samples are then in flight, or else how long the open batch may wait, or 0
 // if there is nothing at all. flush makes an open batch due.
-func (p *partition) take(l *ledger, now time.Time) (*batch, time.Duration) {
+func (p *partition) take(l *account.Ledger, now time.Time) (*batch, time.Duration) {
 	p.mu.Lock()
 	var work []encoder
 	if len(p.queue) == 0 && !p.open.empty() {
@@ -260,7 +262,7 @@ func (p *partition) take(l *ledger, now time.Time) (*batch, time.Duration) {
 	}
 	b := p.pop()
 	p.inFlight = b
-	l.take(b.samples)
+	l.Take(b.samples)
 	p.mu.Unlock()
 	for _, w := range work {
 		w.encode()
@@ -269,7 +271,7 @@ func (p *partition) take(l *ledger, now time.Time) (*batch, time.Duration) {
 }
 
 // next waits for the next batch to send. It returns nil when the partition is closed and empty, or ctx is done.
-func (p *partition) next(ctx context.Context, l *ledger) *batch {
+func (p *partition) next(ctx context.Context, l *account.Ledger) *batch {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for ctx.Err() == nil {
@@ -318,7 +320,7 @@ func (p *partition) close() {
 }
 
 // discard drops what waits.
-func (p *partition) discard(l *ledger, r reason) int {
+func (p *partition) discard(l *account.Ledger, r account.Reason) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := p.open.samples
@@ -331,7 +333,7 @@ func (p *partition) discard(l *ledger, r reason) int {
 	p.open.forget()
 	p.open = message{}
 	p.size = 0
-	l.evict(n, r)
+	l.Evict(n, r)
 	return n
 }
 
@@ -367,7 +369,7 @@ type queues struct {
 	partitions   []*partition
 	onFull       OnFull
 	blockTimeout time.Duration
-	ledger       *ledger
+	ledger       *account.Ledger
 }
 
 // admit accepts all of what the translator holds, or nothing of it and returns an error. The samples that it drops while
@@ -420,7 +422,7 @@ func (q *queues) tryAdmit(t *translator) (space <-chan struct{}, err error) {
 		queued += n
 	}
 	// Before the senders can see the samples: they must never be in flight without having been queued.
-	q.ledger.admit(queued, &t.drops)
+	q.ledger.Admit(queued, &t.drops)
 	unlock()
 	for _, i := range t.touched {
 		q.partitions[i].signal()
@@ -457,11 +459,11 @@ func (q *queues) room(t *translator) (space <-chan struct{}, err error) {
 		size := s.size()
 		if q.onFull == OnFullDropOldest && size <= p.capacity && p.size+size > p.capacity {
 			n := p.evict(size)
-			q.ledger.evict(n, reasonQueueFull)
+			q.ledger.Evict(n, account.ReasonQueueFull)
 			t.evicted += n
 		}
 		if p.size+size > p.capacity {
-			t.drops.add(reasonQueueFull, s.total(), s.example)
+			t.drops.Add(account.ReasonQueueFull, s.total(), s.example)
 			s.dropped = true
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 // answer is what came of a request.
@@ -124,7 +126,7 @@ const (
 type decision struct {
 	verdict verdict
 	delay   time.Duration
-	reason  reason
+	reason  account.Reason
 	// permanent says that the endpoint or the credentials are wrong, rather than the data.
 	permanent bool
 	// trial says that a fallback is not for good unless it succeeds.
@@ -153,15 +155,15 @@ func (p *policy) decide(a *answer, at attempt) decision {
 	case s == 0, s >= 500 && s <= 599, s == http.StatusTooManyRequests && p.retryOn429:
 		return p.again(a, at)
 	case s == http.StatusUnauthorized, s == http.StatusForbidden, s == http.StatusNotFound:
-		return p.fatal(a, at, reasonFatal)
+		return p.fatal(a, at, account.ReasonFatal)
 	case s == http.StatusRequestEntityTooLarge:
-		return decision{verdict: verdictSplit, reason: reasonTooLarge}
+		return decision{verdict: verdictSplit, reason: account.ReasonTooLarge}
 	case s >= 400 && s <= 499 && s != http.StatusTooManyRequests && p.onError.Rejected == OnRejectedIsolate && a.refusesContent() && !a.exact(at):
-		return decision{verdict: verdictSplit, reason: reasonRejected}
+		return decision{verdict: verdictSplit, reason: account.ReasonRejected}
 	case s >= 400 && s <= 499:
-		return decision{verdict: verdictDrop, reason: reasonRejected}
+		return decision{verdict: verdictDrop, reason: account.ReasonRejected}
 	default:
-		return p.fatal(a, at, reasonUnexpected)
+		return p.fatal(a, at, account.ReasonUnexpected)
 	}
 }
 
@@ -193,14 +195,14 @@ func (p *policy) unread(a *answer, at attempt) (decision, bool) {
 		if p.fallback {
 			return decision{verdict: verdictFallback}, true
 		}
-		return decision{verdict: verdictDrop, reason: reasonRejected}, true
+		return decision{verdict: verdictDrop, reason: account.ReasonRejected}, true
 	case refusal && !a.written.present && p.fallback:
 		return decision{verdict: verdictFallback, trial: true}, true
 	}
 	return decision{}, false
 }
 
-func (p *policy) fatal(a *answer, at attempt, r reason) decision {
+func (p *policy) fatal(a *answer, at attempt, r account.Reason) decision {
 	switch p.onError.Fatal {
 	case OnFatalRetry:
 		return p.again(a, at)
@@ -213,7 +215,7 @@ func (p *policy) fatal(a *answer, at attempt, r reason) decision {
 
 // again retries within the limits.
 func (p *policy) again(a *answer, at attempt) decision {
-	exhausted := decision{verdict: verdictDrop, reason: reasonRetriesExhausted}
+	exhausted := decision{verdict: verdictDrop, reason: account.ReasonRetriesExhausted}
 	if p.onError.RetriesExhausted == OnRetriesExhaustedFail {
 		exhausted.verdict = verdictFail
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 func testPolicy(edit ...func(*Config)) *policy {
@@ -25,10 +27,10 @@ func testPolicy(edit ...func(*Config)) *policy {
 // TestDecide is the table of the Remote-Write specifications and of the Flink connector.
 func TestDecide(t *testing.T) {
 	retry := decision{verdict: verdictRetry, delay: 30 * time.Millisecond}
-	rejected := decision{verdict: verdictDrop, reason: reasonRejected}
-	isolated := decision{verdict: verdictSplit, reason: reasonRejected}
-	split := decision{verdict: verdictSplit, reason: reasonTooLarge}
-	fatal := func(v verdict, r reason) decision { return decision{verdict: v, reason: r, permanent: true} }
+	rejected := decision{verdict: verdictDrop, reason: account.ReasonRejected}
+	isolated := decision{verdict: verdictSplit, reason: account.ReasonRejected}
+	split := decision{verdict: verdictSplit, reason: account.ReasonTooLarge}
+	fatal := func(v verdict, r account.Reason) decision { return decision{verdict: v, reason: r, permanent: true} }
 	no429 := func(c *Config) { c.RetryOn429 = false }
 	isolate := func(c *Config) { c.OnError.Rejected = OnRejectedIsolate }
 	discardFatal := func(c *Config) { c.OnError.Fatal = OnFatalDiscard }
@@ -48,18 +50,18 @@ func TestDecide(t *testing.T) {
 		{"429 is retried", []int{429}, nil, retry},
 		{"429 is rejected if it is not retried", []int{429}, []func(*Config){no429}, rejected},
 		{"a rejected 429 is not isolated: the rate is refused, not the content", []int{429}, []func(*Config){no429, isolate}, rejected},
-		{"401, 403 and 404 are fatal", []int{401, 403, 404}, nil, fatal(verdictFail, reasonFatal)},
-		{"fatal: discard", []int{401, 403, 404}, []func(*Config){discardFatal}, fatal(verdictDrop, reasonFatal)},
+		{"401, 403 and 404 are fatal", []int{401, 403, 404}, nil, fatal(verdictFail, account.ReasonFatal)},
+		{"fatal: discard", []int{401, 403, 404}, []func(*Config){discardFatal}, fatal(verdictDrop, account.ReasonFatal)},
 		{"fatal: retry", []int{401, 403, 404, 302}, []func(*Config){retryFatal}, retry},
 		{"any other 4xx is rejected", []int{400, 402, 405, 406, 408, 409, 410, 411, 412, 414, 415, 416, 422, 425, 428, 431, 451, 499}, nil, rejected},
 		{"rejected: isolate", []int{400, 409, 422}, []func(*Config){isolate}, isolated},
 		{"what refuses any request is not isolated", []int{405, 407, 411, 415, 426}, []func(*Config){isolate}, rejected},
 		{"413 is split, whatever the setting", []int{413}, nil, split},
 		{"413 is split, whatever the setting", []int{413}, []func(*Config){isolate}, split},
-		{"redirects and what is no answer are unexpected", []int{100, 101, 199, 300, 301, 302, 303, 304, 307, 308, 399, 600, 999}, nil, fatal(verdictFail, reasonUnexpected)},
-		{"unexpected answers follow on_error.fatal", []int{301, 304}, []func(*Config){discardFatal}, fatal(verdictDrop, reasonUnexpected)},
-		{"retries can be switched off", []int{0, 500, 503, 429}, []func(*Config){noRetry}, decision{verdict: verdictDrop, reason: reasonRetriesExhausted}},
-		{"retries_exhausted: fail", []int{0, 500, 503, 429}, []func(*Config){noRetry, failExhausted}, decision{verdict: verdictFail, reason: reasonRetriesExhausted}},
+		{"redirects and what is no answer are unexpected", []int{100, 101, 199, 300, 301, 302, 303, 304, 307, 308, 399, 600, 999}, nil, fatal(verdictFail, account.ReasonUnexpected)},
+		{"unexpected answers follow on_error.fatal", []int{301, 304}, []func(*Config){discardFatal}, fatal(verdictDrop, account.ReasonUnexpected)},
+		{"retries can be switched off", []int{0, 500, 503, 429}, []func(*Config){noRetry}, decision{verdict: verdictDrop, reason: account.ReasonRetriesExhausted}},
+		{"retries_exhausted: fail", []int{0, 500, 503, 429}, []func(*Config){noRetry, failExhausted}, decision{verdict: verdictFail, reason: account.ReasonRetriesExhausted}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := testPolicy(tt.edit...)
@@ -72,7 +74,7 @@ func TestDecide(t *testing.T) {
 
 func TestRetriesEnd(t *testing.T) {
 	a := &answer{status: 503}
-	exhausted := decision{verdict: verdictDrop, reason: reasonRetriesExhausted}
+	exhausted := decision{verdict: verdictDrop, reason: account.ReasonRetriesExhausted}
 
 	t.Run("after max_retries", func(t *testing.T) {
 		p := testPolicy(func(c *Config) { c.Retry.MaxRetries = 2 })

@@ -11,6 +11,8 @@ import (
 
 	"go.opentelemetry.io/collector/consumer/consumererror"
 	"go.uber.org/zap"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 // sender sends the batches of one partition, one after the other. Nothing of the partition is sent before what was
@@ -112,7 +114,7 @@ const (
 // outcome is the fate of a unit with what is told about it.
 type outcome struct {
 	fate   fate
-	reason reason
+	reason account.Reason
 	answer *answer
 	// attempts is how many requests were sent.
 	attempts int
@@ -167,7 +169,7 @@ func (s *sender) deliver(ctx context.Context, b *batch, span *requestSpan) {
 			case u.samples == 1:
 				o.fate = fateDropped
 			case sent+len(units)+2 > s.policy.onError.MaxIsolationRequests:
-				o.fate, o.reason = fateDropped, reasonIsolationLimit
+				o.fate, o.reason = fateDropped, account.ReasonIsolationLimit
 			default:
 				first, second := u.split()
 				units = append(units, second, first)
@@ -185,7 +187,7 @@ func (s *sender) deliver(ctx context.Context, b *batch, span *requestSpan) {
 // settleRest drops what was not sent because the exporter ends.
 func (s *sender) settleRest(ctx context.Context, units []unit, span *requestSpan) {
 	for i := range units {
-		s.settle(ctx, &units[i], outcome{fate: fateDropped, reason: reasonShutdown}, span)
+		s.settle(ctx, &units[i], outcome{fate: fateDropped, reason: account.ReasonShutdown}, span)
 	}
 }
 
@@ -196,23 +198,23 @@ func (s *sender) settle(ctx context.Context, u *unit, o outcome, span *requestSp
 	}
 	if o.fate == fateDelivered {
 		// What is lost then, a 2.0 receiver does not say that it has written, although it has taken the request.
-		o.reason = reasonRejected
+		o.reason = account.ReasonRejected
 	}
-	key := dropKey{reason: o.reason}
+	key := account.Key{Reason: o.reason}
 	delivered := 0
 	if o.answer != nil {
-		key.status = o.answer.status
+		key.Status = o.answer.status
 		delivered = o.answer.confirmed(&u.message)
 	}
 	if delivered > 0 {
-		s.ledger.deliver(delivered)
+		s.ledger.Deliver(delivered)
 		span.delivered(ctx, delivered)
 	}
 	lost := u.samples - delivered
 	if lost == 0 {
 		return
 	}
-	s.ledger.drop(lost, key)
+	s.ledger.Drop(lost, key)
 	span.dropped(ctx, lost, o.err())
 	s.drops.log(drop{
 		samples:   lost,
@@ -229,7 +231,7 @@ func (s *sender) asV1(ctx context.Context, u unit, span *requestSpan) unit {
 	c := u.contents()
 	v1, rest := c.asV1()
 	lost := newUnit(rest)
-	s.settle(ctx, &lost, outcome{fate: fateDropped, reason: reasonNeedsV2}, span)
+	s.settle(ctx, &lost, outcome{fate: fateDropped, reason: account.ReasonNeedsV2}, span)
 	return newUnit(v1)
 }
 
@@ -253,7 +255,7 @@ func (s *sender) dropOld(ctx context.Context, u unit, span *requestSpan) unit {
 	}
 	kept, old := u.cutOld(oldest)
 	if old.samples > 0 {
-		s.settle(ctx, &old, outcome{fate: fateDropped, reason: reasonTooOld}, span)
+		s.settle(ctx, &old, outcome{fate: fateDropped, reason: account.ReasonTooOld}, span)
 	}
 	return kept
 }
@@ -266,7 +268,7 @@ func (s *sender) sendUnit(ctx context.Context, u *unit, span *requestSpan) outco
 	for n := 1; ; n++ {
 		a := s.send(ctx, u, n)
 		if a.status == 0 && ctx.Err() != nil {
-			return outcome{fate: fateAborted, reason: reasonShutdownInFlight, answer: a, attempts: n}
+			return outcome{fate: fateAborted, reason: account.ReasonShutdownInFlight, answer: a, attempts: n}
 		}
 		now := time.Now()
 		d := s.policy.decide(a, attempt{
@@ -297,7 +299,7 @@ func (s *sender) sendUnit(ctx context.Context, u *unit, span *requestSpan) outco
 		s.status.retrying(s.partition.index, a)
 		s.drops.retrying(a, n, d.delay, s.partition.index)
 		if !sleep(ctx, d.delay) {
-			return outcome{fate: fateAborted, reason: reasonShutdown, answer: a, attempts: n}
+			return outcome{fate: fateAborted, reason: account.ReasonShutdown, answer: a, attempts: n}
 		}
 		if *u = s.dropOld(ctx, *u, span); u.empty() {
 			return outcome{fate: fateDropped}

@@ -367,7 +367,7 @@ func TestShutdownWithHungBackend(t *testing.T) {
 		})
 		h.consume(gauge(time.Now(), 800))
 		synctest.Wait()
-		inFlight := h.ledger.snapshot().inFlight
+		inFlight := h.ledger.Snapshot().InFlight
 		assert.Equal(t, int64(8*20), inFlight, "one request for each partition")
 
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)

@@ -19,6 +19,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/metadata"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 const (
@@ -57,10 +59,10 @@ func newTelemetry(set exporter.Settings, e *orderedExporter) (*telemetry, error)
 
 // observeLedger registers the counters of samples. A collection calls the callbacks in the order of their registration:
 // the first takes a snapshot and the others show the same one, so that what is collected adds up.
-func (t *telemetry) observeLedger(l *ledger) error {
-	var latest atomic.Pointer[balance]
-	latest.Store(&balance{})
-	show := func(n func(*balance) int64) metric.Int64Callback {
+func (t *telemetry) observeLedger(l *account.Ledger) error {
+	var latest atomic.Pointer[account.Balance]
+	latest.Store(&account.Balance{})
+	show := func(n func(*account.Balance) int64) metric.Int64Callback {
 		return func(_ context.Context, o metric.Int64Observer) error {
 			o.Observe(n(latest.Load()), t.exporter)
 			return nil
@@ -68,16 +70,16 @@ func (t *telemetry) observeLedger(l *ledger) error {
 	}
 	return errors.Join(
 		t.RegisterExporterOrderedRemoteWriteReceivedSamplesCallback(func(ctx context.Context, o metric.Int64Observer) error {
-			b := l.snapshot()
+			b := l.Snapshot()
 			latest.Store(&b)
-			return show(func(b *balance) int64 { return b.received })(ctx, o)
+			return show(func(b *account.Balance) int64 { return b.Received })(ctx, o)
 		}),
-		t.RegisterExporterOrderedRemoteWriteDeliveredSamplesCallback(show(func(b *balance) int64 { return b.delivered })),
-		t.RegisterExporterOrderedRemoteWriteQueuedSamplesCallback(show(func(b *balance) int64 { return b.queued })),
-		t.RegisterExporterOrderedRemoteWriteInFlightSamplesCallback(show(func(b *balance) int64 { return b.inFlight })),
+		t.RegisterExporterOrderedRemoteWriteDeliveredSamplesCallback(show(func(b *account.Balance) int64 { return b.Delivered })),
+		t.RegisterExporterOrderedRemoteWriteQueuedSamplesCallback(show(func(b *account.Balance) int64 { return b.Queued })),
+		t.RegisterExporterOrderedRemoteWriteInFlightSamplesCallback(show(func(b *account.Balance) int64 { return b.InFlight })),
 		t.RegisterExporterOrderedRemoteWriteDroppedSamplesCallback(func(_ context.Context, o metric.Int64Observer) error {
-			for key, n := range latest.Load().dropped {
-				attrs := append(t.attributes(key.status), attribute.String(reasonKey, key.reason.String()))
+			for key, n := range latest.Load().Dropped {
+				attrs := append(t.attributes(key.Status), attribute.String(reasonKey, key.Reason.String()))
 				o.Observe(n, metric.WithAttributes(attrs...))
 			}
 			return nil

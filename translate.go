@@ -13,6 +13,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 // staleNaN is the value of a stale marker (Remote-Write 1.0, "Stale Markers"), and normalNaN the one for every other
@@ -66,7 +68,7 @@ type translator struct {
 	seen    seenSet
 	// points counts what was asked to be translated: samples emitted or dropped.
 	points int
-	drops  dropCounts
+	drops  account.Drops
 	// evicted counts what was dropped from queues to admit the payload.
 	evicted int
 
@@ -355,9 +357,9 @@ func (t *translator) checkTemporality(m pmetric.Metric, temporality pmetric.Aggr
 	case pmetric.AggregationTemporalityCumulative:
 		return true
 	case pmetric.AggregationTemporalityDelta:
-		t.drop(reasonDelta, n, m.Name())
+		t.drop(account.ReasonDelta, n, m.Name())
 	default:
-		t.drop(reasonNoTemporality, n, m.Name())
+		t.drop(account.ReasonNoTemporality, n, m.Name())
 	}
 	return false
 }
@@ -366,7 +368,7 @@ func (t *translator) checkTemporality(m pmetric.Metric, temporality pmetric.Aggr
 func (t *translator) names(m pmetric.Metric, typ otlptranslator.MetricType, n int) *metricNames {
 	names := t.namer.metricNames(metricKey{name: m.Name(), unit: m.Unit(), typ: typ})
 	if names.err != nil {
-		t.drop(reasonInvalidName, n, m.Name())
+		t.drop(account.ReasonInvalidName, n, m.Name())
 		return nil
 	}
 	t.metadata = metricMetadata{
@@ -421,7 +423,7 @@ func startTimestamp(start, ts pcommon.Timestamp) int64 {
 // of 1970. The first millisecond of 1970 is taken for unset, as it is on the wire.
 func (t *translator) timestamp(m pmetric.Metric, ts pcommon.Timestamp) (ms int64, ok bool) {
 	if ms = int64(ts / 1_000_000); ms == 0 {
-		t.drop(reasonNoTimestamp, 1, m.Name())
+		t.drop(account.ReasonNoTimestamp, 1, m.Name())
 	}
 	return ms, ms != 0
 }
@@ -434,7 +436,7 @@ func (t *translator) numbers(m pmetric.Metric, points pmetric.NumberDataPointSli
 	for _, dp := range points.All() {
 		value, ok := numberValue(dp)
 		if !ok {
-			t.drop(reasonNoValue, 1, m.Name())
+			t.drop(account.ReasonNoValue, 1, m.Name())
 			continue
 		}
 		ts, ok := t.timestamp(m, dp.Timestamp())
@@ -513,7 +515,7 @@ func (t *translator) emit(ls *labelSet, name *seriesName, le, quantile *extraLab
 	}
 	if t.protocol == protocolV1 && !t.classic(ls, name) {
 		if name != &t.targetInfoName {
-			t.drop(reasonNeedsV2, 1, t.example(reasonNeedsV2, ls, name, le, quantile))
+			t.drop(account.ReasonNeedsV2, 1, t.example(account.ReasonNeedsV2, ls, name, le, quantile))
 		}
 		return
 	}
@@ -525,7 +527,7 @@ func (t *translator) emit(ls *labelSet, name *seriesName, le, quantile *extraLab
 	}
 	if !t.seen.add(hash, t.point.timestamp) {
 		if name != &t.targetInfoName {
-			t.drop(reasonDuplicate, 1, t.example(reasonDuplicate, ls, name, le, quantile))
+			t.drop(account.ReasonDuplicate, 1, t.example(account.ReasonDuplicate, ls, name, le, quantile))
 		}
 		return
 	}
@@ -550,8 +552,8 @@ func (t *translator) classic(ls *labelSet, name *seriesName) bool {
 }
 
 // example renders a series for the log, if it is the first with this fate in the payload.
-func (t *translator) example(r reason, ls *labelSet, name *seriesName, le, quantile *extraLabel) string {
-	if t.drops[r].count > 0 {
+func (t *translator) example(r account.Reason, ls *labelSet, name *seriesName, le, quantile *extraLabel) string {
+	if t.drops[r].Count > 0 {
 		return ""
 	}
 	labels, _ := wire.SeriesLabels(nil, appendLabels(nil, ls, name, le, quantile))
@@ -589,13 +591,13 @@ func targetHash(ls *labelSet) uint64 {
 }
 
 // drop counts n points that cannot be translated; example names one for the log.
-func (t *translator) drop(r reason, n int, example string) {
+func (t *translator) drop(r account.Reason, n int, example string) {
 	t.points += n
 	var render func() string
-	if t.drops[r].example == nil {
+	if t.drops[r].Example == nil {
 		render = func() string { return example }
 	}
-	t.drops.add(r, n, render)
+	t.drops.Add(r, n, render)
 }
 
 // reset makes the translator ready for another payload.
@@ -606,7 +608,7 @@ func (t *translator) reset() {
 	t.touched = t.touched[:0]
 	t.seen.reset()
 	t.points = 0
-	t.drops = dropCounts{}
+	t.drops = account.Drops{}
 	t.evicted = 0
 	t.labeler.forget()
 	t.extra[0].value, t.extra[1].value = "", ""

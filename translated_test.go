@@ -18,6 +18,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 // translated is what becomes of a payload, in a readable form.
@@ -26,11 +28,11 @@ type translated struct {
 	series map[string][]string
 	// origins has for each point what only 2.0 says of it.
 	origins map[string][]string
-	drops   map[reason]int
+	drops   map[account.Reason]int
 }
 
 func newTranslated() *translated {
-	return &translated{series: make(map[string][]string), origins: make(map[string][]string), drops: make(map[reason]int)}
+	return &translated{series: make(map[string][]string), origins: make(map[string][]string), drops: make(map[account.Reason]int)}
 }
 
 // lines are the points with their series, sorted.
@@ -87,11 +89,11 @@ func translatePayload(t testing.TB, tr *testTranslator, md pmetric.Metrics) *tra
 		}
 	}
 	for r := range tr.drops {
-		if n := tr.drops[r].count; n > 0 {
-			result.drops[reason(r)] = n
+		if n := tr.drops[r].Count; n > 0 {
+			result.drops[account.Reason(r)] = n
 		}
 	}
-	assert.Equal(t, tr.points, len(sent)+tr.drops.total(), "points sent or dropped")
+	assert.Equal(t, tr.points, len(sent)+tr.drops.Total(), "points sent or dropped")
 	return result
 }
 
@@ -296,7 +298,7 @@ type translationCase struct {
 	scope    func(pmetric.ScopeMetrics)
 	metrics  []func(pmetric.Metric)
 	want     []string
-	drops    map[reason]int
+	drops    map[account.Reason]int
 }
 
 // runTranslations checks the translator, and also that the reference is of the same opinion.
@@ -313,11 +315,11 @@ func runTranslations(t *testing.T, cases []translationCase) {
 }
 
 // checkTranslation checks what becomes of the last of some payloads, in each version of the protocol that can carry it.
-func checkTranslation(t *testing.T, edit func(*Config), payloads []pmetric.Metrics, want []string, drops map[reason]int) {
+func checkTranslation(t *testing.T, edit func(*Config), payloads []pmetric.Metrics, want []string, drops map[account.Reason]int) {
 	t.Helper()
 	slices.Sort(want)
 	if drops == nil {
-		drops = map[reason]int{}
+		drops = map[account.Reason]int{}
 	}
 	for _, message := range []ProtobufMessage{MessageV1, MessageV2} {
 		cfg := configOf(edit)

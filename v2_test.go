@@ -23,6 +23,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 // messageV2 configures Remote-Write 2.0.
@@ -390,17 +392,17 @@ func TestBothMessagesSayTheSame(t *testing.T) {
 }
 
 // renderedDrops is the number of drops and their example, by reason.
-func renderedDrops(d *dropCounts) map[string]string {
+func renderedDrops(d *account.Drops) map[string]string {
 	rendered := make(map[string]string)
 	for r := range d {
-		if d[r].count == 0 && d[r].example == nil {
+		if d[r].Count == 0 && d[r].Example == nil {
 			continue
 		}
 		example := ""
-		if d[r].example != nil {
-			example = d[r].example()
+		if d[r].Example != nil {
+			example = d[r].Example()
 		}
-		rendered[reason(r).String()] = fmt.Sprint(d[r].count, " ", example)
+		rendered[account.Reason(r).String()] = fmt.Sprint(d[r].Count, " ", example)
 	}
 	return rendered
 }
@@ -453,16 +455,16 @@ func TestCustomBuckets(t *testing.T) {
 
 // TestCustomBucketsAtTheirEdges are the histograms that the loop above does not make.
 func TestCustomBucketsAtTheirEdges(t *testing.T) {
-	native := func(md pmetric.Metrics, keep bool) (converted []*histogram.Histogram, message *writev2.Request, drops map[reason]int) {
+	native := func(md pmetric.Metrics, keep bool) (converted []*histogram.Histogram, message *writev2.Request, drops map[account.Reason]int) {
 		cfg := configOf(func(c *Config) {
 			c.ProtobufMessage, c.ConvertExplicitHistogramsToNHCB, c.KeepClassicHistograms, c.Partitions = MessageV2, true, keep, 1
 		})
 		tr := newTranslator(cfg, newBoundMemory(time.Hour), nil)
 		tr.translate(md, protocolV2)
-		drops = make(map[reason]int)
+		drops = make(map[account.Reason]int)
 		for r := range tr.drops {
-			if n := tr.drops[r].count; n > 0 {
-				drops[reason(r)] = n
+			if n := tr.drops[r].Count; n > 0 {
+				drops[account.Reason(r)] = n
 			}
 		}
 		if tr.segments[0].empty() {
@@ -521,19 +523,19 @@ func TestCustomBucketsAtTheirEdges(t *testing.T) {
 		broken := func(edit func(pmetric.HistogramDataPoint)) pmetric.Metrics {
 			return metricsOf(nil, histogramOf("h", buckets(bounds, counts, func(p dataPoint) { edit(p.(pmetric.HistogramDataPoint)) })))
 		}
-		for why, mds := range map[reason][]pmetric.Metrics{
-			reasonInvalidHistogram: {
+		for why, mds := range map[account.Reason][]pmetric.Metrics{
+			account.ReasonInvalidHistogram: {
 				broken(func(dp pmetric.HistogramDataPoint) { dp.SetCount(3) }),
 				broken(func(dp pmetric.HistogramDataPoint) { dp.SetCount(5) }),
 				broken(func(dp pmetric.HistogramDataPoint) { dp.BucketCounts().SetAt(0, 1<<63) }),
 				broken(func(dp pmetric.HistogramDataPoint) { dp.ExplicitBounds().SetAt(0, 2) }),
 			},
-			reasonNoSum: {broken(func(dp pmetric.HistogramDataPoint) { dp.RemoveSum() })},
+			account.ReasonNoSum: {broken(func(dp pmetric.HistogramDataPoint) { dp.RemoveSum() })},
 		} {
 			for _, md := range mds {
 				h, _, drops := native(md, false)
 				assert.Empty(t, h)
-				assert.Equal(t, map[reason]int{why: 1}, drops)
+				assert.Equal(t, map[account.Reason]int{why: 1}, drops)
 			}
 		}
 	})
