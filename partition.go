@@ -146,11 +146,7 @@ func (m *message) without(excised []indexEntry) {
 func (p *partition) refused(index []indexEntry, s *segment, now time.Time, drops *account.Drops) []indexEntry {
 	var refused []indexEntry
 	for _, e := range index {
-		table := p.guard
-		if e.kind != guardedEntry {
-			table = p.targets
-		}
-		order := table.Advance(e.hash, e.timestamp, now)
+		order := p.advance(&e, now)
 		if order == lastseen.Newer {
 			continue
 		}
@@ -169,6 +165,24 @@ func (p *partition) refused(index []indexEntry, s *segment, now time.Time, drops
 		drops.Add(r, 1, example)
 	}
 	return refused
+}
+
+// advance compares a series with the last one that was accepted, and remembers it if it is newer.
+func (p *partition) advance(e *indexEntry, now time.Time) lastseen.Order {
+	if e.kind == madeTargetEntry {
+		if order := p.targets.Advance(e.target, e.timestamp, now); order != lastseen.Newer {
+			return order
+		}
+	}
+	// What is newer than all that its target has is newer than its own series.
+	order := lastseen.Newer
+	if p.guard != nil {
+		order = p.guard.Advance(e.hash, e.timestamp, now)
+	}
+	if e.kind == targetEntry && order == lastseen.Newer {
+		p.targets.Advance(e.target, e.timestamp, now)
+	}
+	return order
 }
 
 // sealOpen moves the open batch into the queue.

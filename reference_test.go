@@ -36,6 +36,8 @@ type reference struct {
 	jobInstance labelMap
 	scope       []namedValue
 	latest      int64
+	// describing says that a target_info is made.
+	describing bool
 
 	// What 2.0 says of the points of a metric, and the start of one.
 	typ, unit, help string
@@ -94,22 +96,24 @@ func (r *reference) drop(why account.Reason, n int) {
 }
 
 // emit sends a point of a series, or returns why not: the series has one of that time already (rule 14), or the version of
-// the protocol has no place for its names. A target has one target_info for a time, whatever its other labels (rule 5).
+// the protocol has no place for its names. What is made for a target gives way to any target_info of the target and time
+// (rule 5).
 func (r *reference) emit(name string, labels labelMap, timestamp int64, value string, exemplars []string) account.Reason {
 	labels = maps.Clone(labels)
 	labels["__name__"] = name
 	identity := seriesString(sortedLabels(labels))
 	point := fmt.Sprint(identity, timestamp)
+	target := point
 	if name == r.targetInfo() {
-		point = fmt.Sprintf("target %q %q %d", labels["job"], labels["instance"], timestamp)
+		target = fmt.Sprintf("target %q %q %d", labels["job"], labels["instance"], timestamp)
 	}
 	switch {
 	case r.cfg.ProtobufMessage == MessageV1 && !classicOnly(labels):
 		return account.ReasonNeedsV2
-	case r.taken[point]:
+	case r.taken[point] || r.describing && r.taken[target]:
 		return account.ReasonDuplicate
 	}
-	r.taken[point] = true
+	r.taken[point], r.taken[target] = true, true
 	r.latest = max(r.latest, timestamp)
 	r.result.series[identity] = append(r.result.series[identity], sampleString(value, timestamp, exemplars))
 	if r.cfg.ProtobufMessage == MessageV2 {
@@ -362,7 +366,9 @@ func (r *reference) describe(resource pcommon.Map) {
 	}
 	r.typ, r.unit, r.help, r.start = "gauge", "", "Target metadata", 0
 	if r.cfg.TargetInfo.Enabled && len(labels) > 0 && len(r.jobInstance) > 0 && r.latest > 0 {
+		r.describing = true
 		r.emit(r.targetInfo(), withDefaults(labels, r.jobInstance, r.cfg.ExternalLabels), r.latest, "1", nil)
+		r.describing = false
 	}
 }
 

@@ -38,7 +38,9 @@ type fullSegment struct {
 
 // indexEntry is what the guard must know of an encoded series.
 type indexEntry struct {
-	hash      uint64
+	hash uint64
+	// target is the target of a target_info.
+	target    uint64
 	timestamp int64
 	// number is that of the series in its message; start and end are where it stands in the segment's bytes, before they
 	// are compressed.
@@ -55,10 +57,11 @@ type entryKind uint8
 const (
 	// guardedEntry is dropped and counted if it is not newer than the last one of its series.
 	guardedEntry entryKind = iota
-	// targetEntry is a target_info that was received as a metric: guarded whatever the configuration.
+	// targetEntry is a target_info that was received as a metric. It is guarded like any other series, and what is made for
+	// its target is then newer.
 	targetEntry
-	// madeTargetEntry is a target_info that the translation made. It is left out without being counted: nothing was
-	// received that is lost.
+	// madeTargetEntry is a target_info that the translation made. It is left out, whatever the configuration, if it is not
+	// newer than the last one of its target. That is not counted: nothing was received that is lost.
 	madeTargetEntry
 )
 
@@ -165,7 +168,7 @@ func (s *segment) add(t *translator, ls *labelSet, name *seriesName, le, quantil
 		kind = targetEntry
 	}
 	s.index = append(s.index, indexEntry{
-		hash: hash, timestamp: t.point.timestamp, number: number, start: start, end: end,
+		hash: hash, target: t.target, timestamp: t.point.timestamp, number: number, start: start, end: end,
 		kind: kind, histogram: t.point.histogram != nil, exemplars: len(t.point.exemplars),
 	})
 }

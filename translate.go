@@ -59,6 +59,8 @@ type translator struct {
 	// context is that of the scope being translated; resource holds its part that is the resource's.
 	context  labelContext
 	resource []constLabel
+	// target is that of the target_info which was emitted last.
+	target uint64
 	// latest is the greatest timestamp of the resource's points that are sent, in milliseconds, or 0 if none is.
 	latest int64
 
@@ -522,10 +524,9 @@ func (t *translator) emit(ls *labelSet, name *seriesName, le, quantile *extraLab
 	hash := ls.seriesHash(name, le.hash, quantile.hash)
 	key := ls.partitionKey(name)
 	if name.targetInfo {
-		hash = targetHash(ls)
-		key = hash
+		key = targetHash(ls)
 	}
-	if !t.seen.add(hash, t.point.timestamp) {
+	if !t.first(hash, key, name) {
 		if name != &t.targetInfoName {
 			t.drop(account.ReasonDuplicate, 1, t.example(account.ReasonDuplicate, ls, name, le, quantile))
 		}
@@ -539,6 +540,22 @@ func (t *translator) emit(ls *labelSet, name *seriesName, le, quantile *extraLab
 		t.touched = append(t.touched, i)
 	}
 	s.add(t, ls, name, le, quantile, hash)
+}
+
+// first says whether nothing of the payload has taken the series' place at its timestamp. The target_info that is made for
+// a target gives way to any other of the target, so that there is one of that timestamp, and those that were received are
+// told apart by all their labels.
+func (t *translator) first(hash, target uint64, name *seriesName) bool {
+	if !name.targetInfo {
+		return t.seen.add(hash, t.point.timestamp)
+	}
+	t.target = target
+	if name == &t.targetInfoName {
+		return t.seen.add(target, t.point.timestamp) && t.seen.add(hash, t.point.timestamp)
+	}
+	first := t.seen.add(hash, t.point.timestamp)
+	t.seen.add(target, t.point.timestamp)
+	return first
 }
 
 // classic says whether a series has only names that 1.0 can carry.
@@ -574,8 +591,8 @@ func (t *translator) encodePoint() {
 	}
 }
 
-// targetHash identifies a target by its job and instance. All its target_info series have the same hash, so that they
-// share a partition and a place in the guard: at most one of them is sent for a timestamp, and none after a newer one.
+// targetHash identifies a target by its job and instance. All its target_info series share a partition, so that one that is
+// made is never sent after a newer one.
 func targetHash(ls *labelSet) uint64 {
 	var job, instance uint64
 	labels, _ := wire.SeriesLabels(nil, ls.buf)

@@ -372,8 +372,8 @@ func TestRule19IdentifyingAttributes(t *testing.T) {
 	})
 }
 
-// TestRule05OneTargetInfoPerTime: a target has at most one target_info for a time, whatever its other labels, and
-// wherever it comes from. One that was received is counted if it is dropped.
+// TestRule05OneTargetInfoPerTime: for a target at most one target_info of a time is made, whatever its other labels, and none
+// if one was received. Those that were received are told apart by all their labels, like other series.
 func TestRule05OneTargetInfoPerTime(t *testing.T) {
 	other := append(described[:4:4], "host.name", "other")
 	info := gaugeOf("target_info", number(1, with("own", "label")))
@@ -397,8 +397,25 @@ func TestRule05OneTargetInfoPerTime(t *testing.T) {
 		},
 		"received after": {
 			payload: together(metricsOf(described, x(1)), metricsOf(described[:4], info)),
+			want: []string{
+				`target_info{host_name="h",instance="i-1",job="shop"} 1 @1000`, `target_info{instance="i-1",job="shop",own="label"} 1 @1000`,
+				`x{instance="i-1",job="shop"} 1 @1000`,
+			},
+		},
+		"the very same, received after": {
+			payload: together(metricsOf(described, x(1)), metricsOf(described[:4], gaugeOf("target_info", number(2, with("host_name", "h"))))),
 			want:    []string{`target_info{host_name="h",instance="i-1",job="shop"} 1 @1000`, `x{instance="i-1",job="shop"} 1 @1000`},
 			drops:   map[account.Reason]int{account.ReasonDuplicate: 1},
+		},
+		"received, of several hosts": {
+			payload: metricsOf(described[:4], gaugeOf("target_info", number(1, with("host", "a")), number(1, with("host", "b")), number(1, with("host", "c")),
+				number(1, with("host", "c", "exported_job", "x")), number(1, with("host", "c")), number(1, with("host", "c"), at(2e9)))),
+			want: []string{
+				`target_info{host="a",instance="i-1",job="shop"} 1 @1000`, `target_info{host="b",instance="i-1",job="shop"} 1 @1000`,
+				`target_info{host="c",instance="i-1",job="shop"} 1 @1000`, `target_info{host="c",instance="i-1",job="shop"} 1 @2000`,
+				`target_info{exported_job="x",host="c",instance="i-1",job="shop"} 1 @1000`,
+			},
+			drops: map[account.Reason]int{account.ReasonDuplicate: 1},
 		},
 		"another target": {
 			payload: together(metricsOf(described, x(1)), metricsOf([]any{"service.name", "bank", "host.name", "h"}, x(1))),
