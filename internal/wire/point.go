@@ -192,11 +192,11 @@ func appendDoubles(b []byte, field int, values []float64) []byte {
 
 func appendSpans(b []byte, field int, spans []Span) []byte {
 	for _, s := range spans {
-		offset, length := zigzag(int64(s.Offset)), uint64(s.Length)
-		b = appendTag(b, field, wireLen)
-		b = append(b, byte(2+UvarintLen(offset)+UvarintLen(length)))
-		b = binary.AppendUvarint(appendTag(b, 1, wireVarint), offset)
-		b = binary.AppendUvarint(appendTag(b, 2, wireVarint), length)
+		b = append(appendTag(b, field, wireLen), 0)
+		start := len(b)
+		b = appendUint(b, 1, zigzag(int64(s.Offset)))
+		b = appendUint(b, 2, uint64(s.Length))
+		b[start-1] = byte(len(b) - start)
 	}
 	return b
 }
