@@ -39,32 +39,27 @@ func (r *reference) histograms(m pmetric.Metric, points pmetric.HistogramDataPoi
 			continue
 		}
 		stale := dp.Flags().NoRecordedValue()
-		bounds, counts := dp.ExplicitBounds().AsRaw(), dp.BucketCounts().AsRaw()
-		if len(counts) == 0 {
-			bounds = nil
-		}
-		sound := len(counts) == 0 || len(counts) == len(bounds)+1
-		for i, b := range bounds {
-			sound = sound && !math.IsNaN(b) && (i == 0 || b > bounds[i-1])
-		}
-		switch {
-		case !sound && stale:
-			bounds = nil
-		case !sound:
-			r.drop(account.ReasonInvalidHistogram, 1)
-			continue
-		case len(bounds) > 0 && math.IsInf(bounds[len(bounds)-1], 1):
-			bounds = bounds[:len(bounds)-1]
-		}
 		if r.cfg.ProtobufMessage == MessageV2 && r.cfg.ConvertExplicitHistogramsToNHCB {
 			h, why := &nativeHistogram{schema: -53, sum: math.Float64frombits(0x7ff0000000000002)}, account.NoReason
 			if !stale {
-				h, why = customOf(dp, bounds)
+				h, why = customOf(dp)
 			}
 			r.native(name, dp, h, why, timestamp)
 			if !r.cfg.KeepClassicHistograms {
 				continue
 			}
+		}
+		counts := dp.BucketCounts().AsRaw()
+		bounds, sound := finiteBounds(dp)
+		switch {
+		case len(counts) == 0:
+			bounds = nil
+		case sound && len(counts) == dp.ExplicitBounds().Len()+1:
+		case stale:
+			bounds = nil
+		default:
+			r.drop(account.ReasonInvalidHistogram, 1)
+			continue
 		}
 		labels := r.labels(dp.Attributes(), "le")
 		sent := r.boundsOf("histogram "+name, labels, stale, sentBounds{formatted(append(bounds, math.Inf(1))), dp.HasSum()})
@@ -88,6 +83,18 @@ func (r *reference) histograms(m pmetric.Metric, points pmetric.HistogramDataPoi
 		}
 		r.sumAndCount(name, labels, timestamp, stale, sent.hasSum, dp.Sum(), dp.Count())
 	}
+}
+
+// finiteBounds are the bounds of a point without the one that every histogram has, +Inf. They must increase.
+func finiteBounds(dp pmetric.HistogramDataPoint) (bounds []float64, sound bool) {
+	bounds, sound = dp.ExplicitBounds().AsRaw(), true
+	for i, b := range bounds {
+		sound = sound && !math.IsNaN(b) && (i == 0 || b > bounds[i-1])
+	}
+	if n := len(bounds); n > 0 && math.IsInf(bounds[n-1], 1) {
+		bounds = bounds[:n-1]
+	}
+	return bounds, sound
 }
 
 func (r *reference) sendStale(name string, labels labelMap, timestamp int64) {
@@ -224,26 +231,29 @@ func (h *nativeHistogram) agreesWith(inBuckets *big.Int) account.Reason {
 	return account.ReasonInvalidHistogram
 }
 
-// customOf is a native histogram whose buckets are those of the point; the last one is up to +Inf.
-func customOf(dp pmetric.HistogramDataPoint, bounds []float64) (*nativeHistogram, account.Reason) {
-	if !dp.HasSum() {
-		return nil, account.ReasonNoSum
-	}
-	h := &nativeHistogram{schema: -53, count: dp.Count(), sum: notStale(dp.Sum()), custom: bounds, positive: make(map[int64]uint64)}
-	counts := dp.BucketCounts().AsRaw()
-	if len(counts) == 0 {
-		counts = []uint64{h.count}
-	}
+// customOf is a native histogram whose buckets are those of the point; the last one is up to +Inf, and has what is in no
+// other (rule 21).
+func customOf(dp pmetric.HistogramDataPoint) (*nativeHistogram, account.Reason) {
+	bounds, sound := finiteBounds(dp)
+	h := &nativeHistogram{schema: -53, sum: notStale(dp.Sum()), custom: bounds, positive: make(map[int64]uint64)}
 	total := new(big.Int)
-	for i, n := range counts {
-		if total.Add(total, new(big.Int).SetUint64(n)); !total.IsInt64() {
-			return nil, account.ReasonInvalidHistogram
-		}
-		if n > 0 {
-			h.positive[int64(min(i, len(bounds)))] += n
-		}
+	fits := func() bool { return total.IsInt64() }
+	for i, n := range dp.BucketCounts().AsRaw() {
+		total.Add(total, new(big.Int).SetUint64(n))
+		sound = sound && fits()
+		h.positive[int64(min(i, len(bounds)))] += n
 	}
-	return h, h.agreesWith(total)
+	if missing := new(big.Int).Sub(new(big.Int).SetUint64(dp.Count()), total); missing.Sign() > 0 {
+		total.Add(total, missing)
+		sound = sound && fits()
+		h.positive[int64(len(bounds))] += missing.Uint64()
+	}
+	if !sound {
+		return nil, account.ReasonInvalidHistogram
+	}
+	maps.DeleteFunc(h.positive, func(_ int64, n uint64) bool { return n == 0 })
+	h.count = total.Uint64()
+	return h, account.NoReason
 }
 
 // nativeIndex is the index that Prometheus gives to OpenTelemetry's bucket. Going down by one scale merges two

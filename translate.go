@@ -2,7 +2,6 @@ package orderedremotewriteexporter // import "github.com/orderedremotewrite/orde
 
 import (
 	"cmp"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -15,13 +14,6 @@ import (
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
-)
-
-// staleNaN is the value of a stale marker (Remote-Write 1.0, "Stale Markers"), and normalNaN the one for every other
-// NaN that happens to have the same bits.
-var (
-	staleNaN  = math.Float64frombits(0x7ff0000000000002)
-	normalNaN = math.Float64frombits(0x7ff8000000000001)
 )
 
 // Resource attributes that become job and instance (OpenTelemetry specification, "Prometheus and OpenMetrics
@@ -459,24 +451,16 @@ func (t *translator) numbers(m pmetric.Metric, points pmetric.NumberDataPointSli
 // numberValue returns the value of a point; ok is false if it has none.
 func numberValue(dp pmetric.NumberDataPoint) (value float64, ok bool) {
 	if dp.Flags().NoRecordedValue() {
-		return staleNaN, true
+		return wire.StaleNaN, true
 	}
 	switch dp.ValueType() {
 	case pmetric.NumberDataPointValueTypeDouble:
-		return recordedValue(dp.DoubleValue()), true
+		return wire.Recorded(dp.DoubleValue()), true
 	case pmetric.NumberDataPointValueTypeInt:
 		return float64(dp.IntValue()), true
 	default:
 		return 0, false
 	}
-}
-
-// recordedValue makes sure that a recorded value is no stale marker.
-func recordedValue(v float64) float64 {
-	if math.Float64bits(v) == math.Float64bits(staleNaN) {
-		return normalNaN
-	}
-	return v
 }
 
 // emitTargetInfo emits the resource's target_info: its attributes with job and instance, and without those attributes that

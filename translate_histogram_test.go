@@ -17,6 +17,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
 // TestRule08Histograms: cumulative buckets with +Inf, the count, and the sum unless it is unset.
@@ -42,7 +43,7 @@ func TestRule08Histograms(t *testing.T) {
 		},
 		{
 			name:    "a sum that has the bits of a stale marker",
-			metrics: changed(buckets(nil, []uint64{1}), func(dp pmetric.HistogramDataPoint) { dp.SetSum(staleNaN) }),
+			metrics: changed(buckets(nil, []uint64{1}), func(dp pmetric.HistogramDataPoint) { dp.SetSum(wire.StaleNaN) }),
 			want:    []string{`h_bucket{le="+Inf"} 1 @1000`, `h_sum{} NaN @1000`, `h_count{} 1 @1000`},
 		},
 		{
@@ -94,7 +95,7 @@ func TestRule08CustomBuckets(t *testing.T) {
 		{
 			name: "no buckets", edit: custom,
 			metrics: metrics{histogramOf("h", buckets(nil, []uint64{5}), buckets([]float64{1}, nil, at(2e9)))},
-			want:    []string{`h{} custom=[] count=5 sum=100 map[0:5] @1000`, `h{} custom=[] count=0 sum=100 map[] @2000`},
+			want:    []string{`h{} custom=[] count=5 sum=100 map[0:5] @1000`, `h{} custom=[1] count=0 sum=100 map[] @2000`},
 		},
 		{name: "a bound of +Inf", edit: custom, metrics: metrics{histogramOf("h", infinite)}, want: []string{`h{} custom=[1] count=6 sum=100 map[0:1 1:5] @1000`}},
 		{
@@ -114,18 +115,63 @@ func TestRule08CustomBuckets(t *testing.T) {
 		{
 			name: "what cannot be one", edit: custom,
 			metrics: metrics{histogramOf("h",
-				buckets([]float64{1}, []uint64{1}), buckets([]float64{2, 1}, []uint64{1, 2, 3}), buckets([]float64{1}, []uint64{math.MaxInt64, 1}),
-				buckets(nil, []uint64{math.MaxUint64}),
-				func(dp pmetric.HistogramDataPoint) {
-					buckets([]float64{1}, []uint64{1, 2})(dp)
-					dp.SetCount(4)
-				},
-				func(dp pmetric.HistogramDataPoint) {
-					buckets([]float64{1}, []uint64{1, 2})(dp)
-					dp.RemoveSum()
-				},
+				buckets([]float64{2, 1}, []uint64{1, 2, 3}), buckets([]float64{1, 1}, []uint64{1, 2, 3}), buckets([]float64{math.NaN()}, []uint64{1, 2}),
+				buckets([]float64{1}, []uint64{math.MaxInt64, 1}), buckets(nil, []uint64{math.MaxUint64}), counting(math.MaxUint64, buckets(nil, nil)),
 			)},
-			drops: map[account.Reason]int{account.ReasonInvalidHistogram: 5, account.ReasonNoSum: 1},
+			drops: map[account.Reason]int{account.ReasonInvalidHistogram: 6},
+		},
+	})
+}
+
+// counting is a point with another count.
+func counting(n uint64, point func(pmetric.HistogramDataPoint)) func(pmetric.HistogramDataPoint) {
+	return func(dp pmetric.HistogramDataPoint) {
+		point(dp)
+		dp.SetCount(n)
+	}
+}
+
+// TestRule21RepairedCustomBuckets: what a native histogram with custom buckets cannot say is repaired rather than dropped.
+func TestRule21RepairedCustomBuckets(t *testing.T) {
+	custom := func(c *Config) { c.ConvertExplicitHistogramsToNHCB = true }
+	bounds := []float64{1, 5}
+	runTranslations(t, []translationCase{
+		{
+			name: "no sum", edit: custom,
+			metrics: metrics{histogramOf("h", func(dp pmetric.HistogramDataPoint) {
+				buckets(bounds, []uint64{1, 2, 3})(dp)
+				dp.RemoveSum()
+			})},
+			want: []string{`h{} custom=[1 5] count=6 sum=0 map[0:1 1:2 2:3] @1000`},
+		},
+		{
+			name: "more counted than in the buckets", edit: custom, metrics: metrics{histogramOf("h", counting(10, buckets(bounds, []uint64{1, 2, 3})))},
+			want: []string{`h{} custom=[1 5] count=10 sum=100 map[0:1 1:2 2:7] @1000`},
+		},
+		{
+			name: "less counted than in the buckets", edit: custom, metrics: metrics{histogramOf("h", counting(2, buckets(bounds, []uint64{1, 2, 3})))},
+			want: []string{`h{} custom=[1 5] count=6 sum=100 map[0:1 1:2 2:3] @1000`},
+		},
+		{
+			name: "buckets left out at the end", edit: custom,
+			metrics: metrics{histogramOf("h", buckets(bounds, []uint64{1}), counting(4, buckets(bounds, []uint64{1, 2}, at(2e9))), counting(3, buckets(bounds, nil, at(3e9))))},
+			want: []string{
+				`h{} custom=[1 5] count=1 sum=100 map[0:1] @1000`, `h{} custom=[1 5] count=4 sum=100 map[0:1 1:2 2:1] @2000`,
+				`h{} custom=[1 5] count=3 sum=100 map[2:3] @3000`,
+			},
+		},
+		{
+			name: "more buckets than bounds", edit: custom, metrics: metrics{histogramOf("h", buckets(bounds, []uint64{1, 2, 3, 4, 5}))},
+			want: []string{`h{} custom=[1 5] count=15 sum=100 map[0:1 1:2 2:12] @1000`},
+		},
+		{
+			name: "but not of the classic series", metrics: metrics{histogramOf("h", buckets(bounds, []uint64{1}))},
+			edit: func(c *Config) {
+				custom(c)
+				c.KeepClassicHistograms = true
+			},
+			want:  []string{`h{} custom=[1 5] count=1 sum=100 map[0:1] @1000`},
+			drops: map[account.Reason]int{account.ReasonInvalidHistogram: 1},
 		},
 	})
 }
@@ -225,7 +271,7 @@ func TestRule09ExponentialHistograms(t *testing.T) {
 			name: "observations of NaN are in no bucket",
 			metrics: changed(exponential(0, 0, []uint64{1}), func(dp pmetric.ExponentialHistogramDataPoint) {
 				dp.SetCount(3)
-				dp.SetSum(staleNaN)
+				dp.SetSum(wire.StaleNaN)
 			}),
 			want: []string{`x{} schema=0 count=3 sum=NaN zero=0<=1e-128 +map[1:1] -map[] @1000`},
 		},
@@ -320,8 +366,8 @@ func TestRule10Summaries(t *testing.T) {
 			name: "values that have the bits of a stale marker",
 			metrics: metrics{summaryOf("s", quantiles([]float64{0.5}), func(dp pmetric.SummaryDataPoint) {
 				quantiles([]float64{0.5}, at(2e9))(dp)
-				dp.QuantileValues().At(0).SetValue(staleNaN)
-				dp.SetSum(staleNaN)
+				dp.QuantileValues().At(0).SetValue(wire.StaleNaN)
+				dp.SetSum(wire.StaleNaN)
 			})},
 			want: []string{
 				`s{quantile="0.5"} 5 @1000`, `s_sum{} 100 @1000`, `s_count{} 10 @1000`, `s{quantile="0.5"} NaN @2000`, `s_sum{} NaN @2000`, `s_count{} 10 @2000`,
@@ -341,7 +387,7 @@ func TestRule11StaleMarkers(t *testing.T) {
 		},
 		{
 			name:    "recorded NaNs",
-			metrics: metrics{gaugeOf("a", number(staleNaN)), gaugeOf("b", number(math.NaN())), gaugeOf("c", number(math.Float64frombits(0xfff0000000000002)))},
+			metrics: metrics{gaugeOf("a", number(wire.StaleNaN)), gaugeOf("b", number(math.NaN())), gaugeOf("c", number(math.Float64frombits(0xfff0000000000002)))},
 			want:    []string{`a{} NaN @1000`, `b{} NaN @1000`, `c{} NaN(fff0000000000002) @1000`},
 		},
 		{
@@ -485,7 +531,7 @@ func TestRule12Exemplars(t *testing.T) {
 		{
 			name: "values",
 			metrics: metrics{sumOf("a", true, number(1,
-				exampled(staleNaN), exampled(0, func(e pmetric.Exemplar) { e.SetIntValue(-7) }), exampled(0, func(e pmetric.Exemplar) { pmetric.NewExemplar().CopyTo(e) }),
+				exampled(wire.StaleNaN), exampled(0, func(e pmetric.Exemplar) { e.SetIntValue(-7) }), exampled(0, func(e pmetric.Exemplar) { pmetric.NewExemplar().CopyTo(e) }),
 			))},
 			want: []string{`a_total{} 1 @1000 # {} -7 @1000 # {} NaN @1000`},
 		},

@@ -5,6 +5,23 @@ import (
 	"math"
 )
 
+// staleBits are those of the NaN that is a stale marker (Remote-Write 1.0, "Stale Markers").
+const staleBits = 0x7ff0000000000002
+
+// StaleNaN is the value of a stale marker.
+var StaleNaN = math.Float64frombits(staleBits)
+
+// Recorded is a value that was recorded, and so no stale marker even if it happens to have the same bits.
+func Recorded(v float64) float64 {
+	if math.Float64bits(v) == staleBits {
+		return math.NaN()
+	}
+	return v
+}
+
+// CustomBucketsSchema is the schema of native histograms with custom buckets.
+const CustomBucketsSchema = -53
+
 // Label is a name and a value.
 type Label struct {
 	Name, Value string

@@ -76,7 +76,7 @@ func TestHistogramsAreWrittenAsPrometheusWritesThem(t *testing.T) {
 		s := r.many(1)[0]
 		s.labels, s.exemplars = nil, nil
 		s.histogram = &Histogram{
-			Schema: -53, Count: 1, CustomValues: []float64{1, 2},
+			Schema: CustomBucketsSchema, Count: 1, CustomValues: []float64{1, 2},
 			PositiveSpans: []Span{{Length: 1}, {Offset: r.Int32N(5), Length: r.Uint32N(3)}}, PositiveDeltas: []int64{1, 0},
 		}
 		ts := s.prompbSeries()
@@ -403,11 +403,11 @@ func TestAppendSeriesAsV1(t *testing.T) {
 				s.labels = append(s.labels, Label{"refused", "x"})
 			case 1:
 				s.histogram = r.histogram()
-				s.histogram.Schema = customBucketsSchema
+				s.histogram.Schema = CustomBucketsSchema
 			case 2:
 				s.exemplars = append(s.exemplars, &Exemplar{Labels: []Label{{"refused", "x"}, {"taken", "y"}}, Value: 1})
 			}
-			ok := accept(s.labels) && (s.histogram == nil || s.histogram.Schema != customBucketsSchema)
+			ok := accept(s.labels) && (s.histogram == nil || s.histogram.Schema != CustomBucketsSchema)
 			expected = append(expected, ok)
 			if !ok {
 				continue
