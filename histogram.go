@@ -72,6 +72,7 @@ func (t *translator) classicHistogram(ls *labelSet, names *metricNames, bounds *
 				n++
 			}
 		}
+		sortExemplars(exemplars[:n])
 		t.point = point{timestamp: ts, start: start, value: value, exemplars: exemplars[:n]}
 		exemplars = exemplars[n:]
 		t.emit(ls, &names.bucket, &bounds.labels[i], &noLabel)

@@ -1,9 +1,11 @@
 package orderedremotewriteexporter
 
 import (
+	"cmp"
 	"maps"
 	"math"
 	"math/big"
+	"slices"
 	"strconv"
 
 	"github.com/prometheus/otlptranslator"
@@ -265,10 +267,11 @@ func nativeIndex(index int64, scale int32) int64 {
 	return index + 1
 }
 
-// exampleOf is a value and the exemplar that it is the value of.
+// exampleOf is an exemplar with its value and time.
 type exampleOf struct {
-	value    float64
-	exemplar string
+	value     float64
+	timestamp int64
+	exemplar  string
 }
 
 func printed(exemplars []exampleOf) []string {
@@ -290,8 +293,7 @@ func splitExemplars(exemplars []exampleOf, belongs func(float64) bool) (in, out 
 	return in, out
 }
 
-// exemplars is rule 12, which does not say what becomes of two keys that are one name: the first one stays. Names that the
-// version of the protocol has no place for are left out.
+// exemplars is rules 12 and 22. Names that the version of the protocol has no place for are left out.
 func (r *reference) exemplars(exemplars pmetric.ExemplarSlice, pointTimestamp int64) []exampleOf {
 	var examples []exampleOf
 	for _, ex := range exemplars.All() {
@@ -313,13 +315,10 @@ func (r *reference) exemplars(exemplars pmetric.ExemplarSlice, pointTimestamp in
 		if id := ex.SpanID(); !id.IsEmpty() {
 			ids["span_id"] = id.String()
 		}
-		labels := maps.Clone(ids)
-		for key, v := range ex.FilteredAttributes().All() {
-			name, value := r.labelName(key), labelValue(v)
-			if name != "" && value != "" && labels[name] == "" && (r.cfg.ProtobufMessage == MessageV2 || classicOnly(labelMap{"__name__": "x", name: value})) {
-				labels[name] = value
-			}
-		}
+		attributes := slices.DeleteFunc(r.attributes(ex.FilteredAttributes(), "", func(string) bool { return false }), func(a namedValue) bool {
+			return ids[a.name] != "" || r.cfg.ProtobufMessage == MessageV1 && !classicOnly(labelMap{"__name__": "x", a.name: a.value})
+		})
+		labels := withDefaults(joined(attributes, func(string) bool { return true }), ids)
 		characters := 0
 		for name, value := range labels {
 			characters += len([]rune(name)) + len([]rune(value))
@@ -327,7 +326,16 @@ func (r *reference) exemplars(exemplars pmetric.ExemplarSlice, pointTimestamp in
 		if characters > 128 {
 			labels = ids
 		}
-		examples = append(examples, exampleOf{value, exemplarString(sortedLabels(labels), value, timestamp)})
+		examples = append(examples, exampleOf{value, timestamp, exemplarString(sortedLabels(labels), value, timestamp)})
 	}
+	slices.SortStableFunc(examples, func(a, b exampleOf) int {
+		switch {
+		case a.timestamp != b.timestamp:
+			return cmp.Compare(a.timestamp, b.timestamp)
+		case math.IsNaN(a.value) || math.IsNaN(b.value): // which is greater than all others
+			return cmp.Compare(b.value, a.value)
+		}
+		return cmp.Compare(a.value, b.value)
+	})
 	return examples
 }

@@ -4,11 +4,13 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/otlptranslator"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/prompb"
 	"github.com/stretchr/testify/assert"
@@ -543,7 +545,7 @@ func TestRule12Exemplars(t *testing.T) {
 		{
 			name:    "a trace_id that is none",
 			metrics: metrics{sumOf("a", true, number(1, exampled(1, attributes("trace_id", "attribute", "a.b", "first", "a-b", "second"))))},
-			want:    []string{`a_total{} 1 @1000 # {a_b="first",trace_id="attribute"} 1 @1000`},
+			want:    []string{`a_total{} 1 @1000 # {a_b="second;first",trace_id="attribute"} 1 @1000`},
 		},
 		{
 			name: "128 characters", metrics: metrics{sumOf("a", true, number(1, exampled(1, traced, attributes("z", fits))))},
@@ -567,4 +569,81 @@ func TestRule12Exemplars(t *testing.T) {
 			},
 		},
 	})
+}
+
+// TestRule22ExemplarsInOrder: the exemplars of a series are ordered by time, and those of one time by value.
+func TestRule22ExemplarsInOrder(t *testing.T) {
+	when := func(ms pcommon.Timestamp) func(pmetric.Exemplar) {
+		return func(e pmetric.Exemplar) { e.SetTimestamp(ms * 1e6) }
+	}
+	const want = ` # {} 9 @700 # {} 3 @800 # {} 1 @900 # {} 4 @900`
+	exampled := []func(dataPoint){exampled(4, when(900)), exampled(1, when(900)), exampled(9, when(700)), exampled(3, when(800))}
+	runTranslations(t, []translationCase{
+		{name: "of a counter", metrics: metrics{sumOf("a", true, number(1, exampled...))}, want: []string{`a_total{} 1 @1000` + want}},
+		{
+			name: "of an exponential histogram", metrics: metrics{exponentialOf("a", exponential(0, 0, nil, exampled...))},
+			want: []string{`a{} schema=0 count=0 sum=100 zero=0<=1e-128 +map[] -map[] @1000` + want},
+		},
+		{
+			name: "of a histogram with custom buckets", edit: func(c *Config) { c.ConvertExplicitHistogramsToNHCB = true },
+			metrics: metrics{histogramOf("a", buckets([]float64{3}, []uint64{1, 1}, exampled...))},
+			want:    []string{`a{} custom=[3] count=2 sum=100 map[0:1 1:1] @1000` + want},
+		},
+		{
+			name: "of the buckets of a histogram", metrics: metrics{histogramOf("a", buckets([]float64{3}, []uint64{1, 1}, exampled...))},
+			want: []string{
+				`a_bucket{le="3"} 1 @1000 # {} 3 @800 # {} 1 @900`, `a_bucket{le="+Inf"} 2 @1000 # {} 9 @700 # {} 4 @900`,
+				`a_sum{} 100 @1000`, `a_count{} 2 @1000`,
+			},
+		},
+	})
+}
+
+// TestRule22ExemplarLabels: attributes of an exemplar that become one label are joined as those of points are, but not with the
+// ids of trace and span.
+func TestRule22ExemplarLabels(t *testing.T) {
+	attributes := func(keysAndValues ...any) func(pmetric.Exemplar) {
+		return func(e pmetric.Exemplar) { putAll(e.FilteredAttributes(), keysAndValues) }
+	}
+	of := func(edits ...func(pmetric.Exemplar)) metrics {
+		return metrics{sumOf("a", true, number(1, exampled(1, edits...)))}
+	}
+	many := make([]any, 0, 2*65)
+	for i := range 65 {
+		many = append(many, string(rune('0'+i)), "v")
+	}
+	runTranslations(t, []translationCase{
+		{
+			name: "joined in the order of the keys", metrics: of(attributes("a_b", "3", "a.b", "2", "a-b", "1", "a/b", "")),
+			want: []string{`a_total{} 1 @1000 # {a_b="1;2;3"} 1 @1000`},
+		},
+		{
+			name: "not with the ids", metrics: of(attributes("trace.id", "1", "span_id", "2", "a", "3"), func(e pmetric.Exemplar) { e.SetSpanID(pcommon.SpanID{7: 2}) }),
+			want: []string{`a_total{} 1 @1000 # {a="3",span_id="0000000000000002",trace_id="1"} 1 @1000`},
+		},
+		{
+			name: "128 characters when they are joined", metrics: of(attributes("a.b", strings.Repeat("v", 62), "a-b", strings.Repeat("w", 62))),
+			want: []string{`a_total{} 1 @1000 # {a_b="` + strings.Repeat("w", 62) + ";" + strings.Repeat("v", 62) + `"} 1 @1000`},
+		},
+		{
+			name: "129 characters when they are joined", metrics: of(attributes("a.b", strings.Repeat("v", 62), "a-b", strings.Repeat("w", 63))),
+			want: []string{`a_total{} 1 @1000 # {} 1 @1000`},
+		},
+		{name: "more than can fit", metrics: of(attributes(many...)), want: []string{`a_total{} 1 @1000 # {} 1 @1000`}},
+		{
+			name: "names in UTF-8 in 2.0", edit: strategy(otlptranslator.NoTranslation), metrics: of(attributes("a.b", "1", "a-b", "2", "日本", "3")),
+			want: []string{`a{} 1 @1000 # {a-b="2",a.b="1",日本="3"} 1 @1000`},
+		},
+	})
+}
+
+// TestExemplarLabelsOfTooMany: of an exemplar with any number of attributes no more are looked at than could fit.
+func TestExemplarLabelsOfTooMany(t *testing.T) {
+	ex := pmetric.NewExemplar()
+	for i := range 10_000 {
+		ex.FilteredAttributes().PutInt("key "+strconv.Itoa(i), int64(i))
+	}
+	n := newNamer(configOf(nil))
+	assert.Empty(t, new(exemplarScratch).exemplarLabels(n, ex))
+	assert.LessOrEqual(t, len(n.labels), maxExemplarRunes)
 }
