@@ -6,9 +6,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
 // damager puts errors into sound payloads.

@@ -8,6 +8,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/block"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
 // chaosModel says what a producer's payloads become. It translates like the exporter does, and shares nothing with it.
@@ -19,7 +21,7 @@ type chaosModel struct {
 type modelPoint struct {
 	wirePoint
 	partition int
-	kind      entryKind
+	guard     guardKind
 	// target is the target of a target_info.
 	target string
 }
@@ -57,7 +59,7 @@ func (a *attemptOf) merge(other *attemptOf) {
 }
 
 // translate takes down what the payload becomes.
-func (m *chaosModel) translate(md pmetric.Metrics, p protocol) (*attemptOf, error) {
+func (m *chaosModel) translate(md pmetric.Metrics, p wire.Protocol) (*attemptOf, error) {
 	t := m.translator
 	defer t.reset()
 	t.translate(md, p)
@@ -68,12 +70,12 @@ func (m *chaosModel) translate(md pmetric.Metrics, p protocol) (*attemptOf, erro
 	for _, i := range t.touched {
 		s := &t.segments[i]
 		for _, f := range s.full {
-			if err := m.add(a, i, p, decompress(f.batch.body), f.index); err != nil {
+			if err := m.add(a, i, p, block.Decompress(f.batch.body), f.index); err != nil {
 				return nil, err
 			}
 		}
-		if s.samples > 0 {
-			if err := m.add(a, i, p, decompress(s.body()), s.index); err != nil {
+		if s.Samples > 0 {
+			if err := m.add(a, i, p, block.Decompress(s.body()), s.index); err != nil {
 				return nil, err
 			}
 		}
@@ -82,18 +84,18 @@ func (m *chaosModel) translate(md pmetric.Metrics, p protocol) (*attemptOf, erro
 }
 
 // add adds the points of one message of a partition.
-func (m *chaosModel) add(a *attemptOf, partition int, p protocol, raw []byte, index []indexEntry) error {
+func (m *chaosModel) add(a *attemptOf, partition int, p wire.Protocol, raw []byte, index []indexEntry) error {
 	points, _, err := decodePoints(p, raw)
 	if err != nil {
 		return err
 	}
-	kinds := make(map[int]entryKind)
+	kinds := make(map[int]guardKind)
 	for _, e := range index {
-		kinds[e.number] = e.kind
+		kinds[e.number] = e.guard
 	}
 	for i, pt := range points {
-		mp := modelPoint{wirePoint: pt, partition: partition, kind: kinds[i]}
-		if mp.kind != guardedEntry {
+		mp := modelPoint{wirePoint: pt, partition: partition, guard: kinds[i]}
+		if mp.guard > guarded {
 			mp.target = "target " + labelOf(pt.series, jobLabel) + labelOf(pt.series, instanceLabel)
 		}
 		a.points = append(a.points, mp)
@@ -190,13 +192,13 @@ func (c *chaos) predict() *prediction {
 // passes says whether the guard lets a point pass, and counts it if not. If that cannot be told, it passes.
 func (p *prediction) passes(guard map[string]*guardState, now time.Time, mp *modelPoint, cfg *Config) bool {
 	ts := mp.value.timestamp
-	if mp.kind == madeTargetEntry && p.order(guard, now, mp.target, ts, cfg.SeriesIdleTimeout) <= 0 {
+	if mp.guard == madeTarget && p.order(guard, now, mp.target, ts, cfg.SeriesIdleTimeout) <= 0 {
 		return false // without being counted
 	}
 	if cfg.OutOfOrder == OutOfOrderDrop {
 		switch order := p.order(guard, now, mp.series, ts, cfg.SeriesIdleTimeout); {
 		case order > 0:
-		case mp.kind == madeTargetEntry:
+		case mp.guard == madeTarget:
 			return false
 		default:
 			r := account.ReasonOutOfOrder
@@ -208,7 +210,7 @@ func (p *prediction) passes(guard map[string]*guardState, now time.Time, mp *mod
 			return false
 		}
 	}
-	if mp.kind == targetEntry {
+	if mp.guard == receivedTarget {
 		p.order(guard, now, mp.target, ts, cfg.SeriesIdleTimeout)
 	}
 	return true

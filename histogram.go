@@ -27,7 +27,7 @@ func (t *translator) classicHistograms(m pmetric.Metric, points pmetric.Histogra
 		if !ok {
 			continue
 		}
-		if t.customBuckets && t.protocol == protocolV2 {
+		if t.customBuckets && t.protocol == wire.V2 {
 			t.customHistogram(m, names, dp, ts)
 			if !t.keepClassic {
 				continue
@@ -173,12 +173,6 @@ func (t *translator) nativeHistograms(m pmetric.Metric, points pmetric.Exponenti
 		}
 		t.emit(t.labeler.labelSet(dp.Attributes(), &t.context, plainKind), &names.plain, &noLabel, &noLabel)
 	}
-}
-
-// histogramScratch holds a native histogram while it is made and encoded.
-type histogramScratch struct {
-	nativehist.Builder
-	buf []byte
 }
 
 // reasonOf is why a point is dropped that cannot be a native histogram.
