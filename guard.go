@@ -11,7 +11,9 @@ import (
 
 // indexEntry is what the guard must know of a series of a chunk; it stands at the place of the series.
 type indexEntry struct {
-	identity  uint64
+	identity uint64
+	// target is what the target_info series of one job and instance have in common.
+	target    uint64
 	timestamp int64
 	guard     guardKind
 }
@@ -22,8 +24,11 @@ type guardKind uint8
 const (
 	// guarded is a series that was received.
 	guarded guardKind = iota
-	// madeTarget is a target_info that the translation made. It is left out without being counted if it is not newer than
-	// the last one: nothing was received that is lost.
+	// receivedTarget is a target_info that was received as a metric. It is guarded like any other series, and what is made
+	// for its target must be newer.
+	receivedTarget
+	// madeTarget is a target_info that the translation made. It is left out if it is not newer than the last one of its
+	// target. That is not counted: nothing was received that is lost.
 	madeTarget
 )
 
@@ -42,11 +47,12 @@ type guardOptions struct {
 type guard struct {
 	guardOptions
 	mu    sync.Mutex
-	table *lastseen.Table
+	// series has the last good sample of each series, targets that of all target_info series of a target.
+	series, targets *lastseen.Table
 }
 
 func newGuard(o guardOptions) *guard {
-	return &guard{guardOptions: o, table: lastseen.New(o.idle)}
+	return &guard{guardOptions: o, series: lastseen.New(o.idle), targets: lastseen.New(o.idle)}
 }
 
 // fate is what the guard says of a sample.
@@ -73,7 +79,7 @@ func (g *guard) fateLocked(e *indexEntry, now time.Time) fate {
 	case e.timestamp > ms+g.maxFuture.Milliseconds():
 		return fateFuture
 	case e.timestamp < ms-g.maxPast.Milliseconds():
-		last, known := g.table.Last(e.identity)
+		last, known := g.series.Last(e.identity)
 		switch {
 		case !known || e.timestamp > last:
 			return fatePast
@@ -83,7 +89,7 @@ func (g *guard) fateLocked(e *indexEntry, now time.Time) fate {
 			return fateLate
 		}
 	}
-	switch g.table.Advance(e.identity, e.timestamp, now) {
+	switch g.advanceLocked(e, now) {
 	case lastseen.Same:
 		return fateDuplicate
 	case lastseen.Older:
@@ -174,4 +180,19 @@ func (g *guard) runsLocked(c *indexedChunk, now time.Time, drops *account.Drops,
 		run{chunk: part(fatePast), late: true},
 	)
 	return slices.DeleteFunc(runs, func(r run) bool { return r.chunk.Empty() })
+}
+
+// advanceLocked compares a sample with the last one, and remembers it if it is newer.
+func (g *guard) advanceLocked(e *indexEntry, now time.Time) lastseen.Order {
+	if e.guard == madeTarget {
+		if order := g.targets.Advance(e.target, e.timestamp, now); order != lastseen.Newer {
+			return order
+		}
+	}
+	// What is newer than all that its target has is newer than its own series.
+	order := g.series.Advance(e.identity, e.timestamp, now)
+	if e.guard == receivedTarget && order == lastseen.Newer {
+		g.targets.Advance(e.target, e.timestamp, now)
+	}
+	return order
 }

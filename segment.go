@@ -132,7 +132,7 @@ func (s *segment) add(sr *series) {
 	p := sr.point
 	s.count(p.timestamp, p.histogram != nil, len(p.exemplars))
 	s.index = append(s.index, indexEntry{
-		identity: sr.identity, timestamp: p.timestamp, guard: sr.guard,
+		identity: sr.identity, target: sr.target, timestamp: p.timestamp, guard: sr.guard,
 	})
 }
 
