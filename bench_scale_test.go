@@ -62,7 +62,7 @@ func BenchmarkSeries(b *testing.B) {
 				if policy == OutOfOrderDrop {
 					held := int64(0)
 					for _, part := range p.q.partitions {
-						held += part.guard.table.Bytes()
+						held += part.guard.series.Bytes()
 					}
 					b.ReportMetric(float64(held)/float64(series), "guard-B/series")
 				}
