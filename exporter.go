@@ -241,7 +241,7 @@ func (e *orderedExporter) ConsumeMetrics(ctx context.Context, md pmetric.Metrics
 		e.translators.Put(t)
 	}()
 	t.translate(md, e.version.protocol())
-	if t.seen.steppedBack {
+	if t.reordered {
 		e.telemetry.reordered(ctx)
 	}
 	evicted, err := e.queue.admit(ctx, &t.payload)

@@ -3,6 +3,7 @@ package orderedremotewriteexporter
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -234,16 +235,15 @@ func seriesPartition(labels []prompb.Label, partitions int) int {
 	return partitionOf(key, partitions)
 }
 
-// requestPartition is the partition that all series of a request are of; a request that mixes some is a failure.
-func requestPartition(t testing.TB, partitions int) func(*prompb.WriteRequest) string {
-	return func(r *prompb.WriteRequest) string {
-		first := seriesPartition(r.Timeseries[0].Labels, partitions)
+// requestPartitions are the partitions that a request holds series of.
+func requestPartitions(partitions int) func(*prompb.WriteRequest) []string {
+	return func(r *prompb.WriteRequest) (keys []string) {
 		for i := range r.Timeseries {
-			if p := seriesPartition(r.Timeseries[i].Labels, partitions); p != first {
-				t.Errorf("a request holds series of partitions %d and %d", first, p)
+			if key := strconv.Itoa(seriesPartition(r.Timeseries[i].Labels, partitions)); !slices.Contains(keys, key) {
+				keys = append(keys, key)
 			}
 		}
-		return strconv.Itoa(first)
+		return keys
 	}
 }
 

@@ -131,9 +131,7 @@ func (s *segment) add(sr *series) {
 	}
 	p := sr.point
 	s.count(p.timestamp, p.histogram != nil, len(p.exemplars))
-	s.index = append(s.index, indexEntry{
-		identity: sr.identity, target: sr.target, timestamp: p.timestamp, guard: sr.guard,
-	})
+	s.index = append(s.index, sr.entry())
 }
 
 // appendSeries is the 1.0 encoding of add.
@@ -266,35 +264,45 @@ func (s *segment) example() string {
 	return s.chunks[0].example()
 }
 
-// sortByTime puts the series of a finished segment in the order of their timestamps. A receiver finds disorder inside a
-// request only when it stores it, and then drops what is out of order without saying so.
-func (s *segment) sortByTime() {
+// sortByTime puts the series of a finished segment in the order of their timestamps. It drops those for which first returns
+// false: a series and time that came before.
+func (s *segment) sortByTime(first func(indexEntry) bool, drop func(e indexEntry, example func() string)) {
 	var chunks []*chunk
 	var index []indexEntry
 	for i := range s.chunks {
 		chunks = append(chunks, &s.chunks[i].chunk)
 		index = append(index, s.chunks[i].index...)
 	}
-	all := chunk{protocol: s.protocol}
 	c := takeApart(s.protocol, block.Decompress(body(s.protocol, chunks)))
-	order := make([]int, len(index))
-	for i := range order {
-		order[i] = i
-	}
+	order := upTo(0, len(index))
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(index[a].timestamp, index[b].timestamp) })
+	order = slices.DeleteFunc(order, func(i int) bool {
+		duplicate := !first(index[i])
+		if duplicate {
+			drop(index[i], func() string { return renderLabels(c.labels(i)) })
+		}
+		return duplicate
+	})
 	s.chunks = s.chunks[:0]
 	for len(order) > 0 {
-		n := min(len(order), s.limits.MaxSamples)
-		p := all.part(c, order[:n])
-		for n > 1 && p.sizes.bytes() > s.limits.MaxSizeBytes {
-			n /= 2
-			p = all.part(c, order[:n])
-		}
-		sorted := indexedChunk{chunk: *p}
-		for _, i := range order[:n] {
-			sorted.index = append(sorted.index, index[i])
-		}
+		var sorted indexedChunk
+		sorted, order = s.chunkOf(c, index, order)
 		s.chunks = append(s.chunks, sorted)
-		order = order[n:]
 	}
+}
+
+// chunkOf makes a chunk of as many of the series as fit, in the given order, and returns the others.
+func (s *segment) chunkOf(c contents, index []indexEntry, order []int) (_ indexedChunk, rest []int) {
+	all := chunk{protocol: s.protocol}
+	n := min(len(order), s.limits.MaxSamples)
+	part := all.part(c, order[:n])
+	for n > 1 && part.sizes.bytes() > s.limits.MaxSizeBytes {
+		n /= 2
+		part = all.part(c, order[:n])
+	}
+	sorted := indexedChunk{chunk: *part}
+	for _, i := range order[:n] {
+		sorted.index = append(sorted.index, index[i])
+	}
+	return sorted, order[n:]
 }

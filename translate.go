@@ -103,10 +103,10 @@ func (t *translator) translate(md pmetric.Metrics, p wire.Protocol) {
 	}
 	slices.Sort(t.touched)
 	for _, i := range t.touched {
-		s := &t.segments[i]
-		if s.finish(); t.seen.steppedBack {
-			s.sortByTime()
-		}
+		t.segments[i].finish()
+	}
+	if t.reordered = t.seen.steppedBack; t.reordered {
+		t.sortByTime()
 	}
 }
 
@@ -476,7 +476,7 @@ func (t *translator) emit(ls *labelSet, name *seriesName, le, quantile *extraLab
 		sr.target = targetHash(ls)
 		key = sr.target
 	}
-	if !t.first(&sr) {
+	if !t.first(sr.entry()) {
 		if name != &t.targetInfoName {
 			t.drop(account.ReasonDuplicate, 1, t.example(account.ReasonDuplicate, &sr))
 		}
@@ -511,19 +511,32 @@ func (t *translator) guardOf(name *seriesName) guardKind {
 	}
 }
 
-// first says whether nothing of the payload has taken the series' place at its timestamp. The target_info that is made for
+// first says whether nothing of the payload has taken the place of a series at its timestamp. The target_info that is made for
 // a target gives way to any other of the target, so that there is one of that timestamp, and those that were received are
 // told apart by all their labels.
-func (t *translator) first(sr *series) bool {
-	switch sr.guard {
+func (t *translator) first(e indexEntry) bool {
+	switch e.guard {
 	case madeTarget:
-		return t.seen.add(sr.target, t.point.timestamp) && t.seen.add(sr.identity, t.point.timestamp)
+		return t.seen.add(e.target, e.timestamp) && t.seen.add(e.identity, e.timestamp)
 	case receivedTarget:
-		first := t.seen.add(sr.identity, t.point.timestamp)
-		t.seen.add(sr.target, t.point.timestamp)
+		first := t.seen.add(e.identity, e.timestamp)
+		t.seen.add(e.target, e.timestamp)
 		return first
 	default:
-		return t.seen.add(sr.identity, t.point.timestamp)
+		return t.seen.add(e.identity, e.timestamp)
+	}
+}
+
+// sortByTime puts the series of finished segments in the order of their timestamps. A receiver finds disorder inside a request
+// only when it stores it, and then drops what is out of order without saying so.
+func (t *translator) sortByTime() {
+	t.seen.reset()
+	for _, i := range t.touched {
+		t.segments[i].sortByTime(t.first, func(e indexEntry, example func() string) {
+			if t.points--; e.guard != madeTarget {
+				t.drop(account.ReasonDuplicate, 1, example())
+			}
+		})
 	}
 }
 
