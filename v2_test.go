@@ -378,6 +378,7 @@ func TestBothMessagesSayTheSame(t *testing.T) {
 				got, rest := r.asV1()
 				assert.True(t, rest.Empty(), "1.0 can carry everything")
 				all := talliesOf(want)
+				all.Exemplars, got.Exemplars = 0, 0 // nobody counts those of 1.0 that is taken apart
 				assert.Equal(t, all, got.tally)
 				assert.True(t, bytes.Equal(block.Decompress(bodyOf(want)), block.Decompress(got.body)), "the message as 1.0")
 			}
