@@ -28,7 +28,7 @@ func openDeadLetters(cfg *Config, id component.ID, userAgent string, drops *drop
 	store, err := deadletter.Open(deadletter.Options{
 		Directory: cfg.DeadLetter.Directory,
 		Exporter:  id.String(),
-		MaxBytes:  cfg.DeadLetter.MaxSizeBytes,
+		MaxBytes:  int64(cfg.DeadLetter.MaxSizeBytes),
 		OnError:   drops.notKept,
 	})
 	if err != nil {

@@ -69,7 +69,7 @@ func newExporter(ctx context.Context, set exporter.Settings, cfg *Config) (*orde
 		maxAge:    cfg.Queue.MaxAge,
 		ledger:    account.NewLedger(),
 		status:    newStatusReporter(cfg.OnError.RetriesExhausted == OnRetriesExhaustedFail),
-		drops:     dropLog{logger: set.Logger},
+		drops:     dropLog{logger: set.Logger, examples: cfg.LogExamples},
 	}
 	e.queues = queues{onFull: cfg.Queue.OnFull, blockTimeout: cfg.Queue.BlockTimeout, ledger: e.ledger}
 	for i := range cfg.Partitions {
@@ -131,27 +131,11 @@ func (e *orderedExporter) Start(ctx context.Context, host component.Host) error 
 // would open a connection for almost every request.
 func (e *orderedExporter) clientConfig() *confighttp.ClientConfig {
 	c := e.cfg.HTTP
-	keepalive := c.Keepalive.Get()
+	keepalive := keepaliveOf(&c)
 	if keepalive == nil {
-		// Depending on a feature gate of confighttp, unmarshalling leaves the keepalive section where it is, so that none
-		// means that it is disabled, or moves it into the deprecated fields.
-		defaults := confighttp.NewDefaultClientConfig()
-		if defaults.Keepalive.HasValue() {
-			//lint:ignore SA1019 ToClient looks at it
-			c.DisableKeepAlives = true
-		}
-		//lint:ignore SA1019 see above
-		if c.DisableKeepAlives {
-			return &c
-		}
-		keepalive = &confighttp.KeepaliveClientConfig{
-			//lint:ignore SA1019 see above
-			IdleConnTimeout: c.IdleConnTimeout,
-			//lint:ignore SA1019 see above
-			MaxIdleConns: c.MaxIdleConns,
-			//lint:ignore SA1019 see above
-			MaxIdleConnsPerHost: c.MaxIdleConnsPerHost,
-		}
+		//lint:ignore SA1019 ToClient looks at it
+		c.DisableKeepAlives = true
+		return &c
 	}
 	all := *keepalive
 	if all.MaxIdleConnsPerHost == 0 {
@@ -162,6 +146,28 @@ func (e *orderedExporter) clientConfig() *confighttp.ClientConfig {
 	}
 	c.Keepalive = configoptional.Some(all)
 	return &c
+}
+
+// keepaliveOf returns the configuration of idle connections, or nil if there are none. Depending on a feature gate of
+// confighttp, unmarshalling leaves the keepalive section where it is, so that none means that it is disabled, or moves it
+// into the deprecated fields.
+func keepaliveOf(c *confighttp.ClientConfig) *confighttp.KeepaliveClientConfig {
+	if keepalive := c.Keepalive.Get(); keepalive != nil {
+		return keepalive
+	}
+	defaults := confighttp.NewDefaultClientConfig()
+	//lint:ignore SA1019 see above
+	if defaults.Keepalive.HasValue() || c.DisableKeepAlives {
+		return nil
+	}
+	return &confighttp.KeepaliveClientConfig{
+		//lint:ignore SA1019 see above
+		IdleConnTimeout: c.IdleConnTimeout,
+		//lint:ignore SA1019 see above
+		MaxIdleConns: c.MaxIdleConns,
+		//lint:ignore SA1019 see above
+		MaxIdleConnsPerHost: c.MaxIdleConnsPerHost,
+	}
 }
 
 // refuseRedirects makes a redirect the answer: Go would turn a redirected POST into a GET without a body, whose success

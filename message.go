@@ -74,7 +74,7 @@ func (m *message) empty() bool {
 // fits says whether so much can be added to a message within the limits. Anything fits an empty message, so that a series
 // over the limit travels alone.
 func (m *message) fits(limits *BatchConfig, added sizes, samples int) bool {
-	return m.empty() || m.samples+samples <= limits.MaxSamples && m.sizes.plus(added).bytes() <= limits.MaxSizeBytes
+	return m.empty() || m.samples+samples <= limits.MaxSamples && m.sizes.plus(added).bytes() <= int64(limits.MaxSizeBytes)
 }
 
 // cost is what the message counts in a queue until it is compressed: what does not compress grows by a few bytes in each

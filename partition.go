@@ -54,7 +54,7 @@ func newPartition(index int, cfg *Config) *partition {
 	p := &partition{
 		index:    index,
 		limits:   cfg.Batch,
-		capacity: cfg.Queue.MaxSizeBytes / int64(cfg.Partitions),
+		capacity: int64(cfg.Queue.MaxSizeBytes) / int64(cfg.Partitions),
 		wake:     make(chan struct{}, 1),
 		targets:  lastseen.New(cfg.SeriesIdleTimeout),
 	}

@@ -221,6 +221,7 @@ func (s *sender) settle(ctx context.Context, u *unit, o outcome, span *requestSp
 		key:       key,
 		answer:    o.answer,
 		example:   u.example,
+		unsure:    o.answer != nil && u.samples > 1,
 		partition: s.partition.index,
 		kept:      s.letters.Load().keep(u, &o),
 	})
