@@ -38,6 +38,7 @@ var silentlyWrong = []invalid{
 	{`http: {tls: {ca: /ca.pem}}`, "http.tls.ca: unknown key, known are ca_file, ca_pem, cert_file, cert_pem, cipher_suites, curve_preferences, include_insecure_cipher_suites, include_system_ca_certs_pool, insecure, insecure_skip_verify, key_file, key_pem, max_version, min_version, reload_interval, server_name_override, tpm"},
 	{`http: {tls: {tpm: {enable: true}}}`, "http.tls.tpm.enable: unknown key, did you mean http.tls.tpm.enabled?"},
 	{`http: {compression_params: {levels: 1}}`, "http.compression_params.levels: unknown key, did you mean http.compression_params.level?"},
+	{`http: {middlewares: [{name: a}]}`, "http.middlewares[0].name: unknown key, known are id"},
 	{`http: {headers: [{name: X-Scope-OrgID, valeu: a}]}`, `http.headers[0].valeu: unknown key, did you mean http.headers[0].value?`},
 
 	// Numbers that were cut, and values that were nothing.
@@ -159,7 +160,6 @@ var loudlyWrong = []invalid{
 	{`http: {keepalive: {max_idle: 5}}`, "http.keepalive.max_idle: unknown key, did you mean http.keepalive.max_idle_conns?"},
 	{`http: {keepalive: {enabled: "no"}}`, "http.keepalive.enabled: must be true or false, not a string"},
 	{`http: {cookies: {jar: a}}`, "http.cookies.jar: unknown key, the section has none"},
-	{`http: {middlewares: [{name: a}]}`, "http.middlewares[0].name: unknown key, known are id"},
 	{`http: {auth: {authenticator: Bearer hunter2}}`, "http.auth.authenticator: must be the id of an extension, like oauth2client or oauth2client/tenant"},
 	{`http: {compression: hunter2}`, "http.compression: is not valid"},
 	{`http: {tls: {insecure: "yes"}}`, "http.tls.insecure: must be true or false, not a string"},

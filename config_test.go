@@ -167,6 +167,19 @@ func TestValidConfigs(t *testing.T) {
 	assert.Empty(t, slices.Collect(maps.Keys(configs)), "configurations that no test loads")
 }
 
+// TestWrittenConfigurationsCanBeRead: the Collector writes configurations with all their keys, unset sections as null.
+func TestWrittenConfigurationsCanBeRead(t *testing.T) {
+	for name, conf := range testConfigs(t) {
+		cfg, err := load(conf)
+		require.NoError(t, err)
+		written := confmap.New()
+		require.NoError(t, written.Marshal(cfg))
+		again, err := load(written)
+		require.NoError(t, err, name)
+		assert.Equal(t, optionsOf(cfg), optionsOf(again), name)
+	}
+}
+
 // TestAllOptionsAreInOneConfig: each option has a value in testdata/config.yaml that is not its default.
 func TestAllOptionsAreInOneConfig(t *testing.T) {
 	all, err := load(testConfigs(t)["all"])

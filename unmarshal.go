@@ -163,6 +163,8 @@ func (c *keyCheck) value(e entry, v reflect.Value) {
 		c.headers(e)
 	case e.raw == nil:
 		c.empty(e, v)
+	case reflect.TypeOf(e.raw) == t:
+		// It was written by a program, not read from a file.
 	case t == reflect.TypeFor[time.Duration]():
 		c.duration(e)
 	case t == reflect.TypeFor[ByteSize]():
@@ -296,17 +298,17 @@ func (c *keyCheck) list(e entry, elem reflect.Type) {
 }
 
 func (c *keyCheck) duration(e entry) {
-	switch raw := e.raw.(type) {
-	case string:
+	raw, ok := e.raw.(string)
+	switch v := reflect.ValueOf(e.raw); {
+	case ok:
 		if _, err := time.ParseDuration(raw); err != nil {
 			c.problems = append(c.problems, e.must("a time with a unit of ms, s, m or h, like 500ms, 30s or 1h30m"))
 		}
-	case int, int64, uint64, float64:
+	case v.CanInt() || v.CanUint() || v.CanFloat():
 		// Zero needs no unit. Anything else would be nanoseconds.
-		if reflect.ValueOf(raw).IsZero() {
-			return
+		if !v.IsZero() {
+			c.addf("%s: %v has no unit, write %[2]vs for seconds", e.path, e.raw)
 		}
-		c.addf("%s: %v has no unit, write %[2]vs for seconds", e.path, raw)
 	default:
 		c.problems = append(c.problems, e.must("a time with a unit, like 30s"))
 	}
@@ -327,20 +329,19 @@ func (c *keyCheck) byteSize(e entry, t reflect.Type) {
 // integer checks a number that must be a whole one that the type can hold. YAML has 1e6 as a floating-point number.
 func (c *keyCheck) integer(e entry, t reflect.Type) {
 	fits := true
-	switch raw := e.raw.(type) {
-	case int:
-		fits = !t.OverflowInt(int64(raw))
-	case int64:
-		fits = !t.OverflowInt(raw)
-	case uint64:
-		fits = raw <= math.MaxInt64 && !t.OverflowInt(int64(raw))
-	case float64:
-		if math.IsNaN(raw) || !math.IsInf(raw, 0) && raw != math.Trunc(raw) {
+	switch v := reflect.ValueOf(e.raw); {
+	case v.CanInt():
+		fits = !t.OverflowInt(v.Int())
+	case v.CanUint():
+		fits = v.Uint() <= math.MaxInt64 && !t.OverflowInt(int64(v.Uint()))
+	case v.CanFloat():
+		f := v.Float()
+		if math.IsNaN(f) || !math.IsInf(f, 0) && f != math.Trunc(f) {
 			c.problems = append(c.problems, e.must("a whole number"))
 			return
 		}
 		// The bound itself is not exact in floating point, and too large.
-		fits = raw > -math.MaxInt64 && raw < math.MaxInt64 && !t.OverflowInt(int64(raw))
+		fits = f > -math.MaxInt64 && f < math.MaxInt64 && !t.OverflowInt(int64(f))
 	default:
 		c.problems = append(c.problems, e.must("a whole number"))
 	}
