@@ -16,6 +16,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
 // ownMetric begins the names of the exporter's own metrics.
@@ -176,7 +178,7 @@ func (c *chaos) place(s *seriesHistory, x *exchange, pt wirePoint) {
 func (c *chaos) final(x *exchange) bool {
 	cfg := c.cfg
 	_, _, _, present := x.written()
-	canFallBack := x.protocol == protocolV2 && cfg.Fallback
+	canFallBack := x.protocol == wire.V2 && cfg.Fallback
 	switch s := x.status; {
 	case s >= 200 && s <= 299:
 		return present || !canFallBack
@@ -225,7 +227,7 @@ func (c *chaos) checkPrompt(before, x *exchange) {
 	}
 	due := x.accepted.Add(c.cfg.Batch.FlushTimeout)
 	if before != nil {
-		if free := before.end.Add(maxBodyWait); free.After(due) {
+		if free := before.end.Add(remote.MaxBodyWait); free.After(due) {
 			due = free
 		}
 	}
@@ -303,7 +305,7 @@ func (s *seriesHistory) increasing() bool {
 
 // confirmed is the number of samples that the answer to a request says are written.
 func (x *exchange) confirmed() int {
-	if x.protocol == protocolV1 {
+	if x.protocol == wire.V1 {
 		if x.status/100 == 2 {
 			return len(x.points)
 		}
@@ -352,7 +354,7 @@ func (c *chaos) checkOutcomes(p *prediction) {
 		}
 	}
 	c.exact = c.cfg.Queue.MaxAge == 0 && c.droppedFor(account.ReasonShutdown)+c.droppedFor(account.ReasonShutdownInFlight)+c.droppedFor(account.ReasonNeedsV2) == 0 &&
-		!c.h.failed() && !p.ambiguous()
+		!c.h.failed.Load() && !p.ambiguous()
 	if !c.exact {
 		return
 	}
@@ -361,7 +363,7 @@ func (c *chaos) checkOutcomes(p *prediction) {
 			continue
 		}
 		byStatus[key.Status] -= int(n)
-		if !fits(key) {
+		if !explains(key) {
 			c.problem("%d samples are counted as %v with status %d", n, key.Reason, key.Status)
 		}
 	}
@@ -406,8 +408,8 @@ func refusesAnything(status int) bool {
 	}
 }
 
-// fits says whether a status can be the cause of the reason.
-func fits(key account.Key) bool {
+// explains says whether a status can be the cause of the reason.
+func explains(key account.Key) bool {
 	s := key.Status
 	switch key.Reason {
 	case account.ReasonRejected:
@@ -494,8 +496,8 @@ func (c *chaos) checkEnd() {
 			fatal++
 		}
 	}
-	if c.h.failed() != (fatal > 0) || fatal > 1 {
-		c.problem("failed is %t, and %d fatal errors are reported", c.h.failed(), fatal)
+	if c.h.failed.Load() != (fatal > 0) || fatal > 1 {
+		c.problem("failed is %t, and %d fatal errors are reported", c.h.failed.Load(), fatal)
 	}
 	var end time.Time
 	for _, x := range c.wire.exchanges {
@@ -507,7 +509,7 @@ func (c *chaos) checkEnd() {
 	}
 	for _, x := range c.wire.exchanges {
 		// The answer has a body, which may be slow.
-		if !end.IsZero() && x.start.After(end.Add(maxBodyWait)) {
+		if !end.IsZero() && x.start.After(end.Add(remote.MaxBodyWait)) {
 			c.problem("%v was sent %v after a fatal answer", x, x.start.Sub(end))
 		}
 	}
@@ -540,7 +542,7 @@ func (c *chaos) checkDeadLetters() {
 			dropped += n
 		}
 	}
-	s := c.h.letters.Load().stats()
+	s := c.h.letters.stats()
 	if c.cfg.ProtobufMessage == MessageV1 && c.droppedFor(account.ReasonShutdown) == 0 && s.Skipped+s.Failed+s.Removed == 0 && kept != dropped {
 		c.problem("%d samples are kept as dead letters, and %d were dropped: %+v", kept, dropped, s)
 	}

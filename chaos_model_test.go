@@ -7,6 +7,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/block"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
 // chaosModel says what a producer's payloads become. It translates like the exporter does, and shares nothing with it.
@@ -18,7 +20,7 @@ type chaosModel struct {
 type modelPoint struct {
 	wirePoint
 	partition int
-	kind      entryKind
+	guard     guardKind
 	// guardedAs is what the guard knows the series by.
 	guardedAs string
 }
@@ -56,7 +58,7 @@ func (a *attemptOf) merge(other *attemptOf) {
 }
 
 // translate takes down what the payload becomes.
-func (m *chaosModel) translate(md pmetric.Metrics, p protocol) (*attemptOf, error) {
+func (m *chaosModel) translate(md pmetric.Metrics, p wire.Protocol) (*attemptOf, error) {
 	t := m.translator
 	defer t.reset()
 	t.translate(md, p)
@@ -67,12 +69,12 @@ func (m *chaosModel) translate(md pmetric.Metrics, p protocol) (*attemptOf, erro
 	for _, i := range t.touched {
 		s := &t.segments[i]
 		for _, f := range s.full {
-			if err := m.add(a, i, p, decompress(f.batch.body), f.index); err != nil {
+			if err := m.add(a, i, p, block.Decompress(f.batch.body), f.index); err != nil {
 				return nil, err
 			}
 		}
-		if s.samples > 0 {
-			if err := m.add(a, i, p, decompress(s.body()), s.index); err != nil {
+		if s.Samples > 0 {
+			if err := m.add(a, i, p, block.Decompress(s.body()), s.index); err != nil {
 				return nil, err
 			}
 		}
@@ -81,18 +83,18 @@ func (m *chaosModel) translate(md pmetric.Metrics, p protocol) (*attemptOf, erro
 }
 
 // add adds the points of one message of a partition.
-func (m *chaosModel) add(a *attemptOf, partition int, p protocol, raw []byte, index []indexEntry) error {
+func (m *chaosModel) add(a *attemptOf, partition int, p wire.Protocol, raw []byte, index []indexEntry) error {
 	points, _, err := decodePoints(p, raw)
 	if err != nil {
 		return err
 	}
-	kinds := make(map[int]entryKind)
+	kinds := make(map[int]guardKind)
 	for _, e := range index {
-		kinds[e.number] = e.kind
+		kinds[e.number] = e.guard
 	}
 	for i, pt := range points {
-		mp := modelPoint{wirePoint: pt, partition: partition, kind: kinds[i], guardedAs: pt.series}
-		if mp.kind != guardedEntry {
+		mp := modelPoint{wirePoint: pt, partition: partition, guard: kinds[i], guardedAs: pt.series}
+		if mp.guard > guarded {
 			mp.guardedAs = "target " + labelOf(pt.series, jobLabel) + labelOf(pt.series, instanceLabel)
 		}
 		a.points = append(a.points, mp)
@@ -178,7 +180,7 @@ func (c *chaos) predict() *prediction {
 		}
 		for i := range a.points {
 			mp := &a.points[i]
-			if mp.kind == guardedEntry && c.cfg.OutOfOrder == OutOfOrderSend || p.passes(guard, a.returned, mp, c.cfg.SeriesIdleTimeout) {
+			if mp.guard == unguarded || p.passes(guard, a.returned, mp, c.cfg.SeriesIdleTimeout) {
 				p.accept(mp, a.returned)
 			}
 		}
@@ -204,7 +206,7 @@ func (p *prediction) passes(guard map[string]*guardState, now time.Time, mp *mod
 	case since >= idle, g.unsure, p.vague:
 		p.vague, g.unsure = true, true
 		return true
-	case mp.kind == madeTargetEntry:
+	case mp.guard == madeTarget:
 		return false
 	}
 	r := account.ReasonOutOfOrder

@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
@@ -350,18 +351,18 @@ func (p *chaosProducer) run(t *testing.T) {
 // deliver tries a payload until it is accepted or there is no sense in it. It returns false when the exporter has ended.
 func (p *chaosProducer) deliver(t *testing.T, md pmetric.Metrics) bool {
 	for n := 0; ; n++ {
-		version := p.h.protocol()
+		version := p.h.version.protocol()
 		a, err := p.model.translate(md, version)
 		require.NoError(t, err)
 		p.wire.expect(a.points)
 		var fallback *attemptOf
-		if version == protocolV2 && p.cfg.Fallback && !p.carriesV1() {
-			fallback, err = p.fallback.translate(md, protocolV1)
+		if version == wire.V2 && p.cfg.Fallback && !p.carriesV1() {
+			fallback, err = p.fallback.translate(md, wire.V1)
 			require.NoError(t, err)
 			p.wire.expect(fallback.points)
 		}
 		err = p.consume(md)
-		if p.h.protocol() != version && fallback != nil {
+		if p.h.version.protocol() != version && fallback != nil {
 			a.merge(fallback)
 		}
 		a.producer, a.returned, a.err = p.number, time.Now(), err

@@ -35,7 +35,7 @@ func (t *translator) classicHistograms(m pmetric.Metric, points pmetric.Histogra
 			t.drop(account.ReasonInvalidHistogram, 1, m.Name())
 			continue
 		}
-		if t.customBuckets && t.protocol == protocolV2 {
+		if t.customBuckets && t.protocol == wire.V2 {
 			t.customHistogram(m, names, bounds, dp, ts)
 			if !t.keepClassic {
 				continue

@@ -1,14 +1,13 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
-	"errors"
-	"net/url"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
 )
 
 // logInterval is the least time between two log lines about drops of one reason, or about retries.
@@ -18,7 +17,7 @@ const logInterval = 10 * time.Second
 type drop struct {
 	samples int
 	key     account.Key
-	answer  *answer
+	answer  *remote.Answer
 	// example renders one of the series, or is nil. It is called only if there is a line to write that shall have it.
 	example func() string
 	// unsure is set if nobody knows which of the samples the endpoint refused, so that example is only the first of them.
@@ -104,7 +103,7 @@ func (l *dropLog) log(d drop) {
 }
 
 // retrying logs a retry.
-func (l *dropLog) retrying(a *answer, n int, delay time.Duration, partition int) {
+func (l *dropLog) retrying(a *remote.Answer, n int, delay time.Duration, partition int) {
 	l.mu.Lock()
 	heldBack, ok := l.retries.pass(1)
 	l.mu.Unlock()
@@ -117,7 +116,7 @@ func (l *dropLog) retrying(a *answer, n int, delay time.Duration, partition int)
 }
 
 // metadata logs metadata that the endpoint did not take.
-func (l *dropLog) metadata(a *answer, families int) {
+func (l *dropLog) metadata(a *remote.Answer, families int) {
 	l.mu.Lock()
 	_, ok := l.refusedMetadata.pass(families)
 	l.mu.Unlock()
@@ -138,20 +137,12 @@ func (l *dropLog) flush() {
 	}
 }
 
-// withoutURL takes the URL out of an error of the HTTP client: it may hold a password.
-func withoutURL(err error) error {
-	if urlErr := new(url.Error); errors.As(err, &urlErr) {
-		return urlErr.Err
+// notKept logs that a dropped request could not be kept.
+func (l *dropLog) notKept(err error) {
+	l.mu.Lock()
+	heldBack, ok := l.lostLetters.pass(1)
+	l.mu.Unlock()
+	if ok {
+		l.logger.Warn("A dropped request could not be kept.", zap.Error(err), zap.Int("not_kept_since_last_line", heldBack))
 	}
-	return err
-}
-
-// redacted returns an endpoint without user information and query, which may hold secrets.
-func redacted(endpoint string) string {
-	u, err := url.Parse(endpoint)
-	if err != nil {
-		return "invalid URL"
-	}
-	u.User, u.RawQuery, u.Fragment = nil, "", ""
-	return u.String()
 }

@@ -192,7 +192,7 @@ func orderWithDrops(t *testing.T, message func(*Config), seed uint64) {
 	assert.Equal(t, b.Delivered, h.metric("otelcol_exporter_sent_metric_points"))
 	assert.Equal(t, b.Received-b.Delivered, h.metric("otelcol_exporter_send_failed_metric_points"))
 	t.Logf("received %d, delivered %d, dropped %v, %d requests, fallback %v",
-		b.Received, b.Delivered, h.dropped(), receiver.Requests(), h.fellBack.Load())
+		b.Received, b.Delivered, h.dropped(), receiver.Requests(), h.version.fellBack())
 }
 
 // forgetful is a receiver with faults that does not read 2.0 any more from some request on, or never has, or that always

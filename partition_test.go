@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
@@ -395,8 +396,8 @@ func TestExamplesAreRenderedAfterAdmission(t *testing.T) {
 		"out of order": func(c *Config) { c.OutOfOrder = OutOfOrderDrop },
 		"no room":      func(c *Config) { c.Queue.OnFull = OnFullDropNewest },
 	} {
-		for _, version := range []protocol{protocolV1, protocolV2} {
-			t.Run(fmt.Sprintf("%s, %v", name, version.message()), func(t *testing.T) {
+		for _, version := range []wire.Protocol{wire.V1, wire.V2} {
+			t.Run(fmt.Sprintf("%s, %v", name, version.Message()), func(t *testing.T) {
 				cfg := configOf(func(c *Config) { onePartition(c); edit(c) })
 				p := newBenchPipeline(cfg)
 				p.protocol = version
@@ -404,7 +405,8 @@ func TestExamplesAreRenderedAfterAdmission(t *testing.T) {
 				md := gauge(time.UnixMilli(1000), 3)
 				for range 2 {
 					p.t.translate(md, version)
-					require.NoError(t, p.q.admit(t.Context(), p.t))
+					_, err := p.q.admit(t.Context(), &p.t.payload)
+					require.NoError(t, err)
 					for r := range p.t.drops {
 						if d := p.t.drops[r]; d.Count > 0 {
 							assert.Equal(t, 3, d.Count)

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component/componentstatus"
 
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
 )
 
@@ -249,7 +250,7 @@ func TestDropsAreLogged(t *testing.T) {
 		assert.Equal(t, int64(400), first["status"])
 		assert.Equal(t, `gauge{series="0"}`, first["first_series"])
 		assert.Contains(t, first["answer"], "endpoint answered 400 Bad Request: out of order sample, xxx")
-		assert.Len(t, first["answer"], len("endpoint answered 400 Bad Request: ")+maxAnswerBody)
+		assert.Len(t, first["answer"], len("endpoint answered 400 Bad Request: ")+remote.MaxAnswerBody)
 		h.shutdown()
 
 		sum := int64(0)

@@ -34,6 +34,7 @@ const (
 // translator turns payloads into series and encodes them into segments, one for each partition. One call at a time may
 // use it; it shares nothing with other translators but the memory of bounds.
 type translator struct {
+	payload
 	partitions       int
 	limits           BatchConfig
 	guard            bool
@@ -50,7 +51,7 @@ type translator struct {
 	bounds         boundCache
 	memory         *boundMemory
 	// families is told of each metric's metadata, unless it is nil.
-	families *metadataSender
+	families *families
 	// now is when the translation of the payload began.
 	now time.Time
 
@@ -60,56 +61,17 @@ type translator struct {
 	// latest is the greatest timestamp of the resource's points that are sent, in milliseconds, or 0 if none is.
 	latest int64
 
-	segments []segment
-	// touched are the indices of the segments that hold something.
-	touched []int
-	seen    seenSet
-	// points counts what was asked to be translated: samples emitted or dropped.
-	points int
-	drops  account.Drops
-	// evicted counts what was dropped from queues to admit the payload.
-	evicted int
+	seen seenSet
 
-	protocol  protocol
+	protocol  wire.Protocol
 	metadata  metricMetadata
 	point     point
 	histogram histogramScratch
 	exemplars exemplarScratch
-	buf       []byte
 	extra     [2]extraLabel
 }
 
-// point is what a series has at one time: a sample or a native histogram.
-type point struct {
-	// timestamp and start are in milliseconds since the epoch; start is 0 for none.
-	timestamp, start int64
-	value            float64
-	// histogram is nil for a sample.
-	histogram *wire.Histogram
-	exemplars []wire.Exemplar
-}
-
-// metricMetadata is what 2.0 says of a metric on each of its series.
-type metricMetadata struct {
-	// serial tells metrics apart; it changes whenever the others do.
-	serial     uint64
-	typ        wire.MetricType
-	help, unit string
-}
-
-// maxSize is the most bytes of the encoded point.
-func (p *point) maxSize() int {
-	size := wire.MaxSampleLen
-	if h := p.histogram; h != nil {
-		size = h.MaxLen()
-	}
-	for i := range p.exemplars {
-		size += p.exemplars[i].MaxLen()
-	}
-	return size
-}
-
-func newTranslator(cfg *Config, memory *boundMemory, families *metadataSender) *translator {
+func newTranslator(cfg *Config, memory *boundMemory, families *families) *translator {
 	n := newNamer(cfg)
 	t := &translator{
 		partitions:       cfg.Partitions,
@@ -125,10 +87,10 @@ func newTranslator(cfg *Config, memory *boundMemory, families *metadataSender) *
 		targetInfoName:   n.seriesName(n.targetInfo),
 		memory:           memory,
 		families:         families,
-		segments:         make([]segment, cfg.Partitions),
+		payload:          payload{segments: make([]segment, cfg.Partitions)},
 	}
 	for i := range t.segments {
-		t.segments[i].partition = i
+		t.segments[i].limits = &t.limits
 	}
 	for name, value := range cfg.ExternalLabels {
 		t.external = append(t.external, constLabel{name: name, value: strings.ToValidUTF8(value, "\uFFFD")})
@@ -138,8 +100,8 @@ func newTranslator(cfg *Config, memory *boundMemory, families *metadataSender) *
 
 // translate adds the payload's samples to the segments, encoded as p. It never fails: what cannot be translated is counted as
 // dropped, and the rest goes on. Nothing of the payload is kept.
-func (t *translator) translate(md pmetric.Metrics, p protocol) {
-	t.protocol, t.exemplars.classic, t.now = p, p == protocolV1, time.Now()
+func (t *translator) translate(md pmetric.Metrics, p wire.Protocol) {
+	t.protocol, t.exemplars.classic, t.now = p, p == wire.V1, time.Now()
 	for i := range t.segments {
 		t.segments[i].protocol = p
 	}
@@ -471,32 +433,57 @@ func (t *translator) emit(ls *labelSet, name *seriesName, le, quantile *extraLab
 	if quantile.label == nil && ls.quantile != "" {
 		quantile = t.extra[1].set(quantileLabel, ls.quantile)
 	}
-	if t.protocol == protocolV1 && !t.classic(ls, name) {
+	if t.protocol == wire.V1 && !t.classic(ls, name) {
 		if name != &t.targetInfoName {
-			t.drop(account.ReasonNeedsV2, 1, t.example(account.ReasonNeedsV2, ls, name, le, quantile))
+			sr := series{labels: ls, name: name, le: le, quantile: quantile}
+			t.drop(account.ReasonNeedsV2, 1, t.example(account.ReasonNeedsV2, &sr))
 		}
 		return
 	}
-	hash := ls.seriesHash(name, le.hash, quantile.hash)
+	sr := series{
+		labels: ls, name: name, le: le, quantile: quantile, point: &t.point, metadata: &t.metadata,
+		identity: ls.seriesHash(name, le.hash, quantile.hash), guard: t.guardOf(name),
+	}
 	key := ls.partitionKey(name)
 	if name.targetInfo {
-		hash = targetHash(ls)
-		key = hash
+		sr.identity = targetHash(ls)
+		key = sr.identity
 	}
-	if !t.seen.add(hash, t.point.timestamp) {
+	if !t.seen.add(sr.identity, t.point.timestamp) {
 		if name != &t.targetInfoName {
-			t.drop(account.ReasonDuplicate, 1, t.example(account.ReasonDuplicate, ls, name, le, quantile))
+			t.drop(account.ReasonDuplicate, 1, t.example(account.ReasonDuplicate, &sr))
 		}
 		return
 	}
 	t.points++
 	t.latest = max(t.latest, t.point.timestamp)
-	i := partitionOf(key, t.partitions)
-	s := &t.segments[i]
+	t.put(partitionOf(key, t.partitions), &sr)
+}
+
+// put adds a series to the segment of a partition.
+func (t *translator) put(partition int, sr *series) {
+	s := &t.segments[partition]
 	if s.empty() {
-		t.touched = append(t.touched, i)
+		t.touched = append(t.touched, partition)
 	}
-	s.add(t, ls, name, le, quantile, hash)
+	s.makeRoom(sr)
+	if t.protocol == wire.V2 && !s.based(sr.labels) {
+		s.rebase(sr.labels, t.labeler.refs(&s.table, partition, t.partitions))
+	}
+	s.add(sr)
+}
+
+func (t *translator) guardOf(name *seriesName) guardKind {
+	switch {
+	case name == &t.targetInfoName:
+		return madeTarget
+	case name.targetInfo:
+		return guardedTarget
+	case t.guard:
+		return guarded
+	default:
+		return unguarded
+	}
 }
 
 // classic says whether a series has only names that 1.0 can carry.
@@ -510,26 +497,12 @@ func (t *translator) classic(ls *labelSet, name *seriesName) bool {
 }
 
 // example renders a series for the log, if it is the first with this fate in the payload.
-func (t *translator) example(r account.Reason, ls *labelSet, name *seriesName, le, quantile *extraLabel) string {
+func (t *translator) example(r account.Reason, sr *series) string {
 	if t.drops[r].Count > 0 {
 		return ""
 	}
-	labels, _ := wire.SeriesLabels(nil, appendLabels(nil, ls, name, le, quantile))
+	labels, _ := wire.SeriesLabels(nil, sr.appendLabels(nil))
 	return renderLabels(labels)
-}
-
-// encodePoint encodes t.point into t.buf.
-func (t *translator) encodePoint() {
-	p := &t.point
-	t.buf = t.buf[:0]
-	if p.histogram == nil {
-		t.buf = wire.AppendSample(t.buf, p.value, p.timestamp)
-	} else {
-		t.buf, t.histogram.buf = wire.AppendHistogram(t.buf, p.histogram, p.timestamp, t.histogram.buf)
-	}
-	for i := range p.exemplars {
-		t.buf = wire.AppendExemplar(t.buf, &p.exemplars[i])
-	}
 }
 
 // targetHash identifies a target by its job and instance. All its target_info series have the same hash, so that they
@@ -567,7 +540,6 @@ func (t *translator) reset() {
 	t.seen.reset()
 	t.points = 0
 	t.drops = account.Drops{}
-	t.evicted = 0
 	t.labeler.forget()
 	t.extra[0].value, t.extra[1].value = "", ""
 	t.metadata.help = ""

@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
@@ -52,13 +53,13 @@ func flattened(bySeries map[string][]string) []string {
 // testTranslator is a translator to one version of the protocol.
 type testTranslator struct {
 	*translator
-	protocol protocol
+	protocol wire.Protocol
 }
 
 func newTestTranslator(cfg *Config) *testTranslator {
 	t := &testTranslator{translator: newTranslator(cfg, newBoundMemory(time.Hour), nil)}
 	if cfg.ProtobufMessage == MessageV2 {
-		t.protocol = protocolV2
+		t.protocol = wire.V2
 	}
 	return t
 }
@@ -84,7 +85,7 @@ func translatePayload(t testing.TB, tr *testTranslator, md pmetric.Metrics) *tra
 	for _, s := range sent {
 		key := seriesString(s.Labels)
 		result.series[key] = append(result.series[key], pointString(t, s.TimeSeries))
-		if tr.protocol == protocolV2 {
+		if tr.protocol == wire.V2 {
 			result.origins[key] = append(result.origins[key], s.origin)
 		}
 	}
@@ -114,14 +115,14 @@ func sentPoints(t testing.TB, tr *testTranslator) []sentPoint {
 	for i := range tr.segments {
 		s := &tr.segments[i]
 		assert.Equal(t, !s.empty(), slices.Contains(tr.touched, i), "partition %d is touched", i)
-		if !s.message.empty() {
+		if !s.Empty() {
 			s.seal()
 		}
 		for _, f := range s.full {
 			message := decodeMessage(t, tr.protocol, f.batch.body)
-			assert.Len(t, message, f.batch.samples, "samples of a message")
+			assert.Len(t, message, f.batch.Samples, "samples of a message")
 			for _, e := range f.index {
-				message[e.number].hash = e.hash
+				message[e.number].hash = e.identity
 			}
 			for _, p := range message {
 				if n := len(p.Samples) + len(p.Histograms); n != 1 {
@@ -136,12 +137,12 @@ func sentPoints(t testing.TB, tr *testTranslator) []sentPoint {
 }
 
 // decodeMessage decodes the body of a request, which must be valid but for the order of time: points can come in any.
-func decodeMessage(t testing.TB, p protocol, body []byte) []sentPoint {
+func decodeMessage(t testing.TB, p wire.Protocol, body []byte) []sentPoint {
 	t.Helper()
 	var v1 *prompb.WriteRequest
 	var v2 *writev2.Request
 	var err error
-	if p == protocolV1 {
+	if p == wire.V1 {
 		v1, err = rwtest.ValidateV1(body)
 	} else if v2, err = rwtest.ValidateV2(body); v2 != nil {
 		v1 = rwtest.ToV1(v2)

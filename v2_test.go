@@ -22,7 +22,9 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/block"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
@@ -316,7 +318,7 @@ func TestSizeLimitCountsSymbols(t *testing.T) {
 				assert.Empty(t, r.Problems())
 				largest := 0
 				for _, q := range r.requests {
-					largest = max(largest, len(decompress(q.Body)))
+					largest = max(largest, len(block.Decompress(q.Body)))
 				}
 				assert.LessOrEqual(t, largest, limit)
 				assert.Greater(t, largest, limit/2, "requests are filled")
@@ -355,8 +357,8 @@ func TestBothMessagesSayTheSame(t *testing.T) {
 		}
 		cfg.ConvertExplicitHistogramsToNHCB, cfg.KeepClassicHistograms = false, false
 		cfg.Batch = BatchConfig{MaxSamples: 1 << 20, MaxSizeBytes: 1 << 30}
-		of := make(map[protocol]*translator)
-		for _, p := range []protocol{protocolV1, protocolV2} {
+		of := make(map[wire.Protocol]*translator)
+		for _, p := range []wire.Protocol{wire.V1, wire.V2} {
 			of[p] = newTranslator(cfg, newBoundMemory(time.Hour), nil)
 		}
 		ordinary := rwtest.Payloads{Seed: first + i, Streams: 40, Points: 9}.Split()[0]
@@ -365,22 +367,22 @@ func TestBothMessagesSayTheSame(t *testing.T) {
 			if j%2 == 0 || !more {
 				md = hostilePayload(first + i*60 + j)
 			}
-			v1, v2 := of[protocolV1], of[protocolV2]
-			v1.translate(md, protocolV1)
-			v2.translate(md, protocolV2)
+			v1, v2 := of[wire.V1], of[wire.V2]
+			v1.translate(md, wire.V1)
+			v2.translate(md, wire.V2)
 			require.Equal(t, v1.touched, v2.touched)
 			assert.Equal(t, renderedDrops(&v1.drops), renderedDrops(&v2.drops))
 			for _, touched := range v1.touched {
 				want, from := &v1.segments[touched], &v2.segments[touched]
-				c := takeApart(protocolV2, decompress(from.body()))
-				got, rest := c.asV1()
-				assert.True(t, rest.empty(), "1.0 can carry everything")
-				assert.Equal(t, want.samples, got.samples)
-				assert.Equal(t, want.histograms, got.histograms)
+				r := request{tally: from.tally, protocol: wire.V2, body: from.body()}
+				got, rest := r.asV1()
+				assert.True(t, rest.Empty(), "1.0 can carry everything")
+				assert.Equal(t, want.Samples, got.Samples)
+				assert.Equal(t, want.Histograms, got.Histograms)
 				assert.Equal(t, want.oldest, got.oldest)
 				assert.Equal(t, want.newest, got.newest)
-				assert.Equal(t, want.histograms, from.histograms)
-				assert.True(t, bytes.Equal(decompress(want.body()), got.raw), "the message as 1.0")
+				assert.Equal(t, want.Histograms, from.Histograms)
+				assert.True(t, bytes.Equal(block.Decompress(want.body()), block.Decompress(got.body)), "the message as 1.0")
 			}
 			v1.reset()
 			v2.reset()
@@ -427,7 +429,7 @@ func TestCustomBuckets(t *testing.T) {
 				counts[i] = uint64(rnd.IntN(10)) << rnd.IntN(40)
 			}
 		}
-		tr.translate(metricsOf(nil, histogramOf("h", buckets(bounds, counts, with("le", "an attribute")))), protocolV2)
+		tr.translate(metricsOf(nil, histogramOf("h", buckets(bounds, counts, with("le", "an attribute")))), wire.V2)
 		body := tr.segments[0].body()
 		tr.reset()
 		message, err := rwtest.ValidateV2(body)
@@ -460,7 +462,7 @@ func TestCustomBucketsAtTheirEdges(t *testing.T) {
 			c.ProtobufMessage, c.ConvertExplicitHistogramsToNHCB, c.KeepClassicHistograms, c.Partitions = MessageV2, true, keep, 1
 		})
 		tr := newTranslator(cfg, newBoundMemory(time.Hour), nil)
-		tr.translate(md, protocolV2)
+		tr.translate(md, wire.V2)
 		drops = make(map[account.Reason]int)
 		for r := range tr.drops {
 			if n := tr.drops[r].Count; n > 0 {
