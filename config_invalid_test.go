@@ -2,9 +2,11 @@ package orderedremotewriteexporter
 
 import (
 	"context"
+	"math"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -148,8 +150,10 @@ var loudlyWrong = []invalid{
 	{`http: {headers: {x-prometheus-remote-write-version: "1"}}`, reservedHeader("x-prometheus-remote-write-version")},
 	{`http: {headers: {Content-Length: "1"}}`, reservedHeader("Content-Length")},
 	{`http: {headers: {"": a}}`, `http.headers: "" is not a valid header name`},
-	{`http: {headers: {X Token: a}}`, `http.headers: "X Token" is not a valid header name`},
-	{`http: {headers: {Schlüssel: a}}`, `http.headers: "Schlüssel" is not a valid header name`},
+	{`http: {headers: {X Token: a}}`, `http.headers: "X..." is not a valid header name`},
+	{`http: {headers: {"Authorization: Bearer hunter2": a}}`, `http.headers: "Authorization..." is not a valid header name`},
+	{`http: {headers: [Authorization: Bearer hunter2]}`, "http.headers[0].Authorization: unknown key, known are name, value"},
+	{`http: {headers: {Schlüssel: a}}`, `http.headers: "Schl..." is not a valid header name`},
 	{`http: {headers: {X-Token: "hunter2\n"}}`, `http.headers: the value of "X-Token" contains a line break or another control character`},
 	{`http: {headers: [{name: X-Token, value: a}, {name: X-Token, value: b}]}`, "http::headers: duplicate keys in map-style list: [X-Token]"},
 	{`http: {headers: {X-Scope-OrgID: 5}}`, `http.headers["X-Scope-OrgID"]: must be a string (a number or a truth value needs quotes), not 5`},
@@ -408,6 +412,44 @@ func TestErrorsOfTheCollectorAreOnOneLine(t *testing.T) {
 	err := resolved(t, `{a: {b: x}, c: {d: x}}`).Unmarshal(&cfg)
 	require.ErrorContains(t, err, "\n")
 	assert.Equal(t, `'a.b' expected type 'int', got unconvertible type 'string'; 'c' 'd' expected type 'int', got unconvertible type 'string'`, withoutLines(err))
+}
+
+// TestAnyValueOfAnyKeyIsReadOrRefused: no value makes the exporter panic, and whatever is refused is refused with its key.
+func TestAnyValueOfAnyKeyIsReadOrRefused(t *testing.T) {
+	values := []any{
+		nil, "", "a", "1", "true", 0, 1, -1, 2.5, 1e300, math.NaN(), math.Inf(-1), int64(math.MinInt64), uint64(math.MaxUint64), true, false,
+		[]any{},
+		[]any{nil},
+		[]any{1, "a"},
+		[]any{[]any{}},
+		[]any{map[string]any{}},
+		[]any{map[string]any{"": nil}},
+		map[string]any{},
+		map[string]any{"": nil},
+		map[string]any{"a": 1},
+		map[string]any{"enabled": nil},
+		map[string]any{"enabled": "no"},
+		map[string]any{"a": map[string]any{"b": []any{nil}}},
+		time.Second, ByteSize(-5),
+		struct{}{},
+	}
+	refused := 0
+	for _, key := range knownKeys() {
+		for _, value := range values {
+			given := value
+			for _, name := range slices.Backward(strings.Split(key, ".")) {
+				given = map[string]any{name: given}
+			}
+			conf := confmap.NewFromStringMap(map[string]any{"http": map[string]any{"endpoint": "http://localhost/"}})
+			require.NoError(t, conf.Merge(confmap.NewFromStringMap(given.(map[string]any))))
+			if _, err := load(conf); err != nil {
+				refused++
+				top, _, _ := strings.Cut(key, ".")
+				assert.ErrorContains(t, err, top, "%s: %v", key, value)
+			}
+		}
+	}
+	t.Logf("%d of %d refused", refused, len(knownKeys())*len(values))
 }
 
 func TestByteSizes(t *testing.T) {

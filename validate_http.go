@@ -115,7 +115,7 @@ func validateHeaders(client *confighttp.ClientConfig) (errs []error) {
 		seen[canonical] = name
 		switch {
 		case !isHeaderName(name):
-			errs = append(errs, fmt.Errorf("http.headers: %q is not a valid header name", name))
+			errs = append(errs, fmt.Errorf("http.headers: %q is not a valid header name", shownName(name)))
 		case slices.Contains(reservedHeaders, canonical):
 			errs = append(errs, fmt.Errorf("http.headers: %q is set by the Remote-Write protocol and cannot be overridden", name))
 		case twice && other != name: // the Collector's own type refuses the very same name twice
@@ -232,12 +232,26 @@ func validateEncryption(endpoint *url.URL, client *confighttp.ClientConfig) erro
 // isHeaderName says whether s is a token (RFC 9110, section 5.6.2). With any other name no request could be sent, and
 // that would look like an endpoint that cannot be reached.
 func isHeaderName(s string) bool {
+	return s != "" && validNamePrefix(s) == len(s)
+}
+
+// validNamePrefix is the number of bytes with which s begins like a header's name.
+func validNamePrefix(s string) int {
 	for i := range len(s) {
 		if !isClassicLabelByte(s[i], 1) && !strings.Contains("!#$%&'*+-.^`|~", s[i:i+1]) {
-			return false
+			return i
 		}
 	}
-	return s != ""
+	return len(s)
+}
+
+// shownName is what can be shown of a wrong name of a header: if it is a whole header, the rest is a secret.
+func shownName(s string) string {
+	n := validNamePrefix(s)
+	if n < len(s) {
+		return s[:n] + "..."
+	}
+	return s
 }
 
 // isControl says whether a header's value cannot have r, like the line break at the end of a file with a token.
