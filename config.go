@@ -55,6 +55,10 @@ type Config struct {
 	// TranslationStrategy says how metric and attribute names become metric and label names.
 	TranslationStrategy otlptranslator.TranslationStrategyOption `mapstructure:"translation_strategy"`
 
+	// LabelNamePreserveMultipleUnderscores keeps runs of underscores in label names, which the specification makes one
+	// underscore. What is sent then has the names that Prometheus and the contrib exporter give it.
+	LabelNamePreserveMultipleUnderscores bool `mapstructure:"label_name_preserve_multiple_underscores"`
+
 	// Partitions is the number of partitions, each with a queue and one request in flight.
 	Partitions int `mapstructure:"partitions"`
 
@@ -102,6 +106,10 @@ type Config struct {
 type TargetInfoConfig struct {
 	// Enabled says whether target_info is sent.
 	Enabled bool `mapstructure:"enabled"`
+
+	// KeepIdentifyingResourceAttributes leaves service.name, service.namespace and service.instance.id among the labels,
+	// beside job and instance.
+	KeepIdentifyingResourceAttributes bool `mapstructure:"keep_identifying_resource_attributes"`
 
 	// prevent unkeyed literal initialization
 	_ struct{}

@@ -179,6 +179,8 @@ var loudlyWrong = []invalid{
 		`NoUTF8EscapingWithSuffixes, NoTranslation, not "underscoreescapingwithsuffixes"`},
 	{`translation_strategy: NoUTF8EscapingWithSuffixes`, "translation_strategy: NoUTF8EscapingWithSuffixes needs UTF-8 names, which protobuf_message prometheus.WriteRequest cannot carry"},
 	{`translation_strategy: NoTranslation`, "translation_strategy: NoTranslation needs UTF-8 names, which protobuf_message prometheus.WriteRequest cannot carry"},
+	{`target_info: {enabled: false, keep_identifying_resource_attributes: true}`, "target_info.keep_identifying_resource_attributes: has no effect without target_info.enabled"},
+	{`{protobuf_message: io.prometheus.write.v2.Request, translation_strategy: NoTranslation, label_name_preserve_multiple_underscores: true}`, "label_name_preserve_multiple_underscores: has no effect with translation_strategy NoTranslation, which leaves label names as they are"},
 	{`namespace: my-shop`, `namespace: "my-shop" is not a valid metric name`},
 	{`namespace: 5`, "namespace: must be a string (a number or a truth value needs quotes), not 5"},
 	{`external_labels: {"": a}`, `external_labels: "" is not a valid label name`},

@@ -72,6 +72,12 @@ func (c *Config) validateTranslation() []error {
 			errs = append(errs, fmt.Errorf("translation_strategy: %s needs UTF-8 names, which protobuf_message %s cannot carry", c.TranslationStrategy, MessageV1))
 		}
 	}
+	if c.LabelNamePreserveMultipleUnderscores && !c.TranslationStrategy.ShouldEscape() {
+		errs = append(errs, fmt.Errorf("label_name_preserve_multiple_underscores: has no effect with translation_strategy %s, which leaves label names as they are", c.TranslationStrategy))
+	}
+	if c.TargetInfo.KeepIdentifyingResourceAttributes && !c.TargetInfo.Enabled {
+		errs = append(errs, errors.New("target_info.keep_identifying_resource_attributes: has no effect without target_info.enabled"))
+	}
 	if c.Namespace != "" && !isClassicMetricName(c.Namespace) {
 		errs = append(errs, fmt.Errorf("namespace: %q is not a valid metric name", c.Namespace))
 	}
