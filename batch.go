@@ -24,7 +24,7 @@ type batch struct {
 // admit says whether so much can be added to a message within the limits. Anything fits an empty one, so that a series over
 // the limit travels alone.
 func (c *BatchConfig) admit(samples int, size sizes, moreSamples int, more sizes) bool {
-	return samples == 0 || samples+moreSamples <= c.MaxSamples && size.plus(more).bytes() <= c.MaxSizeBytes
+	return samples == 0 || samples+moreSamples <= c.MaxSamples && size.plus(more).bytes() <= int64(c.MaxSizeBytes)
 }
 
 // append adds a copy of a chunk, whose home is a partition, or joins it to the last one. It returns the chunk that is full then

@@ -137,7 +137,7 @@ func (s *scheduler) claim(now time.Time) (d *delivery, wake time.Time) {
 			open, size = open+b.Samples, size.plus(b.sizes)
 		}
 	}
-	if first == nil && (open >= s.limits.MaxSamples || size.bytes() >= s.limits.MaxSizeBytes) {
+	if first == nil && (open >= s.limits.MaxSamples || size.bytes() >= int64(s.limits.MaxSizeBytes)) {
 		first = s.oldestOpen()
 	}
 	if first == nil {

@@ -296,7 +296,7 @@ func (s *segment) chunkOf(c contents, index []indexEntry, order []int) (_ indexe
 	all := chunk{protocol: s.protocol}
 	n := min(len(order), s.limits.MaxSamples)
 	part := all.part(c, order[:n])
-	for n > 1 && part.sizes.bytes() > s.limits.MaxSizeBytes {
+	for n > 1 && part.sizes.bytes() > int64(s.limits.MaxSizeBytes) {
 		n /= 2
 		part = all.part(c, order[:n])
 	}

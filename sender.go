@@ -252,6 +252,7 @@ func (v *voyage) settle(ctx context.Context, r *request, o *outcome) {
 		key:     key,
 		answer:  o.answer,
 		example: r.example,
+		unsure:  o.answer != nil && r.Samples > 1,
 		kept:    v.letters.keep(r, key, o),
 	})
 }
