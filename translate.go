@@ -34,6 +34,7 @@ type translator struct {
 	targetInfo       bool
 	keepIdentifying  bool
 	customBuckets    bool
+	maxFuture        time.Duration
 	keepClassic      bool
 	promoted         ResourceConstantLabelsConfig
 	external         []constLabel
@@ -51,8 +52,9 @@ type translator struct {
 	// context is that of the scope being translated; resource holds its part that is the resource's.
 	context  labelContext
 	resource []constLabel
-	// latest is the greatest timestamp of the resource's points that are sent, in milliseconds, or 0 if none is.
-	latest int64
+	// latest is the greatest timestamp of the resource's points that are sent, in milliseconds, or 0 if none is. A timestamp
+	// after newest, the latest that is credible, does not count: target_info must not be of a time that never comes.
+	latest, newest int64
 
 	seen timeline
 
@@ -75,6 +77,7 @@ func newTranslator(cfg *Config, memory *boundMemory, families *families) *transl
 		customBuckets:    cfg.ConvertExplicitHistogramsToNHCB,
 		keepClassic:      cfg.KeepClassicHistograms,
 		promoted:         cfg.ResourceConstantLabels,
+		maxFuture:        cfg.MaxFuture,
 		namer:            n,
 		labeler:          newLabeler(n),
 		targetInfoName:   n.seriesName(n.targetInfo),
@@ -95,6 +98,7 @@ func newTranslator(cfg *Config, memory *boundMemory, families *families) *transl
 // dropped, and the rest goes on. Nothing of the payload is kept.
 func (t *translator) translate(md pmetric.Metrics, p wire.Protocol) {
 	t.protocol, t.exemplars.classic, t.now = p, p == wire.V1, time.Now()
+	t.newest = t.now.Add(t.maxFuture).UnixMilli()
 	for i := range t.segments {
 		t.segments[i].protocol = p
 	}
@@ -483,7 +487,9 @@ func (t *translator) emit(ls *labelSet, name *seriesName, le, quantile *extraLab
 		return
 	}
 	t.points++
-	t.latest = max(t.latest, t.point.timestamp)
+	if t.point.timestamp <= t.newest {
+		t.latest = max(t.latest, t.point.timestamp)
+	}
 	t.put(partitionOf(key, t.partitions), &sr)
 }
 
