@@ -144,7 +144,7 @@ func (c *chaos) configure(t *testing.T) {
 	cfg.Queue.OnFull = pick(r, OnFullBlock, OnFullReject, OnFullDropNewest, OnFullDropOldest)
 	cfg.Queue.MaxAge = pick[time.Duration](r, 0, 0, 0, duration(10*time.Second, 5*time.Minute))
 	cfg.Retry.BackOff.Enabled = r.IntN(6) > 0
-	cfg.Retry.BackOff.MaxElapsedTime = pick[time.Duration](r, 0, 0, duration(time.Second, time.Minute))
+	cfg.Retry.BackOff.MaxElapsedTime = pick[time.Duration](r, 0, 0, duration(max(time.Second, cfg.Retry.BackOff.MaxInterval), time.Minute))
 	cfg.Retry.MaxRetries = pick(r, 0, r.IntN(5), 1+r.IntN(10))
 	cfg.RetryOn429 = r.IntN(3) > 0
 	cfg.OnError.RetriesExhausted = pick(r, OnRetriesExhaustedDiscard, OnRetriesExhaustedDiscard, OnRetriesExhaustedDiscard, OnRetriesExhaustedFail)
