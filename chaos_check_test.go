@@ -454,7 +454,7 @@ func (c *chaos) checkTelemetry(p *prediction) {
 		"otelcol_exporter_send_failed_metric_points": dropped,
 		"otelcol_exporter_in_flight_requests":        0,
 		ownMetric + "queue_size":                     0,
-		ownMetric + "queue_capacity":                 c.cfg.Queue.MaxSizeBytes / int64(c.cfg.Partitions) * int64(c.cfg.Partitions),
+		ownMetric + "queue_capacity":                 int64(c.cfg.Queue.MaxSizeBytes) / int64(c.cfg.Partitions) * int64(c.cfg.Partitions),
 	} {
 		if got := c.h.metric(name); got != want {
 			c.problem("%s is %d, not %d", name, got, want)

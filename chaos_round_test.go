@@ -119,9 +119,9 @@ func (c *chaos) configure(t *testing.T) {
 	}
 	cfg.Partitions = 1 + r.IntN(9)
 	cfg.Batch.MaxSamples = pick(r, 1, 1+r.IntN(10), 1+r.IntN(300), 2000)
-	cfg.Batch.MaxSizeBytes = pick[int64](r, minBatchSize, minBatchSize, 4*minBatchSize, 3_000_000)
+	cfg.Batch.MaxSizeBytes = pick[ByteSize](r, minBatchSize, minBatchSize, 4*minBatchSize, 3_000_000)
 	cfg.Batch.FlushTimeout = pick(r, time.Millisecond, 20*time.Millisecond, time.Second, 5*time.Second)
-	cfg.Queue.MaxSizeBytes = int64(cfg.Partitions)*cfg.Batch.MaxSizeBytes*int64(2+r.IntN(3)) + r.Int64N(100)
+	cfg.Queue.MaxSizeBytes = ByteSize(cfg.Partitions)*cfg.Batch.MaxSizeBytes*ByteSize(2+r.IntN(3)) + ByteSize(r.Int64N(100))
 	cfg.Queue.OnFull = pick(r, OnFullBlock, OnFullReject)
 	cfg.Queue.BlockTimeout = pick(r, duration(time.Second, 20*time.Second), time.Hour)
 	cfg.HTTP.Timeout = duration(time.Second, 10*time.Second)
@@ -144,7 +144,7 @@ func (c *chaos) configure(t *testing.T) {
 	cfg.Queue.OnFull = pick(r, OnFullBlock, OnFullReject, OnFullDropNewest, OnFullDropOldest)
 	cfg.Queue.MaxAge = pick[time.Duration](r, 0, 0, 0, duration(10*time.Second, 5*time.Minute))
 	cfg.Retry.BackOff.Enabled = r.IntN(6) > 0
-	cfg.Retry.BackOff.MaxElapsedTime = pick[time.Duration](r, 0, 0, duration(time.Second, time.Minute))
+	cfg.Retry.BackOff.MaxElapsedTime = pick[time.Duration](r, 0, 0, duration(max(time.Second, cfg.Retry.BackOff.MaxInterval), time.Minute))
 	cfg.Retry.MaxRetries = pick(r, 0, r.IntN(5), 1+r.IntN(10))
 	cfg.RetryOn429 = r.IntN(3) > 0
 	cfg.OnError.RetriesExhausted = pick(r, OnRetriesExhaustedDiscard, OnRetriesExhaustedDiscard, OnRetriesExhaustedDiscard, OnRetriesExhaustedFail)

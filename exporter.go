@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/confighttp"
 	"go.opentelemetry.io/collector/config/configoptional"
+	"go.opentelemetry.io/collector/config/configretry"
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/consumer/consumererror"
 	"go.opentelemetry.io/collector/exporter"
@@ -58,7 +59,7 @@ func newExporter(ctx context.Context, set exporter.Settings, cfg *Config) (*orde
 		userAgent: userAgent(set.BuildInfo),
 		ledger:    account.NewLedger(),
 		status:    newStatusReporter(cfg.OnError.RetriesExhausted == OnRetriesExhaustedFail),
-		drops:     &dropLog{logger: set.Logger},
+		drops:     &dropLog{logger: set.Logger, examples: cfg.LogExamples},
 		version:   &version{configured: cfg.protocol(), logger: set.Logger},
 	}
 	e.queues = queues{
@@ -97,7 +98,7 @@ func (c *Config) partitionOptions() partitionOptions {
 	return partitionOptions{
 		partitions: c.Partitions,
 		limits:     c.Batch,
-		capacity:   c.Queue.MaxSizeBytes,
+		capacity:   int64(c.Queue.MaxSizeBytes),
 		guard:      c.OutOfOrder == OutOfOrderDrop,
 		idle:       c.SeriesIdleTimeout,
 	}
@@ -106,7 +107,7 @@ func (c *Config) partitionOptions() partitionOptions {
 // policy is what the configuration says of answers.
 func (c *Config) policy() remote.Policy {
 	p := remote.Policy{
-		BackOff:       c.Retry.BackOff,
+		BackOff:       configretry.BackOffConfig(c.Retry.BackOff),
 		MaxRetries:    c.Retry.MaxRetries,
 		MaxRetryAfter: c.Retry.MaxRetryAfter,
 		RetryOn429:    c.RetryOn429,
@@ -181,27 +182,11 @@ func (e *orderedExporter) newSender() *sender {
 // would open a connection for almost every request.
 func (e *orderedExporter) clientConfig() *confighttp.ClientConfig {
 	c := e.cfg.HTTP
-	keepalive := c.Keepalive.Get()
+	keepalive := keepaliveOf(&c)
 	if keepalive == nil {
-		// Depending on a feature gate of confighttp, unmarshalling leaves the keepalive section where it is, so that none
-		// means that it is disabled, or moves it into the deprecated fields.
-		defaults := confighttp.NewDefaultClientConfig()
-		if defaults.Keepalive.HasValue() {
-			//lint:ignore SA1019 ToClient looks at it
-			c.DisableKeepAlives = true
-		}
-		//lint:ignore SA1019 see above
-		if c.DisableKeepAlives {
-			return &c
-		}
-		keepalive = &confighttp.KeepaliveClientConfig{
-			//lint:ignore SA1019 see above
-			IdleConnTimeout: c.IdleConnTimeout,
-			//lint:ignore SA1019 see above
-			MaxIdleConns: c.MaxIdleConns,
-			//lint:ignore SA1019 see above
-			MaxIdleConnsPerHost: c.MaxIdleConnsPerHost,
-		}
+		//lint:ignore SA1019 ToClient looks at it
+		c.DisableKeepAlives = true
+		return &c
 	}
 	all := *keepalive
 	if all.MaxIdleConnsPerHost == 0 {
@@ -212,6 +197,28 @@ func (e *orderedExporter) clientConfig() *confighttp.ClientConfig {
 	}
 	c.Keepalive = configoptional.Some(all)
 	return &c
+}
+
+// keepaliveOf returns the configuration of idle connections, or nil if there are none. Depending on a feature gate of
+// confighttp, unmarshalling leaves the keepalive section where it is, so that none means that it is disabled, or moves it
+// into the deprecated fields.
+func keepaliveOf(c *confighttp.ClientConfig) *confighttp.KeepaliveClientConfig {
+	if keepalive := c.Keepalive.Get(); keepalive != nil {
+		return keepalive
+	}
+	defaults := confighttp.NewDefaultClientConfig()
+	//lint:ignore SA1019 see above
+	if defaults.Keepalive.HasValue() || c.DisableKeepAlives {
+		return nil
+	}
+	return &confighttp.KeepaliveClientConfig{
+		//lint:ignore SA1019 see above
+		IdleConnTimeout: c.IdleConnTimeout,
+		//lint:ignore SA1019 see above
+		MaxIdleConns: c.MaxIdleConns,
+		//lint:ignore SA1019 see above
+		MaxIdleConnsPerHost: c.MaxIdleConnsPerHost,
+	}
 }
 
 // ConsumeMetrics accepts the payload as a whole, or refuses it as a whole and returns an error. What cannot be translated

@@ -145,6 +145,7 @@ func (d *delivery) settle(ctx context.Context, r *request, o *outcome) {
 		key:       key,
 		answer:    o.answer,
 		example:   r.example,
+		unsure:    o.answer != nil && r.Samples > 1,
 		partition: d.partition,
 		kept:      d.letters.keep(r, key, o),
 	})

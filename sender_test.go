@@ -237,7 +237,7 @@ func TestDropsAreLogged(t *testing.T) {
 		receiver := &rwtest.Receiver{Script: func(rwtest.Request) rwtest.Answer {
 			return rwtest.Answer{Status: 400, Body: "out of order sample, " + strings.Repeat("x", 5000)}
 		}}
-		h := newHarness(t, receiver, onePartition)
+		h := newHarness(t, receiver, onePartition, logExamples)
 		for range 9 {
 			h.consume(gauge(time.Now(), 2))
 			time.Sleep(2 * time.Second)
@@ -248,7 +248,7 @@ func TestDropsAreLogged(t *testing.T) {
 		assert.Equal(t, "rejected", first["reason"])
 		assert.Equal(t, int64(2), first["dropped_samples"])
 		assert.Equal(t, int64(400), first["status"])
-		assert.Equal(t, `gauge{series="0"}`, first["example"])
+		assert.Equal(t, `gauge{series="0"}`, first["first_series"])
 		assert.Contains(t, first["answer"], "endpoint answered 400 Bad Request: out of order sample, xxx")
 		assert.Len(t, first["answer"], len("endpoint answered 400 Bad Request: ")+remote.MaxAnswerBody)
 		h.shutdown()

@@ -326,6 +326,7 @@ func TestFallbackDropsWhatNeedsV2(t *testing.T) {
 		h := newHarness(t, r, onePartition, messageV2, func(c *Config) {
 			c.TranslationStrategy = otlptranslator.NoTranslation
 			c.ConvertExplicitHistogramsToNHCB = true
+			c.LogExamples = true
 		})
 		h.consume(payload(time.Now()))
 		time.Sleep(time.Minute)
