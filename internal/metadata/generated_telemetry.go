@@ -35,6 +35,7 @@ type TelemetryBuilder struct {
 	ExporterOrderedRemoteWriteFallback         metric.Int64ObservableGauge
 	ExporterOrderedRemoteWriteInFlightSamples  metric.Int64ObservableGauge
 	ExporterOrderedRemoteWriteOldestSampleAge  metric.Float64ObservableGauge
+	ExporterOrderedRemoteWriteProtobufMessage  metric.Int64ObservableGauge
 	ExporterOrderedRemoteWriteQueueCapacity    metric.Int64ObservableGauge
 	ExporterOrderedRemoteWriteQueueSize        metric.Int64ObservableGauge
 	ExporterOrderedRemoteWriteQueuedSamples    metric.Int64ObservableGauge
@@ -153,6 +154,21 @@ func (builder *TelemetryBuilder) RegisterExporterOrderedRemoteWriteOldestSampleA
 		cb(ctx, &observerFloat64{inst: builder.ExporterOrderedRemoteWriteOldestSampleAge, obs: o})
 		return nil
 	}, builder.ExporterOrderedRemoteWriteOldestSampleAge)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterExporterOrderedRemoteWriteProtobufMessageCallback sets callback for observable ExporterOrderedRemoteWriteProtobufMessage metric.
+func (builder *TelemetryBuilder) RegisterExporterOrderedRemoteWriteProtobufMessageCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ExporterOrderedRemoteWriteProtobufMessage, obs: o})
+		return nil
+	}, builder.ExporterOrderedRemoteWriteProtobufMessage)
 	if err != nil {
 		return err
 	}
@@ -287,7 +303,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	builder.ExporterOrderedRemoteWriteFallback, err = builder.meter.Int64ObservableGauge(
 		"otelcol_exporter_ordered_remote_write_fallback",
 		metric.WithDescription("Whether Remote-Write 2.0 is configured and 1.0 is sent because the endpoint does not read 2.0 (1), or not (0). [Alpha]"),
-		metric.WithUnit("1"),
+		metric.WithUnit("{fallback}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ExporterOrderedRemoteWriteInFlightSamples, err = builder.meter.Int64ObservableGauge(
@@ -300,6 +316,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_exporter_ordered_remote_write_oldest_sample_age",
 		metric.WithDescription("Time since the oldest undelivered sample of the partition was accepted; 0 when there is none. [Alpha]"),
 		metric.WithUnit("s"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ExporterOrderedRemoteWriteProtobufMessage, err = builder.meter.Int64ObservableGauge(
+		"otelcol_exporter_ordered_remote_write_protobuf_message",
+		metric.WithDescription("Whether the message, and with it the version of Remote-Write, is the one in use (1), or not (0). [Alpha]"),
+		metric.WithUnit("{message}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ExporterOrderedRemoteWriteQueueCapacity, err = builder.meter.Int64ObservableGauge(

@@ -87,7 +87,7 @@ func AssertEqualExporterOrderedRemoteWriteFallback(t *testing.T, tt *componentte
 	want := metricdata.Metrics{
 		Name:        "otelcol_exporter_ordered_remote_write_fallback",
 		Description: "Whether Remote-Write 2.0 is configured and 1.0 is sent because the endpoint does not read 2.0 (1), or not (0). [Alpha]",
-		Unit:        "1",
+		Unit:        "{fallback}",
 		Data: metricdata.Gauge[int64]{
 			DataPoints: dps,
 		},
@@ -121,6 +121,20 @@ func AssertEqualExporterOrderedRemoteWriteOldestSampleAge(t *testing.T, tt *comp
 		},
 	}
 	got, err := tt.GetMetric("otelcol_exporter_ordered_remote_write_oldest_sample_age")
+	require.NoError(t, err)
+	metricdatatest.AssertEqual(t, want, got, opts...)
+}
+
+func AssertEqualExporterOrderedRemoteWriteProtobufMessage(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
+	want := metricdata.Metrics{
+		Name:        "otelcol_exporter_ordered_remote_write_protobuf_message",
+		Description: "Whether the message, and with it the version of Remote-Write, is the one in use (1), or not (0). [Alpha]",
+		Unit:        "{message}",
+		Data: metricdata.Gauge[int64]{
+			DataPoints: dps,
+		},
+	}
+	got, err := tt.GetMetric("otelcol_exporter_ordered_remote_write_protobuf_message")
 	require.NoError(t, err)
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }
