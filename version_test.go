@@ -229,7 +229,7 @@ func TestProbesCostNothing(t *testing.T) {
 				})
 				expected := map[string][]rwtest.Sample{}
 				total := 0
-				p := rwtest.Payloads{Seed: seed, Producers: 1, Streams: 100, Points: 60, Kinds: []pmetric.MetricType{pmetric.MetricTypeGauge, pmetric.MetricTypeSum}}
+				p := rwtest.Payloads{Seed: seed, Producers: 1, Streams: 40, Points: 60, Kinds: []pmetric.MetricType{pmetric.MetricTypeGauge, pmetric.MetricTypeSum}}
 				producer := p.Split()[0]
 				for md, ok := producer.Next(); ok; md, ok = producer.Next() {
 					total += md.DataPointCount()
