@@ -325,3 +325,7 @@ func (e *orderedExporter) drain(ctx context.Context) {
 	e.abort()
 	e.others.Wait()
 }
+
+// ExporterHelperBatchingEnabled says that requests are composed here, so that the service, from v0.165 on, warns of a batch
+// processor in the same pipeline.
+func (e *orderedExporter) ExporterHelperBatchingEnabled() bool { return true }
