@@ -234,7 +234,7 @@ func TestProbesCostNothing(t *testing.T) {
 				for md, ok := producer.Next(); ok; md, ok = producer.Next() {
 					total += md.DataPointCount()
 					h.consume(md)
-					time.Sleep(10 * time.Second)
+					time.Sleep(30 * time.Second)
 				}
 				for key, samples := range producer.Expected() {
 					expected[key] = samples
