@@ -114,15 +114,21 @@ func (v *version) unfit(a *remote.Answer, kept, lost int) {
 		zap.Int("status", a.Status), zap.String("answer", a.Error()), zap.Int("sent_as_1.0", kept), zap.Int("dropped_samples", lost))
 }
 
-// try begins a trial. If another one runs, it returns instead what is closed when that has ended.
+// try begins a trial, if none runs and none has been decided since the standing was asked for. Otherwise it returns what
+// is closed when the standing says what to do.
 func (v *version) try(a *remote.Answer) (t *trial, decided <-chan struct{}) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if !v.n.Try() {
+	if v.n.Try(time.Now()) {
+		v.decided = make(chan struct{})
+		return &trial{refusal: a, parts: 1}, nil
+	}
+	if v.n.Trying() {
 		return nil, v.decided
 	}
-	v.decided = make(chan struct{})
-	return &trial{refusal: a, parts: 1}, nil
+	now := make(chan struct{})
+	close(now)
+	return nil, now
 }
 
 // split adds a part to a trial, one of whose parts is sent as two.

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,7 +16,10 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.uber.org/zap"
 
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
@@ -303,4 +307,28 @@ func TestTrialIsOneForAllPartitions(t *testing.T) {
 			assert.Equal(t, map[string]int64{"retries_exhausted 503": 200}, h.dropped())
 		})
 	})
+}
+
+// TestTrialBeginsOnce has many that would begin one at the same time, in several turns.
+func TestTrialBeginsOnce(t *testing.T) {
+	for range 200 {
+		v := &version{configured: wire.V2, logger: zap.NewNop()}
+		var begun atomic.Int64
+		var judges sync.WaitGroup
+		for range 8 {
+			judges.Go(func() {
+				for v.standing() == remote.StandingUnproven {
+					trial, decided := v.try(&remote.Answer{Status: 400})
+					if trial != nil {
+						begun.Add(1)
+						v.tried(trial, &outcome{verdict: remote.VerdictDrop, reason: account.ReasonRejected})
+						return
+					}
+					<-decided
+				}
+			})
+		}
+		judges.Wait()
+		require.Equal(t, int64(1), begun.Load())
+	}
 }

@@ -157,14 +157,18 @@ func (n *Negotiation) FallBack(now time.Time) bool {
 	return true
 }
 
-// Try says whether data that was refused with 400 as 2.0 may be sent as 1.0 on trial. There is one trial at a time.
-func (n *Negotiation) Try() bool {
-	if n.trying {
+// Try begins a trial of 1.0 for data that was refused with 400 as 2.0, and says whether there is to be one. There is one
+// at a time.
+func (n *Negotiation) Try(now time.Time) bool {
+	if n.trying || n.Standing(now) != StandingUnproven {
 		return false
 	}
 	n.trying = true
 	return true
 }
+
+// Trying says whether a trial runs.
+func (n *Negotiation) Trying() bool { return n.trying }
 
 // Tried ends the trial. If 1.0 was refused too, there is no other one for a long time: each would be a request that is
 // refused twice. But there is one in the end, because an endpoint for which nothing was proved has not taken anything yet,

@@ -203,18 +203,22 @@ func TestOneTrial(t *testing.T) {
 	var n Negotiation
 	now := epoch
 	for _, want := range []time.Duration{10, 20, 40, 80, 160, 240, 240} {
-		require.True(t, n.Try())
-		assert.False(t, n.Try())
+		require.True(t, n.Try(now))
+		assert.False(t, n.Try(now))
+		assert.True(t, n.Trying())
 		assert.Equal(t, StandingUnproven, n.Standing(now), "who is refused meanwhile waits for its outcome")
 		n.Tried(true, now)
 		assert.Equal(t, StandingTried, n.Standing(now))
+		assert.False(t, n.Trying() || n.Try(now))
 		now = now.Add(want * time.Minute)
 		assert.Equal(t, StandingTried, n.Standing(now.Add(-time.Nanosecond)))
 		assert.Equal(t, StandingUnproven, n.Standing(now))
 	}
-	require.True(t, n.Try())
+	require.True(t, n.Try(now))
 	n.Tried(false, now)
 	assert.Equal(t, StandingUnproven, n.Standing(now), "one that got no answer has said nothing")
+	n.FallBack(now)
+	assert.False(t, n.Try(now), "there is nothing to find out")
 }
 
 func TestAnswerUnread(t *testing.T) {
