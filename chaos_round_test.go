@@ -18,7 +18,6 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
-	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
@@ -267,10 +266,7 @@ type chaosProducer struct {
 	number int
 	rnd    *rand.Rand
 	model  chaosModel
-	// fallback translates for the case that 1.0 is fallen back to at the moment of a call. It has a memory of its own,
-	// because that is not what happens as a rule.
-	fallback chaosModel
-	next     func() (pmetric.Metrics, bool)
+	next   func() (pmetric.Metrics, bool)
 	// sound is nil if payloads are damaged.
 	sound *rwtest.Producer
 	// patience is how often a payload is tried again, and deadline how long each call may take.
@@ -292,7 +288,6 @@ func (c *chaos) producers() []*chaosProducer {
 			chaos: c, number: len(all), next: next,
 			rnd:      rand.New(rand.NewPCG(r.Uint64(), 0)),
 			model:    chaosModel{translator: newTranslator(c.cfg, c.memory, nil)},
-			fallback: chaosModel{translator: newTranslator(c.cfg, newBoundMemory(c.cfg.SeriesIdleTimeout), nil)},
 			patience: 1 << 30, deadline: time.Duration(1+r.IntN(60)) * time.Second, calm: 1 + r.IntN(10),
 		}
 		if !c.lossless {
@@ -351,20 +346,10 @@ func (p *chaosProducer) run(t *testing.T) {
 // deliver tries a payload until it is accepted or there is no sense in it. It returns false when the exporter has ended.
 func (p *chaosProducer) deliver(t *testing.T, md pmetric.Metrics) bool {
 	for n := 0; ; n++ {
-		version := p.h.version.protocol()
-		a, err := p.model.translate(md, version)
+		a, err := p.model.translate(md, p.h.version.protocol())
 		require.NoError(t, err)
 		p.wire.expect(a.points)
-		var fallback *attemptOf
-		if version == wire.V2 && p.cfg.Fallback && !p.carriesV1() {
-			fallback, err = p.fallback.translate(md, wire.V1)
-			require.NoError(t, err)
-			p.wire.expect(fallback.points)
-		}
 		err = p.consume(md)
-		if p.h.version.protocol() != version && fallback != nil {
-			a.merge(fallback)
-		}
 		a.producer, a.returned, a.err = p.number, time.Now(), err
 		p.mu.Lock()
 		p.attempts = append(p.attempts, a)
@@ -373,9 +358,6 @@ func (p *chaosProducer) deliver(t *testing.T, md pmetric.Metrics) bool {
 		case err == nil:
 			return true
 		case errors.Is(err, errStopped), errors.Is(err, errClosed):
-			if errors.Is(err, errStopped) {
-				a.samples = 0 // it is not looked at
-			}
 			return false
 		case consumererror.IsPermanent(err):
 			return true
