@@ -20,7 +20,8 @@ type Config struct {
 	// ProtobufMessage names the message on the wire, and with it the version of the protocol.
 	ProtobufMessage ProtobufMessage `mapstructure:"protobuf_message"`
 
-	// Fallback says whether a 2.0 message that the endpoint cannot read is sent again as 1.0, and all later ones too.
+	// Fallback says whether a 2.0 message that the endpoint cannot read is sent again as 1.0, and all later ones too until
+	// the endpoint reads 2.0.
 	Fallback bool `mapstructure:"fallback"`
 
 	// SendMetadata sends the metadata of metrics in requests of their own. It is for 1.0: in 2.0 each series has its

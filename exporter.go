@@ -50,6 +50,7 @@ type orderedExporter struct {
 	// sending are the goroutines of the partitions, others those that end only when abort is called.
 	sending, others sync.WaitGroup
 	failed          atomic.Bool
+	stopped         sync.Once
 }
 
 var _ exporter.Metrics = (*orderedExporter)(nil)
@@ -61,9 +62,9 @@ func newExporter(ctx context.Context, set exporter.Settings, cfg *Config) (*orde
 		logger:    set.Logger,
 		userAgent: userAgent(set.BuildInfo),
 		ledger:    account.NewLedger(),
-		status:    newStatusReporter(cfg.OnError.RetriesExhausted == OnRetriesExhaustedFail),
+		status:    newStatusReporter(),
 		drops:     &dropLog{logger: set.Logger, examples: cfg.LogExamples},
-		version:   &version{configured: cfg.protocol(), logger: set.Logger},
+		version:   &version{configured: cfg.protocol(), needsV2: cfg.needsV2(), logger: set.Logger},
 	}
 	e.queue = newQueue(cfg.queueOptions(), e.ledger)
 	e.letters = newLetters(cfg.DeadLetter, set.ID, cfg.HTTP.Endpoint, e.userAgent, e.drops)
@@ -90,6 +91,11 @@ func (c *Config) protocol() wire.Protocol {
 		return wire.V2
 	}
 	return wire.V1
+}
+
+// needsV2 says whether the configuration makes series that 1.0 cannot carry: names in UTF-8, or custom buckets.
+func (c *Config) needsV2() bool {
+	return !c.TranslationStrategy.ShouldEscape() || c.ConvertExplicitHistogramsToNHCB
 }
 
 func (c *Config) queueOptions() queueOptions {
@@ -130,6 +136,7 @@ func (c *Config) policy() remote.Policy {
 		Fatal:         remote.VerdictPause,
 		Isolate:       c.OnError.Rejected == OnRejectedIsolate,
 		Fallback:      c.Fallback,
+		NeedsV2:       c.needsV2(),
 	}
 	if c.OnError.RetriesExhausted == OnRetriesExhaustedFail {
 		p.Exhausted = remote.VerdictFail
@@ -180,7 +187,7 @@ func (e *orderedExporter) Start(ctx context.Context, host component.Host) error 
 func (e *orderedExporter) newSender() *sender {
 	return &sender{
 		queue:        e.queue,
-		story:        &story{logger: e.logger, endpoint: remote.Redacted(e.cfg.HTTP.Endpoint), status: e.status},
+		story:        &story{logger: e.logger, endpoint: remote.Redacted(e.cfg.HTTP.Endpoint)},
 		spawn:        e.sending.Go,
 		waited:       e.telemetry.waited,
 		client:       e.client,
@@ -243,9 +250,6 @@ func keepaliveOf(c *confighttp.ClientConfig) *confighttp.KeepaliveClientConfig {
 // ConsumeMetrics accepts the payload as a whole, or refuses it as a whole and returns an error. What cannot be translated
 // is dropped and counted, and does not keep the rest from being accepted.
 func (e *orderedExporter) ConsumeMetrics(ctx context.Context, md pmetric.Metrics) error {
-	if e.failed.Load() {
-		return errStopped
-	}
 	t := e.translators.Get().(*translator)
 	defer func() {
 		t.reset()
@@ -258,6 +262,9 @@ func (e *orderedExporter) ConsumeMetrics(ctx context.Context, md pmetric.Metrics
 	evicted, err := e.queue.admit(ctx, &t.payload)
 	if err != nil {
 		e.telemetry.refused(ctx, t.points)
+		if e.failed.Load() {
+			return errStopped
+		}
 		return err
 	}
 	e.reportDrops(ctx, evicted, &t.drops)
@@ -301,23 +308,21 @@ func (e *orderedExporter) fail(a *remote.Answer) {
 	e.status.fatal(a)
 }
 
-// Shutdown sends what is queued until ctx is done or shutdown_timeout has passed. What is left then is dropped and
-// counted. The metrics stay registered until the collector's meter provider ends: it collects once more after this.
+// Shutdown sends what is queued until ctx is done or shutdown_timeout has passed, whatever the transport does. What is left
+// then is dropped and counted; so is everything if Start has failed or was never called. The metrics stay registered until
+// the collector's meter provider ends: it collects once more after this.
 func (e *orderedExporter) Shutdown(ctx context.Context) error {
-	if e.abort == nil {
-		return nil
-	}
-	defer e.client.CloseIdleConnections()
+	e.stopped.Do(func() { e.shutdown(ctx) })
+	return nil
+}
+
+func (e *orderedExporter) shutdown(ctx context.Context) {
 	defer e.drops.flush()
 	e.queue.close()
-	bounded, cancel := context.WithTimeout(ctx, e.cfg.ShutdownTimeout)
-	defer cancel()
-	select {
-	case <-e.queue.drained:
-	case <-bounded.Done():
-	case <-e.sendingDone.Done():
+	if e.abort != nil {
+		defer e.client.CloseIdleConnections()
+		e.drain(ctx)
 	}
-	e.abort()
 	left := e.queue.discard()
 	e.sending.Wait()
 	e.others.Wait()
@@ -325,7 +330,23 @@ func (e *orderedExporter) Shutdown(ctx context.Context) error {
 		e.logDropped(context.WithoutCancel(ctx), left, account.ReasonShutdown, nil)
 	}
 	e.letters.close(ctx)
-	return nil
+}
+
+// drain waits until everything is sent, and then ends what is under way: early enough for that to end in time, even if the
+// transport does not.
+func (e *orderedExporter) drain(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.ShutdownTimeout)
+	defer cancel()
+	deadline, _ := ctx.Deadline()
+	left := time.Until(deadline)
+	early, cancel := context.WithTimeout(ctx, left-min(remote.AbandonGrace, left/2))
+	defer cancel()
+	select {
+	case <-e.queue.drained:
+	case <-early.Done():
+	case <-e.sendingDone.Done():
+	}
+	e.abort()
 }
 
 // ExporterHelperBatchingEnabled says that requests are composed here, so that the service, from v0.165 on, warns of a batch

@@ -46,7 +46,7 @@ type guardOptions struct {
 // comes after it.
 type guard struct {
 	guardOptions
-	mu    sync.Mutex
+	mu sync.Mutex
 	// series has the last good sample of each series, targets that of all target_info series of a target.
 	series, targets *lastseen.Table
 	// held are series of which old samples wait in the late lane. What is newer follows them there: in its own lane it would

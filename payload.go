@@ -11,5 +11,5 @@ type payload struct {
 	points int
 	// reordered says that a series stepped back in time, so that the samples were put in order.
 	reordered bool
-	drops  account.Drops
+	drops     account.Drops
 }

@@ -32,7 +32,7 @@ type queueOptions struct {
 	maxInFlight int
 	// doubt is the delay before the next request after so many failures in a row.
 	doubt func(failures int) time.Duration
-	guard       guardOptions
+	guard guardOptions
 }
 
 // queue holds what was accepted until it has its outcome, in partitions, and decides what leaves when. It is safe for
@@ -232,7 +232,7 @@ func (q *queue) makeRoomLocked(c *caller) (evicted int) {
 			evicted += q.evictLocked(p, need)
 		}
 		if free := q.capacity - q.used; need > free || p.size+need > free {
-			pl.drops.Add(account.ReasonQueueFull, s.total(), s.example)
+			pl.drops.Add(account.ReasonQueueFull, s.received(), s.example)
 			s.dropped = true
 			continue
 		}
@@ -542,18 +542,18 @@ func overloads(a *remote.Answer) bool {
 }
 
 // answered takes note of what an answer says about the endpoint.
-func (q *queue) answered(d *delivery, a *remote.Answer, decision remote.Decision) event {
+func (q *queue) answered(d *delivery, a *remote.Answer, verdict remote.Verdict, delay time.Duration) event {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s, now := &q.scheduler, time.Now()
-	switch decision.Verdict {
+	switch verdict {
 	case remote.VerdictRetry:
 		s.gate.failed(now, q.doubt)
 		if overloads(a) {
 			s.limit.overloaded(d.number)
 		}
 		if a.RetryAfter != "" || a.Status == http.StatusTooManyRequests || a.Status == http.StatusServiceUnavailable {
-			s.gate.ask(now, decision.Delay)
+			s.gate.ask(now, delay)
 		}
 		return event{}
 	case remote.VerdictPause:

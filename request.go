@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/block"
-	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
@@ -17,9 +16,10 @@ type request struct {
 	body []byte
 	// shares are how many series are of each part of the delivery; series stand in that order.
 	shares []int
-	// trial is the refusal of the same samples as a 2.0 message, after which 1.0 is used for good if the endpoint takes it;
-	// or else nil.
-	trial *remote.Answer
+	// trial is the one that the request is part of, or nil.
+	trial *trial
+	// probe says that the message of 2.0 is sent to find out whether the endpoint reads it again.
+	probe bool
 }
 
 // contents takes the request apart.
@@ -29,7 +29,7 @@ func (r *request) contents() contents {
 
 // part is a request with some of the series of another's contents, in the order of their places there.
 func (r *request) part(c contents, indices []int) request {
-	p := request{tally: tallyOf(c, indices), protocol: r.protocol, shares: r.sharesOf(indices), trial: r.trial}
+	p := request{tally: tallyOf(c, indices), protocol: r.protocol, shares: r.sharesOf(indices)}
 	if !p.Empty() {
 		p.body = block.Compress(c.encode(indices))
 	}
@@ -64,7 +64,9 @@ func (r *request) split() (first, second request) {
 // splitAt returns the first n series and the others.
 func (r *request) splitAt(n int) (first, second request) {
 	c := r.contents()
-	return r.part(c, upTo(0, n)), r.part(c, upTo(n, c.len()))
+	first, second = r.part(c, upTo(0, n)), r.part(c, upTo(n, c.len()))
+	first.trial, second.trial = r.trial, r.trial
+	return first, second
 }
 
 // middle is how many of the parts have about half of the series, and some but not all of them.
@@ -104,7 +106,9 @@ func (r *request) cutOld(oldest int64) (kept, old request) {
 			keep = append(keep, i)
 		}
 	}
-	return r.part(c, keep), r.part(c, cut)
+	kept, old = r.part(c, keep), r.part(c, cut)
+	kept.trial, kept.probe = r.trial, r.probe
+	return kept, old
 }
 
 // asV1 returns a request of 2.0 as one of 1.0, and apart what 1.0 cannot carry.

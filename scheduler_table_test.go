@@ -51,10 +51,10 @@ func (s *simulation) deliver(d *delivery) {
 		took, a := s.answer(d)
 		time.Sleep(took)
 		if a.Success() {
-			s.q.answered(d, a, remote.Decision{Verdict: remote.VerdictDelivered})
+			s.q.answered(d, a, remote.VerdictDelivered, 0)
 			break
 		}
-		s.q.answered(d, a, remote.Decision{Verdict: remote.VerdictRetry, Delay: time.Second})
+		s.q.answered(d, a, remote.VerdictRetry, time.Second)
 		<-s.q.retry(d, time.Second)
 	}
 	s.mu.Lock()

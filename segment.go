@@ -61,11 +61,22 @@ func (s *segment) empty() bool {
 	return s.Empty() && len(s.chunks) == 0
 }
 
-// total is the number of samples of a finished segment.
-func (s *segment) total() int {
+// received is the number of samples of a finished segment that were received. A target_info that the translation has made is
+// not: nothing is lost with it if it is dropped.
+func (s *segment) received() int {
 	n := 0
 	for i := range s.chunks {
-		n += s.chunks[i].Samples
+		n += s.chunks[i].Samples - made(s.chunks[i].index)
+	}
+	return n
+}
+
+// made is how many of the series the translation has made by itself.
+func made(index []indexEntry) (n int) {
+	for i := range index {
+		if index[i].guard == madeTarget {
+			n++
+		}
 	}
 	return n
 }

@@ -83,12 +83,9 @@ type voyage struct {
 // step sends the next request once, and does what the answer demands.
 func (v *voyage) step(ctx context.Context) {
 	if v.prepare(ctx); v.next().Empty() {
+		v.settle(ctx, v.next(), &outcome{verdict: remote.VerdictDrop})
 		v.settled()
 		return
-	}
-	if v.next().Samples > maxProbe && v.queue.paused() {
-		first, rest := v.next().splitAt(maxProbe)
-		v.settled(first, rest)
 	}
 	r := v.next()
 	if v.begun.IsZero() {
@@ -101,29 +98,60 @@ func (v *voyage) step(ctx context.Context) {
 		v.abort(ctx, outcome{verdict: remote.VerdictDrop, reason: account.ReasonShutdownInFlight, answer: a, attempts: v.attempts})
 		return
 	}
-	v.version.learn(a)
 	now := time.Now()
-	decision := v.policy.Decide(a, remote.Attempt{
-		Number: v.attempts, Elapsed: now.Sub(v.begun), Random: rand.Float64(), Now: now,
-		Protocol: r.protocol, Proven: v.version.proven(),
+	o, delay := v.judge(ctx, r, a, remote.Attempt{
+		Number: v.attempts, Elapsed: now.Sub(v.begun), Random: rand.Float64(), Now: now, Protocol: r.protocol,
 	})
-	v.story.tell(v.queue.answered(v.delivery, a, decision))
-	v.act(ctx, a, decision)
+	if o.aborted {
+		v.abort(ctx, o)
+		return
+	}
+	v.story.tell(v.queue.answered(v.delivery, a, o.verdict, delay))
+	v.act(ctx, r, o, delay)
+}
+
+// judge returns what is done after an answer, and after which delay.
+func (v *voyage) judge(ctx context.Context, r *request, a *remote.Answer, at remote.Attempt) (outcome, time.Duration) {
+	o := outcome{answer: a, attempts: at.Number}
+	if r.protocol == wire.V2 {
+		v.version.learn(a, r.probe)
+	}
+	for {
+		at.Standing = v.version.standing()
+		decision := v.policy.Decide(a, at)
+		o.verdict, o.reason, o.reach = decision.Verdict, decision.Reason, decision.Reach
+		switch {
+		case decision.Permanent:
+			v.status.wrong(a)
+		case o.verdict == remote.VerdictDelivered:
+			v.status.delivered()
+		}
+		if decision.Reach != remote.ReachTrial {
+			return o, decision.Delay
+		}
+		var decided <-chan struct{}
+		if o.trial, decided = v.version.try(a); o.trial != nil {
+			return o, 0
+		}
+		// What becomes of the trial of another request decides about this one too.
+		if !waitFor(ctx, decided) {
+			o.verdict, o.reason, o.aborted = remote.VerdictDrop, account.ReasonShutdown, true
+			return o, 0
+		}
+	}
 }
 
 // act does what was decided about the next request.
-func (v *voyage) act(ctx context.Context, a *remote.Answer, decision remote.Decision) {
-	r := v.next()
-	o := outcome{verdict: decision.Verdict, reason: decision.Reason, answer: a, attempts: v.attempts, trial: decision.Trial}
-	if r.trial != nil && o.verdict == remote.VerdictDelivered {
-		v.version.fallBack(r.trial)
-	}
+func (v *voyage) act(ctx context.Context, r *request, o outcome, delay time.Duration) {
 	switch o.verdict {
 	case remote.VerdictRetry:
-		v.retry(ctx, a, decision.Delay)
+		v.retry(ctx, o.answer, delay)
 		return
 	case remote.VerdictFallback:
 		v.settled(v.fallenBack(ctx, r, &o))
+		if delay > 0 {
+			v.wait(ctx, delay)
+		}
 		return
 	case remote.VerdictSplit:
 		if r.Samples > 1 && v.planned.Add(2) <= int32(v.maxIsolation) {
@@ -134,20 +162,21 @@ func (v *voyage) act(ctx context.Context, a *remote.Answer, decision remote.Deci
 			o.reason = account.ReasonIsolationLimit
 		}
 	case remote.VerdictFail:
-		v.fail(a)
-	case remote.VerdictPause:
-		v.status.paused(a)
-	case remote.VerdictDrop:
-		if decision.Permanent {
-			v.status.permanent(a)
-		}
+		v.fail(o.answer)
 	}
 	v.settle(ctx, r, &o)
 	v.settled()
 	switch {
 	case o.verdict == remote.VerdictFail:
 		v.abandon(ctx)
-	case o.verdict == remote.VerdictPause && len(v.requests) > 0 && !waitFor(ctx, v.queue.retry(v.delivery, 0)):
+	case o.verdict == remote.VerdictPause && len(v.requests) > 0:
+		v.wait(ctx, 0)
+	}
+}
+
+// wait gives the place back until the delay is over and the endpoint may be asked again.
+func (v *voyage) wait(ctx context.Context, delay time.Duration) {
+	if !waitFor(ctx, v.queue.retry(v.delivery, delay)) {
 		v.abandon(ctx)
 	}
 }
@@ -158,19 +187,16 @@ const maxProbe = 100
 // split cuts the next request in two: by partition, as deliveries of their own, as long as there are several, and then within
 // a partition, one after the other.
 func (v *voyage) split(ctx context.Context) {
+	v.version.split(v.next().trial)
 	if !v.shared() {
-		v.settled(v.halves()...)
+		first, second := v.next().split()
+		v.settled(first, second)
 		return
 	}
 	other := v.fork()
 	v.attempts = 0
 	turn := v.queue.fork(other)
 	v.spawn(func() { v.run(ctx, other, turn) })
-}
-
-func (v *voyage) halves() []request {
-	first, second := v.next().split()
-	return []request{first, second}
 }
 
 // retry gives the place back until the next attempt. What has failed several times may be a poison: it is cut, so that what
@@ -208,8 +234,17 @@ func (v *voyage) abandon(ctx context.Context) {
 func (v *voyage) prepare(ctx context.Context) {
 	r := v.next()
 	*r = v.dropOld(ctx, *r)
-	if !r.Empty() && r.protocol == wire.V2 && v.version.fellBack() {
-		*r = v.asV1(ctx, *r)
+	if !r.Empty() && r.protocol == wire.V2 && v.attempts == 0 {
+		if ok, probe := v.version.maySend(); ok {
+			r.probe = probe
+		} else {
+			*r = v.asV1(ctx, *r)
+		}
+	}
+	if r.Samples > maxProbe && v.queue.paused() {
+		v.version.split(r.trial)
+		first, rest := r.splitAt(maxProbe)
+		v.settled(first, rest)
 	}
 }
 
@@ -221,20 +256,22 @@ func (v *voyage) sortByTime(ctx context.Context) {
 	*r = kept
 }
 
-// fallenBack returns as 1.0 a request that the endpoint cannot read.
+// fallenBack returns as 1.0 a request that the endpoint has not read.
 func (v *voyage) fallenBack(ctx context.Context, r *request, o *outcome) request {
-	if !o.trial {
+	if o.reach == remote.ReachAll {
 		v.version.fallBack(o.answer)
 	}
 	again := v.asV1(ctx, *r)
-	if o.trial {
-		again.trial = o.answer
+	again.trial = o.trial
+	if v.version.needsV2 {
+		v.version.unfit(o.answer, again.Samples, r.Samples-again.Samples)
 	}
 	return again
 }
 
 // settle accounts for the samples of a request. It is the one place where samples that were in flight get their outcome.
 func (v *voyage) settle(ctx context.Context, r *request, o *outcome) {
+	v.version.tried(r.trial, o)
 	if r.Empty() {
 		return
 	}

@@ -7,24 +7,23 @@ import (
 	"go.opentelemetry.io/collector/component/componentstatus"
 )
 
-// statusReporter reports the component's status: recoverable while a delivery retries, or the endpoint is paused, ok when none does any more,
-// permanent or fatal as the answers demand. The Collector lets nothing follow the last two. It is safe for concurrent
-// use.
+// statusReporter reports the component's status: recoverable while a delivery retries, or after an answer that says that
+// the endpoint or the credentials are wrong; ok when no delivery retries and the endpoint has taken something since; fatal
+// when the collector must stop. The Collector lets nothing follow a permanent error, so that there is none: endpoints and
+// credentials are mended while a collector runs. It is safe for concurrent use.
 type statusReporter struct {
 	mu   sync.Mutex
 	host component.Host
 	// troubled are the deliveries that retry.
 	troubled map[*delivery]bool
-	// pausedBy is the answer that paused the endpoint, or nil.
-	pausedBy error
-	final    bool
-	// mayFail says that a fatal error can come after a permanent one, which the Collector would not take notice of. Then a
-	// permanent one is reported as recoverable, once.
-	mayFail, reported bool
+	// refusing says that the endpoint or the credentials are wrong.
+	refusing bool
+	// final says that a fatal error was reported.
+	final bool
 }
 
-func newStatusReporter(mayFail bool) *statusReporter {
-	return &statusReporter{troubled: make(map[*delivery]bool), mayFail: mayFail}
+func newStatusReporter() *statusReporter {
+	return &statusReporter{troubled: make(map[*delivery]bool)}
 }
 
 func (r *statusReporter) start(host component.Host) {
@@ -41,7 +40,7 @@ func (r *statusReporter) retrying(d *delivery, err error) {
 		return
 	}
 	r.troubled[d] = true
-	if len(r.troubled) == 1 && r.pausedBy == nil {
+	if len(r.troubled) == 1 && !r.refusing {
 		componentstatus.ReportStatus(r.host, componentstatus.NewRecoverableErrorEvent(err))
 	}
 }
@@ -50,51 +49,36 @@ func (r *statusReporter) retrying(d *delivery, err error) {
 func (r *statusReporter) recovered(d *delivery) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.final || !r.troubled[d] {
-		return
-	}
-	delete(r.troubled, d)
-	if len(r.troubled) == 0 && r.pausedBy == nil {
-		componentstatus.ReportStatus(r.host, componentstatus.NewEvent(componentstatus.StatusOK))
+	if r.troubled[d] {
+		delete(r.troubled, d)
+		r.healedLocked()
 	}
 }
 
-// paused reports that somebody must mend the endpoint or the credentials before anything passes.
-func (r *statusReporter) paused(err error) {
+// wrong reports that somebody must mend the endpoint or the credentials.
+func (r *statusReporter) wrong(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.final || r.pausedBy != nil {
+	if r.final || r.refusing {
 		return
 	}
-	r.pausedBy = err
+	r.refusing = true
 	componentstatus.ReportStatus(r.host, componentstatus.NewRecoverableErrorEvent(err))
 }
 
-// resumed reports that the endpoint takes requests again.
-func (r *statusReporter) resumed() {
+// delivered reports that the endpoint has taken a request: whatever was wrong with it has been mended.
+func (r *statusReporter) delivered() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.final || r.pausedBy == nil {
-		return
-	}
-	r.pausedBy = nil
-	if len(r.troubled) == 0 {
-		componentstatus.ReportStatus(r.host, componentstatus.NewEvent(componentstatus.StatusOK))
+	if r.refusing {
+		r.refusing = false
+		r.healedLocked()
 	}
 }
 
-// permanent reports that somebody must mend the endpoint or the credentials.
-func (r *statusReporter) permanent(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch {
-	case r.final:
-	case !r.mayFail:
-		r.final = true
-		componentstatus.ReportStatus(r.host, componentstatus.NewPermanentErrorEvent(err))
-	case !r.reported:
-		r.reported = true
-		componentstatus.ReportStatus(r.host, componentstatus.NewRecoverableErrorEvent(err))
+func (r *statusReporter) healedLocked() {
+	if !r.final && !r.refusing && len(r.troubled) == 0 {
+		componentstatus.ReportStatus(r.host, componentstatus.NewEvent(componentstatus.StatusOK))
 	}
 }
 

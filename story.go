@@ -28,7 +28,6 @@ type event struct {
 type story struct {
 	logger   *zap.Logger
 	endpoint string
-	status   *statusReporter
 	mu       sync.Mutex
 	// said is when the last line about a pause was written.
 	said time.Time
@@ -73,7 +72,6 @@ func remedy(status int) string {
 func (s *story) tell(e event) {
 	switch {
 	case e.resumed:
-		s.status.resumed()
 		s.logger.Info("The endpoint takes requests again. The pause has ended.",
 			zap.String("endpoint", s.endpoint), zap.Duration("after", time.Since(e.since)), zap.Int64("waiting_samples", e.waiting))
 	case e.recovered > 0:

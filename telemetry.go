@@ -10,10 +10,10 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/metadata"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
-
-	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
 const (
@@ -23,6 +23,7 @@ const (
 	outcomeKey    = "outcome"
 	dataTypeKey   = "data_type"
 	dataType      = "metrics"
+	messageKey    = "protobuf_message"
 )
 
 // telemetry is the exporter's own metrics. What counts samples is observed from the ledger when it is collected, so that
@@ -55,7 +56,7 @@ func newTelemetry(set exporter.Settings, o observed) (*telemetry, error) {
 		exporter:         metric.WithAttributeSet(attribute.NewSet(id)),
 		standard:         metric.WithAttributeSet(attribute.NewSet(id, attribute.String(dataTypeKey, dataType))),
 	}
-	if err := errors.Join(t.observeLedger(o.ledger), t.observeQueue(o.queue), t.observeFallback(o.version), t.observeDeadLetters(o.letters)); err != nil {
+	if err := errors.Join(t.observeLedger(o.ledger), t.observeQueue(o.queue), t.observeVersion(o.version), t.observeDeadLetters(o.letters)); err != nil {
 		builder.Shutdown()
 		return nil, err
 	}
@@ -135,11 +136,20 @@ func boolean(set bool) int64 {
 	return 0
 }
 
-func (t *telemetry) observeFallback(v *version) error {
-	return t.RegisterExporterOrderedRemoteWriteFallbackCallback(func(_ context.Context, o metric.Int64Observer) error {
-		o.Observe(boolean(v.fellBack()), t.exporter)
-		return nil
-	})
+func (t *telemetry) observeVersion(v *version) error {
+	return errors.Join(
+		t.RegisterExporterOrderedRemoteWriteFallbackCallback(func(_ context.Context, o metric.Int64Observer) error {
+			o.Observe(boolean(v.fellBack()), t.exporter)
+			return nil
+		}),
+		t.RegisterExporterOrderedRemoteWriteProtobufMessageCallback(func(_ context.Context, o metric.Int64Observer) error {
+			inUse := v.inUse()
+			for _, p := range []wire.Protocol{wire.V1, wire.V2} {
+				o.Observe(boolean(p == inUse), metric.WithAttributes(t.id, attribute.String(messageKey, p.Message())))
+			}
+			return nil
+		}),
+	)
 }
 
 func (t *telemetry) observeDeadLetters(l *letters) error {

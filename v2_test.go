@@ -374,7 +374,7 @@ func TestBothMessagesSayTheSame(t *testing.T) {
 			assert.Equal(t, renderedDrops(&v1.drops), renderedDrops(&v2.drops))
 			for _, touched := range v1.touched {
 				want, from := &v1.segments[touched], &v2.segments[touched]
-				r := request{tally: talliesOf(from), protocol: wire.V2, body: bodyOf(from), shares: []int{from.total()}}
+				r := request{tally: talliesOf(from), protocol: wire.V2, body: bodyOf(from), shares: []int{talliesOf(from).Samples}}
 				got, rest := r.asV1()
 				assert.True(t, rest.Empty(), "1.0 can carry everything")
 				all := talliesOf(want)
