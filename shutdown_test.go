@@ -81,7 +81,7 @@ func TestShutdownEndsWhateverTheTransportDoes(t *testing.T) {
 					h.consume(gauge(time.Now(), 800))
 					synctest.Wait()
 					inFlight := h.ledger.Snapshot().InFlight
-					require.Equal(t, int64(8*20), inFlight)
+					require.Equal(t, int64(firstLimit*20), inFlight)
 
 					ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 					defer cancel()
@@ -91,7 +91,7 @@ func TestShutdownEndsWhateverTheTransportDoes(t *testing.T) {
 					h.shutdown() // again
 					want := map[string]int64{"shutdown": 800 - inFlight, "shutdown_in_flight": inFlight}
 					assert.Equal(t, want, h.dropped())
-					assert.Equal(t, int64(8), h.metric("otelcol_exporter_ordered_remote_write_requests"))
+					assert.Equal(t, int64(firstLimit), h.metric("otelcol_exporter_ordered_remote_write_requests"))
 					statuses := h.host.statuses()
 
 					close(transport.released)
@@ -99,8 +99,8 @@ func TestShutdownEndsWhateverTheTransportDoes(t *testing.T) {
 					synctest.Wait()
 					assert.Equal(t, want, h.dropped(), "after the late answers")
 					assert.Zero(t, h.delivered())
-					assert.Equal(t, int64(8), h.metric("otelcol_exporter_ordered_remote_write_requests"))
-					assert.Equal(t, int64(8), transport.requests.Load(), "nothing follows an abandoned request")
+					assert.Equal(t, int64(firstLimit), h.metric("otelcol_exporter_ordered_remote_write_requests"))
+					assert.Equal(t, int64(firstLimit), transport.requests.Load(), "nothing follows an abandoned request")
 					assert.Empty(t, h.host.statuses(), "after %v", statuses)
 					for _, body := range transport.bodies {
 						protocol := h.version.protocol()
