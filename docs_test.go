@@ -175,9 +175,9 @@ func TestOptionsOfTheREADME(t *testing.T) {
 	want["http.timeout"] = code(shortDuration(cfg.HTTP.Timeout))
 	want["http.headers"] = code("{}")
 	want["http.compression"] = code(`""`)
-	want["http.keepalive.max_idle_conns_per_host"] = code("partitions")
+	want["http.keepalive.max_idle_conns_per_host"] = code("max_in_flight")
 	want["http.*"] = ""
-	cfg.Partitions = 37
+	cfg.Partitions, cfg.MaxInFlight = 64, 37
 	require.Equal(t, 37, (&orderedExporter{cfg: cfg}).clientConfig().Keepalive.Get().MaxIdleConnsPerHost)
 	require.Empty(t, cfg.HTTP.Headers)
 	require.Empty(t, cfg.HTTP.Compression)
