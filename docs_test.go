@@ -410,3 +410,16 @@ func TestLinksInTheDocumentation(t *testing.T) {
 		}
 	}
 }
+
+// TestWordsOfThePackage: doc.go teaches the words of the project, each with the file in which its type stands.
+func TestWordsOfThePackage(t *testing.T) {
+	text, err := os.ReadFile("doc.go")
+	require.NoError(t, err)
+	words := regexp.MustCompile(`(?m)^//\t(\w+) +(\S+\.go) +\S`).FindAllStringSubmatch(string(text), -1)
+	require.Len(t, words, 10)
+	for _, word := range words {
+		file, err := os.ReadFile(word[2])
+		require.NoError(t, err, word[1])
+		assert.Regexp(t, `(?mi)^type `+word[1]+` `, string(file), word[2])
+	}
+}
