@@ -127,6 +127,7 @@ func (p *benchPipeline) consume(b *testing.B, md pmetric.Metrics) (bytes int) {
 	}
 	p.t.reset()
 	for d := p.next(); d != nil; d = p.next() {
+		d.begun = time.Now()
 		size := d.compose()
 		bytes += size
 		p.q.composed(d, size)

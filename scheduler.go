@@ -110,7 +110,7 @@ func (s *scheduler) claim(now time.Time) (d *delivery, wake time.Time) {
 	var first *partition
 	var ready time.Time
 	var late bool
-	open, size := 0, sizes{}
+	var open openBatches
 	consider := func(p *partition, at time.Time, isLate bool) {
 		switch {
 		case at.After(now):
@@ -134,16 +134,42 @@ func (s *scheduler) claim(now time.Time) (d *delivery, wake time.Time) {
 			consider(p, s.readyAt(p, &p.good), false)
 		}
 		if b := p.good.front(); b == p.good.open && !p.suspect {
-			open, size = open+b.Samples, size.plus(b.sizes)
+			open.add(b)
 		}
 	}
-	if first == nil && (open >= s.limits.MaxSamples || size.bytes() >= int64(s.limits.MaxSizeBytes)) {
+	if first == nil && open.fill(s.limits, s.most()) {
 		first = s.oldestOpen()
 	}
 	if first == nil {
 		return nil, wake
 	}
 	return s.take(first, late), time.Time{}
+}
+
+// most is how many partitions a request may take: half, so that there are always others to show whether anything passes.
+func (s *scheduler) most() int {
+	return max(len(s.partitions)/2, 1)
+}
+
+// openBatches are those that may be combined.
+type openBatches struct {
+	batches, samples int
+	size             sizes
+}
+
+func (o *openBatches) add(b *batch) {
+	o.batches++
+	o.samples += b.Samples
+	o.size = o.size.plus(b.sizes)
+}
+
+// fill says whether as many of the batches as a request may take are a full one's worth.
+func (o *openBatches) fill(limits *BatchConfig, most int) bool {
+	if o.batches == 0 {
+		return false
+	}
+	most = min(most, o.batches)
+	return o.samples*most/o.batches >= limits.MaxSamples || o.size.bytes()*int64(most)/int64(o.batches) >= int64(limits.MaxSizeBytes)
 }
 
 // readyAt is since when, or from when on, the front of a lane may leave.
@@ -205,7 +231,7 @@ func (s *scheduler) take(first *partition, late bool) *delivery {
 		return a.lane(late).oldest().Compare(b.lane(late).oldest())
 	})
 	samples, size := 0, sizes{}
-	for i := -1; i < len(s.candidates) && len(d.parts) < max(len(s.partitions)/2, 1); i++ {
+	for i := -1; i < len(s.candidates) && len(d.parts) < s.most(); i++ {
 		p := first
 		if i >= 0 {
 			p = s.candidates[i]

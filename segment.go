@@ -172,6 +172,8 @@ func (s *segment) finish() {
 		c.plain, c.borrowed = s.plain, true
 	}
 	s.end(c)
+	// The chunk has the index until the segment is reset, and then the segment uses it again.
+	s.index = c.index
 }
 
 // cut ends a chunk with what the segment holds so far.
