@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/confighttp"
@@ -91,6 +93,7 @@ func (c *Config) protocol() wire.Protocol {
 }
 
 func (c *Config) queueOptions() queueOptions {
+	policy := c.policy()
 	return queueOptions{
 		partitions:   c.Partitions,
 		limits:       c.Batch,
@@ -98,6 +101,7 @@ func (c *Config) queueOptions() queueOptions {
 		onFull:       c.Queue.OnFull,
 		blockTimeout: c.Queue.BlockTimeout,
 		maxInFlight:  c.maxInFlight(),
+		doubt:        func(failures int) time.Duration { return policy.Doubt(failures, rand.Float64()) },
 		guard: guardOptions{
 			outOfOrder: c.OutOfOrder,
 			maxFuture:  c.MaxFuture,

@@ -64,13 +64,14 @@ func (g *gate) ask(now time.Time, d time.Duration) {
 	}
 }
 
-// failed takes note of a failure that may pass. In doubt the next request waits as long as this one's retry would.
-func (g *gate) failed(now time.Time, delay time.Duration) {
+// failed takes note of a failure that may pass. In doubt the next request waits the longer, the more have failed in a row,
+// whichever they were.
+func (g *gate) failed(now time.Time, delay func(failures int) time.Duration) {
 	if g.failures == 0 {
 		g.since = now
 	}
 	if g.failures++; g.failures >= doubtAfter {
-		g.doubt = now.Add(delay)
+		g.doubt = now.Add(delay(g.failures))
 	}
 }
 

@@ -49,6 +49,9 @@ type guard struct {
 	mu    sync.Mutex
 	// series has the last good sample of each series, targets that of all target_info series of a target.
 	series, targets *lastseen.Table
+	// held are series of which old samples wait in the late lane. What is newer follows them there: in its own lane it would
+	// overtake them. It is emptied when no late samples wait any more.
+	held map[uint64]bool
 }
 
 func newGuard(o guardOptions) *guard {
@@ -99,6 +102,21 @@ func (g *guard) fateLocked(e *indexEntry, now time.Time) fate {
 	}
 }
 
+// heldLocked keeps the samples of a series in order behind old ones of it, of which a client may send hours after an outage of
+// its own.
+func (g *guard) heldLocked(e *indexEntry, f fate) fate {
+	switch {
+	case f == fatePast && e.guard != madeTarget:
+		if g.held == nil {
+			g.held = make(map[uint64]bool)
+		}
+		g.held[e.identity] = true
+	case f == fateGood && g.held[e.identity]:
+		return fatePast
+	}
+	return f
+}
+
 // sorted is what the guard makes of a chunk: the indices of its series by fate. All is set if all are good.
 type sorted struct {
 	all bool
@@ -109,7 +127,7 @@ type sorted struct {
 func (g *guard) sortLocked(index []indexEntry, now time.Time) sorted {
 	s := sorted{all: true}
 	for i := range index {
-		f := g.fateLocked(&index[i], now)
+		f := g.heldLocked(&index[i], g.fateLocked(&index[i], now))
 		if f == fateGood && s.all {
 			continue
 		}

@@ -22,6 +22,8 @@ type partition struct {
 	// busy says that a request which carries samples of the partition has no outcome yet. Everything about order hangs on
 	// this: a busy partition is never claimed.
 	busy bool
+	// busyLate says that these samples are late ones.
+	busyLate bool
 	// suspect says that the last request took long while others did not. It travels alone until one is quick.
 	suspect   bool
 	idleSince time.Time

@@ -30,6 +30,8 @@ type queueOptions struct {
 	blockTimeout time.Duration
 	// maxInFlight is the most requests under way.
 	maxInFlight int
+	// doubt is the delay before the next request after so many failures in a row.
+	doubt func(failures int) time.Duration
 	guard       guardOptions
 }
 
@@ -308,6 +310,9 @@ func (q *queue) append(pl *payload) {
 func (q *queue) appendSegment(p *partition, s *segment, drops *account.Drops, now time.Time, work []*chunk) []*chunk {
 	p.guard.mu.Lock()
 	defer p.guard.mu.Unlock()
+	if len(p.guard.held) > 0 && !q.lateWaits(p) {
+		clear(p.guard.held)
+	}
 	var runs []run
 	for i := range s.chunks {
 		runs = p.guard.runsLocked(&s.chunks[i], now, drops, runs)
@@ -333,6 +338,13 @@ func (q *queue) appendSegment(p *partition, s *segment, drops *account.Drops, no
 		q.discardLocked()
 	}
 	return work
+}
+
+// lateWaits says whether late samples of a partition have no outcome yet. Who holds the partition's guard can rely on a no.
+func (q *queue) lateWaits(p *partition) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return !p.late.empty() || p.busyLate
 }
 
 // lateShare is the part of the queue that late samples may have.
@@ -457,7 +469,7 @@ func (q *queue) finished(d *delivery) {
 	now := time.Now()
 	for i := range d.parts {
 		p := d.parts[i].partition
-		p.busy, p.suspect, p.idleSince = false, d.slow, now
+		p.busy, p.busyLate, p.suspect, p.idleSince = false, false, d.slow, now
 		q.resizeLocked(p, -d.parts[i].cost)
 	}
 	q.scheduler.retries = slices.DeleteFunc(q.scheduler.retries, func(o *delivery) bool { return o == d })
@@ -536,7 +548,7 @@ func (q *queue) answered(d *delivery, a *remote.Answer, decision remote.Decision
 	s, now := &q.scheduler, time.Now()
 	switch decision.Verdict {
 	case remote.VerdictRetry:
-		s.gate.failed(now, decision.Delay)
+		s.gate.failed(now, q.doubt)
 		if overloads(a) {
 			s.limit.overloaded(d.number)
 		}
@@ -549,7 +561,7 @@ func (q *queue) answered(d *delivery, a *remote.Answer, decision remote.Decision
 		return event{paused: a, began: began, since: s.gate.pause.since, waiting: q.ledger.Queued()}
 	}
 	if a.Status == 0 || a.Status >= 500 {
-		s.gate.failed(now, 0)
+		s.gate.failed(now, q.doubt)
 		return event{}
 	}
 	d.slow = now.Sub(d.begun) > q.limits.FlushTimeout && s.gate.succeeded.After(d.begun)
@@ -565,6 +577,13 @@ func (q *queue) answered(d *delivery, a *remote.Answer, decision remote.Decision
 		return event{recovered: failures, since: since, waiting: q.ledger.Queued()}
 	}
 	return event{}
+}
+
+// paused says whether the endpoint is.
+func (q *queue) paused() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.scheduler.gate.pause != nil
 }
 
 // poisonAfter is how often a request must have failed before it is cut to find out whether a part of it passes.

@@ -254,7 +254,7 @@ func (s *scheduler) take(first *partition, late bool) *delivery {
 
 // claim adds a batch, whose partition is busy from now on.
 func (d *delivery) claim(p *partition, b *batch) {
-	p.busy = true
+	p.busy, p.busyLate = true, d.late
 	d.parts = append(d.parts, part{partition: p, batch: b, samples: b.Samples, cost: b.leave()})
 	if d.accepted.IsZero() || b.accepted.Before(d.accepted) {
 		d.accepted = b.accepted

@@ -86,6 +86,10 @@ func (v *voyage) step(ctx context.Context) {
 		v.settled()
 		return
 	}
+	if v.next().Samples > maxProbe && v.queue.paused() {
+		first, rest := v.next().splitAt(maxProbe)
+		v.settled(first, rest)
+	}
 	r := v.next()
 	if v.begun.IsZero() {
 		v.begun = time.Now()
@@ -139,10 +143,17 @@ func (v *voyage) act(ctx context.Context, a *remote.Answer, decision remote.Deci
 		}
 	}
 	v.settle(ctx, r, &o)
-	if v.settled(); o.verdict == remote.VerdictFail {
+	v.settled()
+	switch {
+	case o.verdict == remote.VerdictFail:
+		v.abandon(ctx)
+	case o.verdict == remote.VerdictPause && len(v.requests) > 0 && !waitFor(ctx, v.queue.retry(v.delivery, 0)):
 		v.abandon(ctx)
 	}
 }
+
+// maxProbe is the most samples of a request to a paused endpoint, which will probably refuse it.
+const maxProbe = 100
 
 // split cuts the next request in two: by partition, as deliveries of their own, as long as there are several, and then within
 // a partition, one after the other.

@@ -1,7 +1,6 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -34,6 +33,7 @@ type translator struct {
 	targetInfo       bool
 	keepIdentifying  bool
 	customBuckets    bool
+	maxFuture        time.Duration
 	keepClassic      bool
 	promoted         ResourceConstantLabelsConfig
 	external         []constLabel
@@ -51,8 +51,9 @@ type translator struct {
 	// context is that of the scope being translated; resource holds its part that is the resource's.
 	context  labelContext
 	resource []constLabel
-	// latest is the greatest timestamp of the resource's points that are sent, in milliseconds, or 0 if none is.
-	latest int64
+	// latest is the greatest timestamp of the resource's points that are sent, in milliseconds, or 0 if none is. A timestamp
+	// after newest, the latest that is credible, does not count: target_info must not be of a time that never comes.
+	latest, newest int64
 
 	seen timeline
 
@@ -75,6 +76,7 @@ func newTranslator(cfg *Config, memory *boundMemory, families *families) *transl
 		customBuckets:    cfg.ConvertExplicitHistogramsToNHCB,
 		keepClassic:      cfg.KeepClassicHistograms,
 		promoted:         cfg.ResourceConstantLabels,
+		maxFuture:        cfg.MaxFuture,
 		namer:            n,
 		labeler:          newLabeler(n),
 		targetInfoName:   n.seriesName(n.targetInfo),
@@ -95,6 +97,7 @@ func newTranslator(cfg *Config, memory *boundMemory, families *families) *transl
 // dropped, and the rest goes on. Nothing of the payload is kept.
 func (t *translator) translate(md pmetric.Metrics, p wire.Protocol) {
 	t.protocol, t.exemplars.classic, t.now = p, p == wire.V1, time.Now()
+	t.newest = t.now.Add(t.maxFuture).UnixMilli()
 	for i := range t.segments {
 		t.segments[i].protocol = p
 	}
@@ -202,69 +205,6 @@ func (t *translator) enterScope(sm pmetric.ScopeMetrics) {
 		labels = appendScopeLabels(labels, scope)
 	}
 	t.setContext(labels, scope)
-}
-
-// The labels of a scope that are made from no attribute.
-const (
-	scopeNameLabel      = "otel_scope_name"
-	scopeVersionLabel   = "otel_scope_version"
-	scopeSchemaURLLabel = "otel_scope_schema_url"
-)
-
-// appendScopeValues appends what the scope says of itself, sorted by name and key. Attributes that would take the place of
-// its name, version or schema URL are left out (OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility",
-// "Instrumentation Scope").
-func (t *translator) appendScopeValues(values []scopeValue, sm pmetric.ScopeMetrics) []scopeValue {
-	scope := sm.Scope()
-	add := func(name, key, value string) {
-		values = append(values, scopeValue{name: name, key: key, value: strings.ToValidUTF8(value, "\uFFFD")})
-	}
-	add(scopeNameLabel, scopeNameLabel, scope.Name())
-	add(scopeVersionLabel, scopeVersionLabel, scope.Version())
-	add(scopeSchemaURLLabel, scopeSchemaURLLabel, sm.SchemaUrl())
-	for key, value := range scope.Attributes().All() {
-		if key == "" {
-			continue
-		}
-		key = "otel_scope_" + key
-		switch name := t.namer.labelName(key); name {
-		case scopeNameLabel, scopeVersionLabel, scopeSchemaURLLabel:
-		default:
-			add(name, key, anyString(value))
-		}
-	}
-	slices.SortStableFunc(values, func(a, b scopeValue) int {
-		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.key, b.key))
-	})
-	// Of a key that is there twice, the first one counts.
-	values = slices.CompactFunc(values, func(a, b scopeValue) bool { return a.key == b.key })
-	return slices.DeleteFunc(values, func(v scopeValue) bool { return v.value == "" })
-}
-
-// appendScopeLabels appends a label for each name, its values joined. Promoted resource attributes give way to them.
-func appendScopeLabels(labels []constLabel, scope []scopeValue) []constLabel {
-	byName := func(v scopeValue, name string) int { return strings.Compare(v.name, name) }
-	labels = slices.DeleteFunc(labels, func(l constLabel) bool {
-		_, ok := slices.BinarySearchFunc(scope, l.name, byName)
-		return ok && !l.own
-	})
-	for len(scope) > 0 {
-		name, n := scope[0].name, 1
-		for n < len(scope) && scope[n].name == name {
-			n++
-		}
-		value := scope[0].value
-		if n > 1 {
-			values := make([]string, n)
-			for i := range values {
-				values[i] = scope[i].value
-			}
-			value = strings.Join(values, ";")
-		}
-		labels = append(labels, constLabel{name: name, value: value, own: true})
-		scope = scope[n:]
-	}
-	return labels
 }
 
 // setContext completes the labels, of which those of scope are joined with attributes, with the external ones and makes
@@ -483,7 +423,9 @@ func (t *translator) emit(ls *labelSet, name *seriesName, le, quantile *extraLab
 		return
 	}
 	t.points++
-	t.latest = max(t.latest, t.point.timestamp)
+	if t.point.timestamp <= t.newest {
+		t.latest = max(t.latest, t.point.timestamp)
+	}
 	t.put(partitionOf(key, t.partitions), &sr)
 }
 

@@ -155,6 +155,13 @@ func (p *Policy) backOff(at Attempt) time.Duration {
 	return time.Duration(min(interval, longest))
 }
 
+// Doubt is the delay before the next request to an endpoint that has failed so many times in a row, whatever was sent. Its
+// random part only makes it longer, so that an endpoint that is away is left alone.
+func (p *Policy) Doubt(failures int, random float64) time.Duration {
+	interval := float64(p.backOff(Attempt{Number: failures, Random: 0.5}))
+	return time.Duration(interval * (1 + p.BackOff.RandomizationFactor*random))
+}
+
 // retryAfter is the delay that a Retry-After header asks for (RFC 9110, section 10.2.3), in seconds or as a date. One that
 // has passed or cannot be read is 0; a longer one than is allowed is cut.
 func (p *Policy) retryAfter(header string, now time.Time) time.Duration {
