@@ -70,7 +70,7 @@ type Config struct {
 	// Batch configures how many samples travel in one request.
 	Batch BatchConfig `mapstructure:"batch"`
 
-	// Queue configures the queues of the partitions.
+	// Queue configures the queue.
 	Queue QueueConfig `mapstructure:"queue"`
 
 	// Retry configures the retries of a request whose failure may pass: no answer, 5xx, and 429 if RetryOn429 is set.
@@ -82,7 +82,8 @@ type Config struct {
 	// OnError says what becomes of samples that could not be delivered.
 	OnError OnErrorConfig `mapstructure:"on_error"`
 
-	// OutOfOrder says whether samples that are not newer than the last one of their series are sent or dropped.
+	// OutOfOrder says what is done with samples that are older than the last one of their series. Those of the same time are
+	// always dropped.
 	OutOfOrder OutOfOrder `mapstructure:"out_of_order"`
 
 	// MaxFuture and MaxPast are how far the timestamp of a sample may be ahead of and behind our clock when it is accepted.
@@ -90,7 +91,7 @@ type Config struct {
 	MaxFuture time.Duration `mapstructure:"max_future"`
 	MaxPast   time.Duration `mapstructure:"max_past"`
 
-	// SeriesIdleTimeout is the time after which the guard of out_of_order (and of target_info) forgets a series
+	// SeriesIdleTimeout is the time after which the guard and the memory of bounds forget a series
 	// that gets no samples. It is kept for at least that long and at most half as long again.
 	SeriesIdleTimeout time.Duration `mapstructure:"series_idle_timeout"`
 
@@ -138,8 +139,8 @@ type ResourceConstantLabelsConfig struct {
 	_ struct{}
 }
 
-// BatchConfig configures how many samples travel in one request. A batch is sealed when the first of the three bounds
-// is reached.
+// BatchConfig configures how many samples travel in one request. A request is due when the first of the three bounds is
+// reached.
 type BatchConfig struct {
 	// MaxSamples is the most samples that a request carries; a native histogram counts as one.
 	MaxSamples int `mapstructure:"max_samples"`
@@ -147,20 +148,20 @@ type BatchConfig struct {
 	// MaxSizeBytes is the most bytes of a message before compression. A single series that is larger travels alone.
 	MaxSizeBytes ByteSize `mapstructure:"max_size_bytes"`
 
-	// FlushTimeout is the longest time that a batch stays open.
+	// FlushTimeout is the longest time that samples wait for others to fill a request.
 	FlushTimeout time.Duration `mapstructure:"flush_timeout"`
 
 	// prevent unkeyed literal initialization
 	_ struct{}
 }
 
-// QueueConfig configures the queues of the partitions.
+// QueueConfig configures the queue, in which each partition has its lines.
 type QueueConfig struct {
-	// MaxSizeBytes bounds the bytes that all queues hold together; each partition has an equal share. Open batches
-	// count uncompressed, sealed ones and the one in flight compressed.
+	// MaxSizeBytes bounds the bytes that the queue holds, requests in flight included. A partition may hold as much as is
+	// free beside it. What is not packed yet counts uncompressed.
 	MaxSizeBytes ByteSize `mapstructure:"max_size_bytes"`
 
-	// OnFull says what is done with a payload for which a partition has no room.
+	// OnFull says what is done with a payload for which there is no room.
 	OnFull OnFull `mapstructure:"on_full"`
 
 	// BlockTimeout is the longest time that a caller waits for space if OnFull is block; then its payload is refused with
@@ -174,7 +175,7 @@ type QueueConfig struct {
 	_ struct{}
 }
 
-// RetryConfig configures retries. A request is retried in place: nothing later of its partition overtakes it.
+// RetryConfig configures retries. A request is retried in place: nothing later of its partitions overtakes it.
 type RetryConfig struct {
 	// BackOff is when a request is retried, and for how long.
 	BackOff BackOffConfig `mapstructure:",squash"`
@@ -198,13 +199,14 @@ type OnErrorConfig struct {
 	// RetriesExhausted is for requests whose retries have reached a limit.
 	RetriesExhausted OnRetriesExhausted `mapstructure:"retries_exhausted"`
 
-	// Fatal is for 401, 403, 404 and for answers that are neither 2xx, 4xx nor 5xx.
+	// Fatal is for answers that judge the sender, not the samples: 401, 403, 404, 405, 407, 411, 426, 415 to a 1.0 message,
+	// and those that are neither 2xx, 4xx nor 5xx.
 	Fatal OnFatal `mapstructure:"fatal"`
 
 	// Rejected is for any other 4xx but 413, and but 429 if it is retried.
 	Rejected OnRejected `mapstructure:"rejected"`
 
-	// MaxIsolationRequests is the most requests that are spent on one refused batch, by isolation or by splitting
+	// MaxIsolationRequests is the most requests that are spent on what was first sent as one, by isolation or by splitting
 	// after a 413.
 	MaxIsolationRequests int `mapstructure:"max_isolation_requests"`
 
@@ -234,7 +236,7 @@ const (
 	MessageV2 ProtobufMessage = "io.prometheus.write.v2.Request"
 )
 
-// OnFull is what is done with a payload for which a partition has no room.
+// OnFull is what is done with a payload for which there is no room.
 type OnFull string
 
 // The values of queue.on_full.
@@ -243,9 +245,9 @@ const (
 	OnFullBlock OnFull = "block"
 	// OnFullReject refuses the payload with an error that the caller may retry; nothing of it is accepted.
 	OnFullReject OnFull = "reject"
-	// OnFullDropOldest drops the oldest waiting batches of the full partition.
+	// OnFullDropOldest drops the oldest batches that wait in the partition that holds most.
 	OnFullDropOldest OnFull = "drop_oldest"
-	// OnFullDropNewest drops the payload's samples for the full partition.
+	// OnFullDropNewest drops those samples of the payload for which there is no room.
 	OnFullDropNewest OnFull = "drop_newest"
 )
 
@@ -286,7 +288,7 @@ const (
 	OnRejectedIsolate OnRejected = "isolate"
 )
 
-// OutOfOrder is what is done with a sample that is not newer than the last one of its series.
+// OutOfOrder is what is done with a late sample, which is older than the last one of its series.
 type OutOfOrder string
 
 // The values of out_of_order.

@@ -24,7 +24,7 @@ import (
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
-// orderedExporter takes payloads to the queues of the partitions, and runs their senders.
+// orderedExporter takes payloads to the queue, and sends what the queue hands out.
 type orderedExporter struct {
 	cfg       *Config
 	settings  component.TelemetrySettings
@@ -47,7 +47,7 @@ type orderedExporter struct {
 	client      *remote.Client
 	abort       context.CancelFunc
 	sendingDone context.Context
-	// sending are the goroutines of the partitions, others those that end only when abort is called.
+	// sending are the goroutines of deliveries, others those that end only when abort is called.
 	sending, others sync.WaitGroup
 	failed          atomic.Bool
 	stopped         sync.Once

@@ -638,7 +638,7 @@ func anyString(v pcommon.Value) string {
 	if s != "" || v.Type() != pcommon.ValueTypeMap && v.Type() != pcommon.ValueTypeSlice {
 		return s
 	}
-	// AsString gives up on a NaN or an infinity inside a map or an array, where they shall be strings.
+	// AsString gives up on a NaN or an infinity inside a map or an array, where they must be strings.
 	finite := pcommon.NewValueEmpty()
 	v.CopyTo(finite)
 	quoteNonFinite(finite)

@@ -137,7 +137,6 @@ out of order sample for series {__name__="value", series="2"}
 			"status":                          int64(http.StatusBadRequest),
 			"answer":                          "endpoint answered 400 Bad Request: " + strings.TrimSpace(refused[0].Answer),
 			"first_series":                    `value{series="0"}`,
-			"partition":                       int64(0),
 		}, lines[0])
 	})
 }

@@ -164,12 +164,12 @@ func TestPrometheusRequestsAreMeasured(t *testing.T) {
 			require.NoError(t, err)
 			switch gauge := metric.Data.(type) {
 			case metricdata.Gauge[int64]:
-				assert.Len(t, gauge.DataPoints, 4)
+				assert.Len(t, gauge.DataPoints, 1)
 				for _, point := range gauge.DataPoints {
 					assert.Zero(t, point.Value, name)
 				}
 			case metricdata.Gauge[float64]:
-				assert.Len(t, gauge.DataPoints, 4)
+				assert.Len(t, gauge.DataPoints, 1)
 				for _, point := range gauge.DataPoints {
 					assert.Zero(t, point.Value, name)
 				}
@@ -197,7 +197,12 @@ func TestPrometheusTroubleIsTheComponentsStatus(t *testing.T) {
 				dropped: map[rig.Drop]int64{rejected: 5},
 			},
 			{
-				name: "fatal", statuses: []int{404},
+				name: "a pause", statuses: []int{404},
+				expected: []componentstatus.Status{componentstatus.StatusRecoverableError},
+				dropped:  map[rig.Drop]int64{{Reason: "fatal", Status: 404}: 5},
+			},
+			{
+				name: "fatal", config: "on_error: {fatal: fail}", statuses: []int{404},
 				expected: []componentstatus.Status{componentstatus.StatusFatalError},
 				dropped:  map[rig.Drop]int64{{Reason: "fatal", Status: 404}: 5},
 			},

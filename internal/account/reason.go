@@ -58,7 +58,7 @@ const (
 	ReasonTooLarge
 	// ReasonRetriesExhausted is for a request whose retries have reached a limit.
 	ReasonRetriesExhausted
-	// ReasonFatal is for 401, 403 and 404.
+	// ReasonFatal is for 401, 403, 404 and other 4xx that judge the sender, not the samples.
 	ReasonFatal
 	// ReasonUnexpected is for an answer that the protocol does not foresee, like a redirect.
 	ReasonUnexpected

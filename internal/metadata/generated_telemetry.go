@@ -524,7 +524,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.ExporterOrderedRemoteWriteRefusedSamples, err = builder.meter.Int64Counter(
 		"otelcol_exporter_ordered_remote_write_refused_samples",
-		metric.WithDescription("Number of samples in payloads that were refused with an error to the caller because a queue was full, or the exporter was shut down or had stopped; they are not received. [Alpha]"),
+		metric.WithDescription("Number of samples in payloads that were refused with an error to the caller because the queue was full, or the exporter was shut down or had stopped; they are not received. [Alpha]"),
 		metric.WithUnit("{sample}"),
 	)
 	errs = errors.Join(errs, err)

@@ -301,7 +301,7 @@ func AssertEqualExporterOrderedRemoteWriteReceivedSamples(t *testing.T, tt *comp
 func AssertEqualExporterOrderedRemoteWriteRefusedSamples(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_exporter_ordered_remote_write_refused_samples",
-		Description: "Number of samples in payloads that were refused with an error to the caller because a queue was full, or the exporter was shut down or had stopped; they are not received. [Alpha]",
+		Description: "Number of samples in payloads that were refused with an error to the caller because the queue was full, or the exporter was shut down or had stopped; they are not received. [Alpha]",
 		Unit:        "{sample}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
