@@ -108,6 +108,7 @@ func (c *Config) queueOptions() queueOptions {
 		blockTimeout: c.Queue.BlockTimeout,
 		maxInFlight:  c.maxInFlight(),
 		doubt:        func(failures int) time.Duration { return policy.Doubt(failures, rand.Float64()) },
+		asked:        func(a *remote.Answer) time.Duration { return policy.Asked(a, time.Now()) },
 		guard: guardOptions{
 			outOfOrder: c.OutOfOrder,
 			maxFuture:  c.MaxFuture,
@@ -176,6 +177,7 @@ func (e *orderedExporter) Start(ctx context.Context, host component.Host) error 
 	if e.families != nil {
 		f := &familySender{
 			families: e.families, client: e.client, interval: e.cfg.MetadataInterval, batch: e.cfg.Batch.MaxSamples, drops: e.drops,
+			open: e.queue.open,
 		}
 		e.others.Go(func() { f.run(sending) })
 	}

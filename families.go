@@ -66,6 +66,8 @@ type familySender struct {
 	// batch is the most families in a request.
 	batch int
 	drops *dropLog
+	// open says whether the endpoint may be sent anything now.
+	open func() bool
 }
 
 // run sends until ctx is done.
@@ -75,7 +77,9 @@ func (s *familySender) run(ctx context.Context) {
 	for {
 		select {
 		case <-ticker.C:
-			s.send(ctx)
+			if s.open() {
+				s.send(ctx)
+			}
 		case <-ctx.Done():
 			return
 		}

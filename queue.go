@@ -32,6 +32,8 @@ type queueOptions struct {
 	maxInFlight int
 	// doubt is the delay before the next request after so many failures in a row.
 	doubt func(failures int) time.Duration
+	// asked is how long an answer asks to wait.
+	asked func(*remote.Answer) time.Duration
 	guard guardOptions
 }
 
@@ -138,7 +140,7 @@ func (q *queue) reserve(pl *payload) (evicted int, _ *caller, _ error) {
 		q.promiseLocked(pl)
 		return 0, nil, nil
 	case q.scheduler.gate.pause != nil:
-		return 0, nil, fmt.Errorf("queue.on_full: %w, and the endpoint is paused: %w", errQueueFull, q.scheduler.gate.pause.answer)
+		return 0, nil, q.pausedErrorLocked()
 	case q.onFull == OnFullReject:
 		return 0, nil, fmt.Errorf("queue.on_full: %w", errQueueFull)
 	}
@@ -146,6 +148,11 @@ func (q *queue) reserve(pl *payload) (evicted int, _ *caller, _ error) {
 	c.number, c.admitted = q.callers, make(chan struct{})
 	in.put(c)
 	return 0, c, nil
+}
+
+// pausedErrorLocked is for callers for whom there is no room while the endpoint is paused: waiting would be for nothing.
+func (q *queue) pausedErrorLocked() error {
+	return fmt.Errorf("queue.on_full: %w, and the endpoint is paused: %w", errQueueFull, q.scheduler.gate.pause.answer)
 }
 
 // fullForLocked returns where a caller must wait, or nil. Nobody passes a caller that came before, unless they share no full
@@ -485,19 +492,23 @@ func (q *queue) close() {
 		return
 	}
 	q.closed, q.scheduler.closing = true, true
-	q.refuseLocked(&q.total)
-	for _, p := range q.partitions {
-		q.refuseLocked(&p.waiting)
-	}
+	q.refuseAllLocked(errClosed)
 	q.dispatchLocked()
 	q.checkDrainedLocked()
 }
 
-func (q *queue) refuseLocked(w *waitingCallers) {
-	for c := w.first(); c != nil; c = w.first() {
-		c.leave()
-		c.err = errClosed
-		close(c.admitted)
+// refuseAllLocked refuses those who wait for room.
+func (q *queue) refuseAllLocked(err error) {
+	refuse := func(w *waitingCallers) {
+		for c := w.first(); c != nil; c = w.first() {
+			c.leave()
+			c.err = err
+			close(c.admitted)
+		}
+	}
+	refuse(&q.total)
+	for _, p := range q.partitions {
+		refuse(&p.waiting)
 	}
 }
 
@@ -541,26 +552,33 @@ func overloads(a *remote.Answer) bool {
 	}
 }
 
+// asks says whether the endpoint asks everybody to wait.
+func asks(a *remote.Answer) bool {
+	return a.Status == http.StatusTooManyRequests || a.Status == http.StatusServiceUnavailable ||
+		a.RetryAfter != "" && a.Status >= 500
+}
+
 // answered takes note of what an answer says about the endpoint.
 func (q *queue) answered(d *delivery, a *remote.Answer, verdict remote.Verdict, delay time.Duration) event {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s, now := &q.scheduler, time.Now()
+	if overloads(a) {
+		s.limit.overloaded(d.number)
+	}
+	if asks(a) {
+		s.gate.ask(now, max(delay, q.asked(a)))
+	}
 	switch verdict {
 	case remote.VerdictRetry:
 		s.gate.failed(now, q.doubt)
-		if overloads(a) {
-			s.limit.overloaded(d.number)
-		}
-		if a.RetryAfter != "" || a.Status == http.StatusTooManyRequests || a.Status == http.StatusServiceUnavailable {
-			s.gate.ask(now, delay)
-		}
 		return event{}
 	case remote.VerdictPause:
 		began := s.gate.refused(now, a)
+		q.refuseAllLocked(q.pausedErrorLocked())
 		return event{paused: a, began: began, since: s.gate.pause.since, waiting: q.ledger.Queued()}
 	}
-	if a.Status == 0 || a.Status >= 500 {
+	if a.Status == 0 || a.Status >= 500 || a.Status == http.StatusTooManyRequests {
 		s.gate.failed(now, q.doubt)
 		return event{}
 	}
@@ -579,6 +597,14 @@ func (q *queue) answered(d *delivery, a *remote.Answer, verdict remote.Verdict, 
 	return event{}
 }
 
+// open says whether the endpoint may be sent anything now that is not in the queue.
+func (q *queue) open() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	g := &q.scheduler.gate
+	return !g.doubtful() && !time.Now().Before(g.opens())
+}
+
 // paused says whether the endpoint is.
 func (q *queue) paused() bool {
 	q.mu.Lock()
@@ -593,14 +619,18 @@ const poisonAfter = 3
 // its own fault, and then again whenever something else has passed since.
 func (q *queue) poisonous(d *delivery, a *remote.Answer) bool {
 	switch {
-	case a.RetryAfter != "", a.Status == http.StatusTooManyRequests, a.Status == http.StatusServiceUnavailable, d.attempts < poisonAfter:
+	case asks(a), d.attempts < poisonAfter:
 		return false
-	case d.cut.IsZero():
-		return d.shared()
+	case d.cut.IsZero() && d.shared():
+		return true
+	}
+	since := d.cut
+	if since.IsZero() {
+		since = d.begun
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.scheduler.gate.succeeded.After(d.cut)
+	return q.scheduler.gate.succeeded.After(since)
 }
 
 // queueState is what the gauges show.

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/prometheus/otlptranslator"
 	"github.com/prometheus/prometheus/prompb"
@@ -134,7 +135,9 @@ func (r *reference) emit(name string, labels labelMap, timestamp int64, value st
 		return account.ReasonDuplicate
 	}
 	r.taken[point], r.taken[target] = true, true
-	r.latest = max(r.latest, timestamp)
+	if timestamp <= time.Now().Add(r.cfg.MaxFuture).UnixMilli() {
+		r.latest = max(r.latest, timestamp)
+	}
 	r.at[identity] = append(r.at[identity], timestamp)
 	r.result.series[identity] = append(r.result.series[identity], sampleString(value, timestamp, exemplars))
 	if r.cfg.ProtobufMessage == MessageV2 {

@@ -194,7 +194,7 @@ func TestFatalAnswerAbandonsTheOthers(t *testing.T) {
 				return &http.Response{StatusCode: 401, Body: http.NoBody}, nil
 			}
 			return others.RoundTrip(r)
-		}))
+		}), failOnFatal)
 		h.consume(gauge(time.Now(), 800))
 		time.Sleep(3 * time.Second)
 		b := h.ledger.Snapshot()
@@ -340,7 +340,7 @@ func TestConsumeBeforeStart(t *testing.T) {
 // TestRefusedAfterAFatalAnswer counts payloads that come when the exporter has stopped.
 func TestRefusedAfterAFatalAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHarness(t, answers(401), onePartition)
+		h := newHarness(t, answers(401), onePartition, failOnFatal)
 		h.consume(gauge(time.Now(), 5))
 		time.Sleep(2 * time.Second)
 		for range 3 {
@@ -373,7 +373,7 @@ func TestMadeTargetInfoIsNotReceivedIfItIsDropped(t *testing.T) {
 				h := newHarness(t, answers(503), onePartition, func(c *Config) {
 					c.Queue.OnFull = policy
 					c.Batch.MaxSizeBytes = 16384
-					c.Queue.MaxSizeBytes = 2 * 16384
+					c.Queue.MaxSizeBytes = 4 * 16384
 				})
 				// So long a value fits no queue. It is on the target_info alone, of which there is one for the one sample.
 				long := incompressible(80_000)

@@ -188,6 +188,11 @@ func (p *Policy) backOff(at Attempt) time.Duration {
 	return time.Duration(min(interval, longest))
 }
 
+// Asked is how long an answer asks to wait.
+func (p *Policy) Asked(a *Answer, now time.Time) time.Duration {
+	return p.retryAfter(a.RetryAfter, now)
+}
+
 // Doubt is the delay before the next request to an endpoint that has failed so many times in a row, whatever was sent. Its
 // random part only makes it longer, so that an endpoint that is away is left alone.
 func (p *Policy) Doubt(failures int, random float64) time.Duration {
