@@ -100,7 +100,7 @@ func TestRetryAfterHoldsForEverybody(t *testing.T) {
 		start := time.Now()
 		receiver := &rwtest.Receiver{Script: func(rwtest.Request) rwtest.Answer {
 			times.add()
-			if since := time.Since(start); since > 10*time.Second && since < 12*time.Second {
+			if since := time.Since(start); since > 10*time.Second && since < 13*time.Second {
 				return rwtest.Answer{Status: 429, Header: map[string][]string{"Retry-After": {"20"}}}
 			}
 			return rwtest.Answer{Latency: 5 * time.Millisecond}
@@ -130,7 +130,7 @@ func TestHangingRequestDelaysHalfAtMost(t *testing.T) {
 				var hung atomic.Bool
 				start := time.Now()
 				receiver := &rwtest.Receiver{Script: func(rwtest.Request) rwtest.Answer {
-					if time.Since(start) > 10*time.Second && hung.CompareAndSwap(false, true) {
+					if time.Since(start) > 10500*time.Millisecond && hung.CompareAndSwap(false, true) {
 						return rwtest.Answer{Latency: 20 * time.Second}
 					}
 					return rwtest.Answer{Latency: 10 * time.Millisecond}
@@ -139,10 +139,11 @@ func TestHangingRequestDelaysHalfAtMost(t *testing.T) {
 				h.consumeFor(11*time.Second, rate)
 				before := h.ledger.Snapshot()
 				h.consumeFor(15*time.Second, rate)
+				time.Sleep(1500 * time.Millisecond)
 				after := h.ledger.Snapshot()
 				share := float64(after.Delivered-before.Delivered) / float64(after.Received-before.Received)
 				t.Logf("%.0f %% of what was accepted meanwhile has been delivered", 100*share)
-				assert.Greater(t, share, 0.45, "half of the partitions, but for what has not waited for flush_timeout yet")
+				assert.GreaterOrEqual(t, share, 0.5)
 				time.Sleep(20 * time.Second)
 				h.shutdown()
 				assert.Equal(t, int64(26*rate), h.delivered())

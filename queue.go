@@ -460,18 +460,31 @@ func (q *queue) waitLocked(d *delivery) (turn <-chan struct{}) {
 func (q *queue) retry(d *delivery, delay time.Duration) (turn <-chan struct{}) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.scheduler.leave(d)
+	q.leaveLocked(d)
 	d.due = time.Now().Add(delay)
 	return q.waitLocked(d)
+}
+
+// park gives the place back of a delivery that waits for something else than its turn.
+func (q *queue) park(d *delivery) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.leaveLocked(d)
+	q.dispatchLocked()
+}
+
+// leaveLocked gives the place back that a delivery has, if it has one.
+func (q *queue) leaveLocked(d *delivery) {
+	if d.number != 0 {
+		q.scheduler.leave(d)
+	}
 }
 
 // finished frees the partitions of a delivery, all of which has its outcome.
 func (q *queue) finished(d *delivery) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if d.number != 0 {
-		q.scheduler.leave(d)
-	}
+	q.leaveLocked(d)
 	delete(q.underWay, d)
 	now := time.Now()
 	for i := range d.parts {

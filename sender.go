@@ -133,8 +133,9 @@ func (v *voyage) judge(ctx context.Context, r *request, a *remote.Answer, at rem
 		if o.trial, decided = v.version.try(a); o.trial != nil {
 			return o, 0
 		}
-		// What becomes of the trial of another request decides about this one too.
-		if !waitFor(ctx, decided) {
+		// What becomes of the trial of another request decides about this one too. That one needs a place meanwhile.
+		v.queue.park(v.delivery)
+		if !waitFor(ctx, decided) || !waitFor(ctx, v.queue.retry(v.delivery, 0)) {
 			o.verdict, o.reason, o.aborted = remote.VerdictDrop, account.ReasonShutdown, true
 			return o, 0
 		}
