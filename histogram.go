@@ -3,11 +3,9 @@ package orderedremotewriteexporter // import "github.com/orderedremotewrite/orde
 import (
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/otlptranslator"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
@@ -363,115 +361,6 @@ func (s *bucketSide) appendDelta(count int64) {
 	s.spans[len(s.spans)-1].Length++
 	s.deltas = append(s.deltas, count-s.last)
 	s.last = count
-}
-
-// extraLabel is the le or quantile of a series, encoded and hashed; the zero value is none.
-type extraLabel struct {
-	value string
-	label []byte
-	hash  uint64
-}
-
-// noLabel is none.
-var noLabel extraLabel
-
-// set makes e the label of an attribute.
-func (e *extraLabel) set(name, value string) *extraLabel {
-	e.value, e.hash = value, hashValue(value)
-	e.label = wire.AppendLabel(e.label[:0], name, value)
-	return e
-}
-
-func newExtraLabel(name string, v float64) extraLabel {
-	value := strconv.FormatFloat(v, 'f', -1, 64)
-	return extraLabel{value: value, label: wire.AppendLabel(nil, name, value), hash: hashValue(value)}
-}
-
-// boundSet is the bounds of a classic histogram, +Inf included in labels only, or the quantiles of a summary. It never
-// changes.
-type boundSet struct {
-	values []float64
-	labels []extraLabel
-}
-
-// maxBoundSets bounds the cache of bounds: a program has a few, which all its histograms share.
-const maxBoundSets = 1 << 10
-
-// boundCache makes boundSets and keeps them.
-type boundCache struct {
-	sets    map[uint64][]*boundSet
-	count   int
-	last    *boundSet
-	scratch []float64
-}
-
-// bucketBounds returns the bounds of a point's buckets; ok is false if they are not increasing or do not fit the
-// buckets. Without any there is the +Inf bucket alone.
-func (c *boundCache) bucketBounds(dp pmetric.HistogramDataPoint) (set *boundSet, ok bool) {
-	bounds := dp.ExplicitBounds()
-	n := bounds.Len()
-	if buckets := dp.BucketCounts().Len(); buckets == 0 {
-		n = 0
-	} else if buckets != n+1 {
-		return c.get(leLabel, nil), false
-	}
-	c.scratch = c.scratch[:0]
-	for i := range n {
-		b := bounds.At(i)
-		if b != b || i > 0 && b <= bounds.At(i-1) {
-			return c.get(leLabel, nil), false
-		}
-		// An explicit last bound of +Inf is the one that every histogram has.
-		if !math.IsInf(b, 1) {
-			c.scratch = append(c.scratch, b)
-		}
-	}
-	return c.get(leLabel, c.scratch), true
-}
-
-// quantiles returns the quantiles of a summary's point.
-func (c *boundCache) quantiles(dp pmetric.SummaryDataPoint) *boundSet {
-	c.scratch = c.scratch[:0]
-	for _, q := range dp.QuantileValues().All() {
-		c.scratch = append(c.scratch, q.Quantile())
-	}
-	return c.get(quantileLabel, c.scratch)
-}
-
-func (c *boundCache) get(name string, values []float64) *boundSet {
-	if c.last != nil && c.last.is(name, values) {
-		return c.last
-	}
-	hash := xxhash.Sum64String(name)
-	for _, v := range values {
-		hash = combine(hash, math.Float64bits(v))
-	}
-	for _, s := range c.sets[hash] {
-		if s.is(name, values) {
-			c.last = s
-			return s
-		}
-	}
-	if c.count >= maxBoundSets || c.sets == nil {
-		c.sets = make(map[uint64][]*boundSet)
-		c.count = 0
-	}
-	s := &boundSet{values: slices.Clone(values)}
-	for _, v := range values {
-		s.labels = append(s.labels, newExtraLabel(name, v))
-	}
-	if name == leLabel {
-		s.labels = append(s.labels, newExtraLabel(name, math.Inf(1)))
-	}
-	c.sets[hash] = append(c.sets[hash], s)
-	c.count++
-	c.last = s
-	return s
-}
-
-func (s *boundSet) is(name string, values []float64) bool {
-	return (name == leLabel) == (len(s.labels) > len(s.values)) &&
-		slices.EqualFunc(s.values, values, func(a, b float64) bool { return math.Float64bits(a) == math.Float64bits(b) })
 }
 
 // exemplarScratch holds exemplars while their point is encoded.
