@@ -111,7 +111,7 @@ func BenchmarkProducers(b *testing.B) {
 			pipelines := make([]*benchPipeline, producers)
 			payloads := make([][]pmetric.Metrics, producers)
 			for i := range pipelines {
-				pipelines[i] = &benchPipeline{q: shared.q, t: newTranslator(cfg, newBoundMemory(time.Hour), nil)}
+				pipelines[i] = &benchPipeline{q: shared.q, t: newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil)}
 				payloads[i] = benchGauges(10_000, 10)
 				for _, md := range payloads[i] {
 					setTimes(md, pcommon.NewTimestampFromTime(time.Now()))

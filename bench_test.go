@@ -106,7 +106,7 @@ type benchPipeline struct {
 }
 
 func newBenchPipeline(cfg *Config) *benchPipeline {
-	p := &benchPipeline{q: queues{onFull: cfg.Queue.OnFull, ledger: newLedger()}, t: newTranslator(cfg, newBoundMemory(time.Hour), nil)}
+	p := &benchPipeline{q: queues{onFull: cfg.Queue.OnFull, ledger: newLedger()}, t: newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil)}
 	for i := range cfg.Partitions {
 		p.q.partitions = append(p.q.partitions, newPartition(i, cfg))
 	}
@@ -214,7 +214,7 @@ func decodedSeries(tb testing.TB, md pmetric.Metrics) *prompb.WriteRequest {
 	cfg.Partitions = 1
 	cfg.Batch.MaxSamples = 1 << 20
 	cfg.Batch.MaxSizeBytes = 1 << 30
-	t := newTranslator(cfg, newBoundMemory(time.Hour), nil)
+	t := newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil)
 	t.translate(md, protocolV1)
 	var r prompb.WriteRequest
 	require.NoError(tb, r.Unmarshal(decompress(t.segments[0].body())))

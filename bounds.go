@@ -1,11 +1,11 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
+	"encoding/binary"
 	"math"
 	"slices"
 	"strconv"
 
-	"github.com/cespare/xxhash/v2"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
@@ -15,22 +15,25 @@ import (
 type extraLabel struct {
 	value string
 	label []byte
-	hash  uint64
+	// hash is that of the value as a symbol, and identity the label's part in the identity of a series.
+	hash, identity uint64
 }
 
 // noLabel is none.
 var noLabel extraLabel
 
-// set makes e the label of an attribute.
+// set makes e the label of a value.
 func (e *extraLabel) set(name, value string) *extraLabel {
-	e.value, e.hash = value, hashValue(value)
+	e.value, e.hash = value, wire.Hash(value)
+	e.identity = labelHash(nameHash(name), e.hash)
 	e.label = wire.AppendLabel(e.label[:0], name, value)
 	return e
 }
 
 func newExtraLabel(name string, v float64) extraLabel {
-	value := strconv.FormatFloat(v, 'f', -1, 64)
-	return extraLabel{value: value, label: wire.AppendLabel(nil, name, value), hash: hashValue(value)}
+	var e extraLabel
+	e.set(name, strconv.FormatFloat(v, 'f', -1, 64))
+	return e
 }
 
 // boundSet is the bounds of a classic histogram, +Inf included in labels only, or the quantiles of a summary. It never
@@ -49,6 +52,7 @@ type boundCache struct {
 	count   int
 	last    *boundSet
 	scratch []float64
+	bytes   []byte
 }
 
 // bucketBounds returns the bounds of a point's buckets; ok is false if they are not increasing or do not fit the
@@ -88,10 +92,11 @@ func (c *boundCache) get(name string, values []float64) *boundSet {
 	if c.last != nil && c.last.is(name, values) {
 		return c.last
 	}
-	hash := xxhash.Sum64String(name)
+	c.bytes = append(c.bytes[:0], name...)
 	for _, v := range values {
-		hash = combine(hash, math.Float64bits(v))
+		c.bytes = binary.LittleEndian.AppendUint64(c.bytes, math.Float64bits(v))
 	}
+	hash := wire.HashBytes(c.bytes)
 	for _, s := range c.sets[hash] {
 		if s.is(name, values) {
 			c.last = s

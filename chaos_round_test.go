@@ -288,8 +288,8 @@ func (c *chaos) producers() []*chaosProducer {
 		p := &chaosProducer{
 			chaos: c, number: len(all), next: next,
 			rnd:      rand.New(rand.NewPCG(r.Uint64(), 0)),
-			model:    chaosModel{translator: newTranslator(c.cfg, c.memory, nil)},
-			fallback: chaosModel{translator: newTranslator(c.cfg, newBoundMemory(c.cfg.SeriesIdleTimeout), nil)},
+			model:    chaosModel{translator: newTranslator(testTranslation(c.cfg), c.memory, nil)},
+			fallback: chaosModel{translator: newTranslator(testTranslation(c.cfg), newBoundMemory(c.cfg.SeriesIdleTimeout), nil)},
 			patience: 1 << 30, deadline: time.Duration(1+r.IntN(60)) * time.Second, calm: 1 + r.IntN(10),
 		}
 		if !c.lossless {

@@ -644,7 +644,7 @@ func TestConformanceV2Samples(t *testing.T) {
 	t.Run("0 MUST be an unset start timestamp", func(t *testing.T) {
 		cfg := configOf(func(c *Config) { c.Partitions = 1 })
 		for start, want := range map[pcommon.Timestamp]int64{0: 0, 5_000_000: 5, 3e9: 0} { // 3 s is after the sample
-			tr := newTranslator(cfg, newBoundMemory(time.Hour), nil)
+			tr := newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil)
 			tr.translate(metricsOf(nil, sumOf("a", true, number(1, at(2e9), func(p dataPoint) {
 				p.(pmetric.NumberDataPoint).SetStartTimestamp(start)
 			}))), protocolV2)

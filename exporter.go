@@ -55,7 +55,7 @@ type orderedExporter struct {
 
 var _ exporter.Metrics = (*orderedExporter)(nil)
 
-func newExporter(ctx context.Context, set exporter.Settings, cfg *Config) (*orderedExporter, error) {
+func newExporter(ctx context.Context, set exporter.Settings, cfg *Config, secret partitionSecret) (*orderedExporter, error) {
 	e := &orderedExporter{
 		cfg:       cfg,
 		id:        set.ID,
@@ -80,7 +80,8 @@ func newExporter(ctx context.Context, set exporter.Settings, cfg *Config) (*orde
 			families: make(map[string]familyMetadata),
 		}
 	}
-	e.translators.New = func() any { return newTranslator(cfg, memory, e.metadata) }
+	translation := newTranslation(cfg, secret)
+	e.translators.New = func() any { return newTranslator(translation, memory, e.metadata) }
 	var err error
 	if e.standard, err = newStandard(ctx, set); err != nil {
 		return nil, err

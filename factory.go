@@ -19,5 +19,5 @@ func NewFactory() exporter.Factory {
 }
 
 func createMetrics(ctx context.Context, set exporter.Settings, cfg component.Config) (exporter.Metrics, error) {
-	return newExporter(ctx, set, cfg.(*Config))
+	return newExporter(ctx, set, cfg.(*Config), newPartitionSecret())
 }

@@ -3,13 +3,11 @@ package orderedremotewriteexporter // import "github.com/orderedremotewrite/orde
 import (
 	"encoding/binary"
 	"math"
-	"math/bits"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
-	"github.com/cespare/xxhash/v2"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
@@ -28,9 +26,9 @@ type labelSet struct {
 	cut [3]int
 	// le and quantile are the values of attributes of these names, or "".
 	le, quantile string
-	// hash is the sum of those of the labels in buf. It is a sum so that it need not be made from the start when a few labels
-	// are exchanged.
-	hash uint64
+	// hash is the sum of the identities of the labels in buf, and place that of their partition keys. They are sums so that
+	// they need not be made from the start when a few labels are exchanged.
+	hash, place uint64
 	// serial tells the label sets of a labeler apart.
 	serial uint64
 
@@ -44,59 +42,34 @@ type labelSet struct {
 // valueSpan is where the value of a plan's attribute label stands in a label set; an empty value has no label.
 type valueSpan struct {
 	start, end int
-	// hash is that of the value, and label that of the label.
-	hash, label uint64
+	// hash is that of the value as a symbol; label and place are the label's parts in the sums of the label set.
+	hash, label, place uint64
 	// changed is the serial of the label set that was the first to have the value.
 	changed uint64
 }
 
-// hashSeed separates the parts that a hash is combined from. It must never change: a restart and another machine choose
-// the same partition for a series.
-const hashSeed = 0x9e3779b97f4a7c15
-
-// combine mixes two hashes. It is a bijection in each of them, so that it adds no collisions of its own.
-func combine(a, b uint64) uint64 {
-	h := a ^ bits.RotateLeft64(b*hashSeed, 31)
-	h ^= h >> 33
-	h *= 0xff51afd7ed558ccd
-	h ^= h >> 33
-	h *= 0xc4ceb9fe1a85ec53
-	return h ^ h>>33
-}
-
-// nameHash is the part of the hash of a label that is its name's.
-func nameHash(name string) uint64 {
-	return combine(hashSeed, xxhash.Sum64String(name))
-}
-
-// labelHash is the hash of a label, made of those of its name and value.
-func labelHash(name, value uint64) uint64 {
-	return combine(name, value)
+// identity is the hash of the whole label set of a series.
+func (ls *labelSet) identity(name *seriesName, le, quantile *extraLabel) uint64 {
+	return ls.hash + name.identity + le.identity + quantile.identity
 }
 
 // partitionKey is the hash of the series' metric family and of its labels without le and quantile. It depends on
 // nothing but the series' labels, and is the same for the buckets, sum and count of a histogram.
 func (ls *labelSet) partitionKey(name *seriesName) uint64 {
-	return combine(ls.hash, name.family)
-}
-
-// seriesHash is the hash of the whole label set of a series.
-func (ls *labelSet) seriesHash(name *seriesName, le, quantile uint64) uint64 {
-	return combine(combine(combine(ls.hash, name.hash), le), quantile)
+	return ls.place + name.place
 }
 
 // pointKey tells the points of histograms and summaries apart: it is a hash of the labels that all series of a point
 // have, of the metric's name and of its type.
 func (ls *labelSet) pointKey(names *metricNames, kind metricKind) uint64 {
-	return combine(ls.seriesHash(&names.plain, hashValue(ls.le), hashValue(ls.quantile)), uint64(kind))
-}
-
-// hashValue is the hash of the value of le or quantile; that of no such label is 0.
-func hashValue(value string) uint64 {
-	if value == "" {
-		return 0
+	hash := ls.hash + names.plain.identity
+	if ls.le != "" {
+		hash += labelHash(leLabelName, wire.Hash(ls.le))
 	}
-	return xxhash.Sum64String(value)
+	if ls.quantile != "" {
+		hash += labelHash(quantileLabelName, wire.Hash(ls.quantile))
+	}
+	return combine(hash, uint64(kind))
 }
 
 // metricKind says which label names the series of a metric need for themselves.
@@ -200,8 +173,8 @@ type plan struct {
 	// slots are the items with a label from attributes, unless joins is set: then some are made from several attributes.
 	slots []planSlot
 	joins bool
-	// hash is the sum of those of the constant labels.
-	hash uint64
+	// hash and place are the sums over the constant labels.
+	hash, place uint64
 	// size is the most bytes of a label set besides the attribute values.
 	size int
 	// classic says that all label names can be sent in 1.0.
@@ -213,8 +186,8 @@ type plan struct {
 // planSlot is an item with a label from one attribute.
 type planSlot struct {
 	item, from int
-	// name is nameHash of the label's name.
-	name uint64
+	// name and placeName are what the label's parts in the identity and in the partition key begin with.
+	name, placeName uint64
 }
 
 // planItem is any number of constant labels, and after them possibly a label made from attributes.
@@ -229,20 +202,15 @@ type planItem struct {
 	// fallback is a constant label for when the attributes are empty, and fallbackValue its value.
 	fallback      []byte
 	fallbackValue string
+	// fallbackHash and fallbackPlace are its parts in the sums of a label set.
+	fallbackHash, fallbackPlace uint64
 }
 
-// The hashes of the names of labels that are not made from attributes.
-var (
-	nameLabelHash     = xxhash.Sum64String(nameLabel)
-	leLabelHash       = xxhash.Sum64String(leLabel)
-	quantileLabelHash = xxhash.Sum64String(quantileLabel)
-)
-
 // plan returns the plan of the shape in a context, which it makes if the one it has is for another context.
-func (s *shape) plan(c *labelContext, kind metricKind) *plan {
+func (s *shape) plan(c *labelContext, kind metricKind, secret partitionSecret) *plan {
 	p := &s.plans[kind]
 	if p.epoch != c.epoch {
-		p.build(s.renamed(c, kind), c)
+		p.build(s.renamed(c, kind), c, secret)
 	}
 	return p
 }
@@ -289,7 +257,7 @@ func (s *shape) describing() []shapeAttr {
 }
 
 // build merges labels from attributes with those of the context, both sorted by name.
-func (p *plan) build(attrs []shapeAttr, c *labelContext) {
+func (p *plan) build(attrs []shapeAttr, c *labelContext, secret partitionSecret) {
 	for i := range p.memos {
 		p.memos[i].generation = 0
 	}
@@ -317,7 +285,8 @@ func (p *plan) build(attrs []shapeAttr, c *labelContext) {
 			endRuns(l.name)
 			p.count(l.name, len(l.value))
 			item.constant = wire.AppendLabel(item.constant, l.name, l.value)
-			p.hash += labelHash(nameHash(l.name), xxhash.Sum64String(l.value))
+			p.hash += labelHash(nameHash(l.name), wire.Hash(l.value))
+			p.place += secret.label(secret.name(l.name), []byte(l.value))
 			// The value may belong to the payload, of which nothing may be kept.
 			item.constants = append(item.constants, constLabel{name: l.name, value: strings.Clone(l.value)})
 			continue
@@ -335,11 +304,13 @@ func (p *plan) build(attrs []shapeAttr, c *labelContext) {
 			continue
 		}
 		item.name, item.label, item.from = wire.LabelName(a.name), a.name, a.from
-		p.slots = append(p.slots, planSlot{item: len(p.items), from: a.from[0], name: nameHash(a.name)})
+		p.slots = append(p.slots, planSlot{item: len(p.items), from: a.from[0], name: nameHash(a.name), placeName: secret.name(a.name)})
 		p.joins = p.joins || len(a.from) > 1
 		if len(constants) > 0 && constants[0].name == a.name {
 			item.fallback = wire.AppendLabel(nil, a.name, constants[0].value)
 			item.fallbackValue = strings.Clone(constants[0].value)
+			item.fallbackHash = labelHash(nameHash(a.name), wire.Hash(item.fallbackValue))
+			item.fallbackPlace = secret.label(secret.name(a.name), []byte(item.fallbackValue))
 			p.size += len(item.fallback)
 			constants = constants[1:]
 		}
@@ -358,13 +329,13 @@ func (p *plan) count(name string, valueSize int) {
 }
 
 // encode makes ls the label set of a point with the given attribute values.
-func (ls *labelSet) encode(p *plan, values []string) {
+func (ls *labelSet) encode(p *plan, values []string, secret partitionSecret) {
 	size := p.size
 	for _, v := range values {
 		size += len(v)
 	}
 	buf := slices.Grow(ls.buf[:0], size)
-	ls.values, ls.hash = ls.values[:0], p.hash
+	ls.values, ls.hash, ls.place = ls.values[:0], p.hash, p.place
 	run := 0
 	for i := range p.items {
 		for run < 3 && p.cut[run] == i {
@@ -377,18 +348,18 @@ func (ls *labelSet) encode(p *plan, values []string) {
 			continue
 		}
 		value := it.value(values)
-		name, span := p.slots[len(ls.values)].name, valueSpan{changed: ls.serial}
+		slot, span := &p.slots[len(ls.values)], valueSpan{changed: ls.serial}
 		switch {
 		case value != "":
 			buf = wire.AppendLabelValue(buf, it.name, value)
-			span.hash = xxhash.Sum64String(value)
-			span.label = labelHash(name, span.hash)
+			span.set(slot, buf[len(buf)-len(value):], secret)
 		case it.fallback != nil:
 			buf = append(buf, it.fallback...)
-			span.label = labelHash(name, xxhash.Sum64String(it.fallbackValue))
+			span.label, span.place = it.fallbackHash, it.fallbackPlace
 		}
 		span.start, span.end = len(buf)-len(value), len(buf)
 		ls.hash += span.label
+		ls.place += span.place
 		ls.values = append(ls.values, span)
 	}
 	for ; run < 3; run++ {
@@ -397,17 +368,25 @@ func (ls *labelSet) encode(p *plan, values []string) {
 	ls.buf, ls.plan, ls.epoch = buf, p, p.epoch
 }
 
+// set makes the hashes those of a value.
+func (v *valueSpan) set(slot *planSlot, value []byte, secret partitionSecret) {
+	v.hash = wire.HashBytes(value)
+	v.label = labelHash(slot.name, v.hash)
+	v.place = secret.label(slot.placeName, value)
+}
+
 // change makes ls, which is the label set of another point, that of a point with the given attribute values. It returns
 // false, and leaves ls to be encoded from the start, if it is not of the same plan, or the values are different in a way that
 // is rare. It takes a third of the time of encode if few values are different.
-func (ls *labelSet) change(p *plan, values []string) bool {
+func (ls *labelSet) change(p *plan, values []string, secret partitionSecret) bool {
 	if ls.plan != p || ls.epoch != p.epoch || p.joins {
 		return false
 	}
 	// What is not finished must not be taken for a label set of the plan.
 	ls.plan = nil
 	buf, shift := ls.buf, 0
-	for i, slot := range p.slots {
+	for i := range p.slots {
+		slot := &p.slots[i]
 		at, value := &ls.values[i], values[slot.from]
 		at.start += shift
 		at.end += shift
@@ -438,9 +417,11 @@ func (ls *labelSet) change(p *plan, values []string) bool {
 		}
 		copy(buf[at.start:], value)
 		ls.hash -= at.label
-		at.hash, at.changed = xxhash.Sum64String(value), ls.serial
-		at.label = labelHash(slot.name, at.hash)
+		ls.place -= at.place
+		at.set(slot, buf[at.start:at.end], secret)
+		at.changed = ls.serial
 		ls.hash += at.label
+		ls.place += at.place
 	}
 	ls.buf, ls.plan = buf, p
 	return true
@@ -516,6 +497,7 @@ const (
 // labeler makes label sets. It is not safe for concurrent use.
 type labeler struct {
 	namer  *namer
+	secret partitionSecret
 	shapes map[uint64][]*shape
 	count  int
 	// memos counts those of the plans of all shapes.
@@ -532,22 +514,22 @@ type labeler struct {
 }
 
 func newLabeler(n *namer) *labeler {
-	return &labeler{namer: n, shapes: make(map[uint64][]*shape), ints: make(map[int64]string)}
+	return &labeler{namer: n, secret: n.secret, shapes: make(map[uint64][]*shape), ints: make(map[int64]string)}
 }
 
 // labelSet returns the label set of a point. It is valid until the next call.
 func (l *labeler) labelSet(attrs pcommon.Map, c *labelContext, kind metricKind) *labelSet {
 	s := l.shape(attrs)
-	p := s.plan(c, kind)
+	p := s.plan(c, kind, l.secret)
 	l.plan = p
 	ls := &l.set
 	ls.serial++
-	if !ls.change(p, l.values) {
-		ls.encode(p, l.values)
+	if !ls.change(p, l.values, l.secret) {
+		ls.encode(p, l.values, l.secret)
 		// Bytes over 0x7f are lengths over 127 or values in other scripts, and only the latter can be invalid. A look at the
 		// encoded bytes is four times as cheap as one at each value.
 		if !isASCII(ls.buf) && repairUTF8(l.values) {
-			ls.encode(p, l.values)
+			ls.encode(p, l.values, l.secret)
 		}
 	}
 	ls.le, ls.quantile = "", ""
@@ -585,7 +567,7 @@ func (l *labeler) shape(attrs pcommon.Map) *shape {
 func (l *labeler) findShape() *shape {
 	hash := uint64(0)
 	for _, key := range l.keys {
-		hash = combine(hash, xxhash.Sum64String(key))
+		hash = combine(hash, wire.Hash(key))
 	}
 	for _, s := range l.shapes[hash] {
 		if slices.Equal(s.keys, l.keys) {

@@ -17,7 +17,7 @@ import (
 func TestLabelSetsFromTheOneBefore(t *testing.T) {
 	s := seed(t)
 	r := rand.New(rand.NewPCG(s, 0))
-	n := newNamer(configOf(func(*Config) {}))
+	n := newNamer(testTranslation(configOf(nil)).naming)
 	used := newLabeler(n)
 	const partitions = 3
 	var tables [partitions]wire.Symbols

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/otlptranslator"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
@@ -26,9 +25,17 @@ const (
 // again in as many look-ups.
 const maxCachedNames = 1 << 14
 
+// naming is how names are made, and what keeps their hashes secret.
+type naming struct {
+	namespace string
+	strategy  otlptranslator.TranslationStrategyOption
+	secret    partitionSecret
+}
+
 // namer gives metrics and attributes their Prometheus names. What it has computed it keeps, up to a bound. It is not
 // safe for concurrent use.
 type namer struct {
+	secret     partitionSecret
 	metric     otlptranslator.MetricNamer
 	label      otlptranslator.LabelNamer
 	unit       otlptranslator.UnitNamer
@@ -58,24 +65,28 @@ type metricNames struct {
 type seriesName struct {
 	name  string
 	label []byte
-	// hash is that of the name, family that of the name without the suffix that tells the parts of a histogram apart.
-	hash, family uint64
-	targetInfo   bool
+	// hash is that of the name as a symbol.
+	hash uint64
+	// identity is the name's part in the identity of a series. place is its part in the partition key, without the suffix
+	// that tells the series of a histogram apart.
+	identity, place uint64
+	targetInfo      bool
 	// classic says that the name can be sent in 1.0.
 	classic bool
 }
 
-func newNamer(cfg *Config) *namer {
+func newNamer(how naming) *namer {
 	n := &namer{
-		metric:  otlptranslator.NewMetricNamer(cfg.Namespace, cfg.TranslationStrategy),
-		label:   otlptranslator.LabelNamer{UTF8Allowed: !cfg.TranslationStrategy.ShouldEscape()},
+		secret:  how.secret,
+		metric:  otlptranslator.NewMetricNamer(how.namespace, how.strategy),
+		label:   otlptranslator.LabelNamer{UTF8Allowed: !how.strategy.ShouldEscape()},
 		metrics: make(map[metricKey]*metricNames),
 		labels:  make(map[string]string),
 	}
 	n.unit.UTF8Allowed = n.label.UTF8Allowed
 	n.targetInfo = "target_info"
-	if cfg.Namespace != "" {
-		n.targetInfo = cfg.Namespace + "_" + n.targetInfo
+	if how.namespace != "" {
+		n.targetInfo = how.namespace + "_" + n.targetInfo
 	}
 	return n
 }
@@ -127,11 +138,13 @@ func (n *namer) seriesName(name string) seriesName {
 			break
 		}
 	}
+	hash := wire.Hash(name)
 	return seriesName{
 		name:       name,
 		label:      wire.AppendLabel(nil, nameLabel, name),
-		hash:       xxhash.Sum64String(name),
-		family:     xxhash.Sum64String(family),
+		hash:       hash,
+		identity:   labelHash(nameLabelName, hash),
+		place:      n.secret.label(n.secret.name(nameLabel), []byte(family)),
 		targetInfo: name == n.targetInfo,
 		classic:    isClassicMetricName(name),
 	}

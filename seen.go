@@ -11,11 +11,11 @@ type seenSet struct {
 const minSeenSlots = 1 << 8
 
 // add returns false if the series already has a sample of that time.
-func (s *seenSet) add(hash uint64, timestamp int64) bool {
+func (s *seenSet) add(series uint64, timestamp int64) bool {
 	if 2*s.count >= len(s.slots) {
 		s.resize(max(minSeenSlots, 2*len(s.slots)))
 	}
-	return s.put(max(combine(hash, uint64(timestamp)), 1))
+	return s.put(max(sampleHash(series, timestamp), 1))
 }
 
 func (s *seenSet) put(key uint64) bool {

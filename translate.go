@@ -29,9 +29,9 @@ const (
 	serviceInstanceID = "service.instance.id"
 )
 
-// translator turns payloads into series and encodes them into segments, one for each partition. One call at a time may
-// use it; it shares nothing with other translators but the memory of bounds.
-type translator struct {
+// translation is how payloads are translated.
+type translation struct {
+	naming
 	partitions       int
 	limits           BatchConfig
 	guard            bool
@@ -41,6 +41,30 @@ type translator struct {
 	keepClassic      bool
 	promoted         ResourceConstantLabelsConfig
 	external         []constLabel
+}
+
+func newTranslation(cfg *Config, secret partitionSecret) translation {
+	tr := translation{
+		naming:           naming{namespace: cfg.Namespace, strategy: cfg.TranslationStrategy, secret: secret},
+		partitions:       cfg.Partitions,
+		limits:           cfg.Batch,
+		guard:            cfg.OutOfOrder == OutOfOrderDrop,
+		disableScopeInfo: cfg.DisableScopeInfo,
+		targetInfo:       cfg.TargetInfo.Enabled,
+		customBuckets:    cfg.ConvertExplicitHistogramsToNHCB,
+		keepClassic:      cfg.KeepClassicHistograms,
+		promoted:         cfg.ResourceConstantLabels,
+	}
+	for name, value := range cfg.ExternalLabels {
+		tr.external = append(tr.external, constLabel{name: name, value: strings.ToValidUTF8(value, "\uFFFD")})
+	}
+	return tr
+}
+
+// translator turns payloads into series and encodes them into segments, one for each partition. One call at a time may
+// use it; it shares nothing with other translators but the memory of bounds.
+type translator struct {
+	translation
 
 	namer          *namer
 	labeler        *labeler
@@ -107,29 +131,19 @@ func (p *point) maxSize() int {
 	return size
 }
 
-func newTranslator(cfg *Config, memory *boundMemory, families *metadataSender) *translator {
-	n := newNamer(cfg)
+func newTranslator(tr translation, memory *boundMemory, families *metadataSender) *translator {
+	n := newNamer(tr.naming)
 	t := &translator{
-		partitions:       cfg.Partitions,
-		limits:           cfg.Batch,
-		guard:            cfg.OutOfOrder == OutOfOrderDrop,
-		disableScopeInfo: cfg.DisableScopeInfo,
-		targetInfo:       cfg.TargetInfo.Enabled,
-		customBuckets:    cfg.ConvertExplicitHistogramsToNHCB,
-		keepClassic:      cfg.KeepClassicHistograms,
-		promoted:         cfg.ResourceConstantLabels,
-		namer:            n,
-		labeler:          newLabeler(n),
-		targetInfoName:   n.seriesName(n.targetInfo),
-		memory:           memory,
-		families:         families,
-		segments:         make([]segment, cfg.Partitions),
+		translation:    tr,
+		namer:          n,
+		labeler:        newLabeler(n),
+		targetInfoName: n.seriesName(n.targetInfo),
+		memory:         memory,
+		families:       families,
+		segments:       make([]segment, tr.partitions),
 	}
 	for i := range t.segments {
 		t.segments[i].partition = i
-	}
-	for name, value := range cfg.ExternalLabels {
-		t.external = append(t.external, constLabel{name: name, value: strings.ToValidUTF8(value, "\uFFFD")})
 	}
 	return t
 }
@@ -475,11 +489,9 @@ func (t *translator) emit(ls *labelSet, name *seriesName, le, quantile *extraLab
 		}
 		return
 	}
-	hash := ls.seriesHash(name, le.hash, quantile.hash)
-	key := ls.partitionKey(name)
+	hash, key := ls.identity(name, le, quantile), ls.partitionKey(name)
 	if name.targetInfo {
-		hash = targetHash(ls)
-		key = hash
+		hash, key = t.target(ls, name)
 	}
 	if !t.seen.add(hash, t.point.timestamp) {
 		if name != &t.targetInfoName {
@@ -530,20 +542,19 @@ func (t *translator) encodePoint() {
 	}
 }
 
-// targetHash identifies a target by its job and instance. All its target_info series have the same hash, so that they
-// share a partition and a place in the guard: at most one of them is sent for a timestamp, and none after a newer one.
-func targetHash(ls *labelSet) uint64 {
-	var job, instance uint64
+// target identifies a target by its job and instance, and gives its partition key. All its target_info series have the same,
+// so that they share a partition and a place in the guard: at most one of them is sent for a timestamp, and none after a
+// newer one.
+func (t *translator) target(ls *labelSet, name *seriesName) (identity, partitionKey uint64) {
+	identity, partitionKey = name.identity, name.place
 	labels, _ := wire.SeriesLabels(nil, ls.buf)
 	for _, l := range labels {
-		switch l.Name {
-		case jobLabel:
-			job = hashValue(l.Value)
-		case instanceLabel:
-			instance = hashValue(l.Value)
+		if l.Name == jobLabel || l.Name == instanceLabel {
+			identity += labelHash(nameHash(l.Name), wire.Hash(l.Value))
+			partitionKey += t.secret.label(t.secret.name(l.Name), []byte(l.Value))
 		}
 	}
-	return combine(combine(hashSeed, job), instance)
+	return identity, partitionKey
 }
 
 // drop counts n points that cannot be translated; example names one for the log.

@@ -133,7 +133,7 @@ func TestRule03LabelNames(t *testing.T) {
 			otlptranslator.UnderscoreEscapingWithSuffixes: c.escaped, otlptranslator.UnderscoreEscapingWithoutSuffixes: c.escaped,
 			otlptranslator.NoUTF8EscapingWithSuffixes: c.utf8, otlptranslator.NoTranslation: c.utf8,
 		} {
-			assert.Equal(t, want, newNamer(configOf(strategy(s))).labelName(c.key), "key %.20q, %s", c.key, s)
+			assert.Equal(t, want, newNamer(testTranslation(configOf(strategy(s))).naming).labelName(c.key), "key %.20q, %s", c.key, s)
 		}
 	}
 	runTranslations(t, []translationCase{

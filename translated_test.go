@@ -3,6 +3,7 @@ package orderedremotewriteexporter
 import (
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"math"
 	"slices"
 	"strconv"
@@ -10,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 	"github.com/stretchr/testify/assert"
@@ -53,8 +53,13 @@ type testTranslator struct {
 	protocol protocol
 }
 
+// testSecret makes tests find the same partitions as the exporter.
+var testSecret = partitionSecret{0x0706050403020100, 0x0f0e0d0c0b0a0908}
+
+func testTranslation(cfg *Config) translation { return newTranslation(cfg, testSecret) }
+
 func newTestTranslator(cfg *Config) *testTranslator {
-	t := &testTranslator{translator: newTranslator(cfg, newBoundMemory(time.Hour), nil)}
+	t := &testTranslator{translator: newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil)}
 	if cfg.ProtobufMessage == MessageV2 {
 		t.protocol = protocolV2
 	}
@@ -204,7 +209,9 @@ func shortened(s string) string {
 	if len(s) <= longest {
 		return s
 	}
-	return fmt.Sprintf("%s...%x", s[:20], xxhash.Sum64String(s))
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(s))
+	return fmt.Sprintf("%s...%x", s[:20], h.Sum64())
 }
 
 // pointString renders the point of a series as value @milliseconds, with its exemplars after it.

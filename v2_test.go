@@ -355,7 +355,7 @@ func TestBothMessagesSayTheSame(t *testing.T) {
 		cfg.Batch = BatchConfig{MaxSamples: 1 << 20, MaxSizeBytes: 1 << 30}
 		of := make(map[protocol]*translator)
 		for _, p := range []protocol{protocolV1, protocolV2} {
-			of[p] = newTranslator(cfg, newBoundMemory(time.Hour), nil)
+			of[p] = newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil)
 		}
 		ordinary := rwtest.Payloads{Seed: first + i, Streams: 40, Points: 9}.Split()[0]
 		for j := range uint64(60) {
@@ -413,7 +413,7 @@ func TestCustomBuckets(t *testing.T) {
 	cfg := configOf(func(c *Config) {
 		c.ProtobufMessage, c.ConvertExplicitHistogramsToNHCB, c.Partitions = MessageV2, true, 1
 	})
-	tr := newTranslator(cfg, newBoundMemory(time.Hour), nil)
+	tr := newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil)
 	for range 3000 {
 		bounds := make([]float64, rnd.IntN(20))
 		for i := range bounds {
@@ -457,7 +457,7 @@ func TestCustomBucketsAtTheirEdges(t *testing.T) {
 		cfg := configOf(func(c *Config) {
 			c.ProtobufMessage, c.ConvertExplicitHistogramsToNHCB, c.KeepClassicHistograms, c.Partitions = MessageV2, true, keep, 1
 		})
-		tr := newTranslator(cfg, newBoundMemory(time.Hour), nil)
+		tr := newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil)
 		tr.translate(md, protocolV2)
 		drops = make(map[reason]int)
 		for r := range tr.drops {
