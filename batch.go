@@ -1,43 +1,95 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
-	"encoding/binary"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/golang/snappy"
-
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/block"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/buffers"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
-// batch is a sealed message on its way through the queue.
+// batch is what waits in a partition for one request: open while it fills up, then sealed, then in flight.
 type batch struct {
-	message
-	// body is the compressed message, the body of the request. The message itself is let go when body is there.
+	tally
+	protocol wire.Protocol
+	// sizes are those of the message that the batch becomes.
+	sizes sizes
+	// chunks are the series of an open batch, until body is made of them.
+	chunks []*chunk
+	// body is the compressed message, the body of the request.
 	body []byte
 	// accepted is when its first sample was accepted.
 	accepted time.Time
-	// ready is closed when body is final. It is nil for a batch whose body was final before it entered the queue.
-	ready chan struct{}
-	// excised are the series that the guard has taken out, in order, until body is made without them.
+	// sealed is closed when body is final. It is nil for a batch whose body was final before it entered the queue.
+	sealed chan struct{}
+	// excised are the series of body that the guard has taken out, in order, until it is made without them.
 	excised []indexEntry
-	// evicted is set under the partition's lock when the batch is dropped from the queue.
+	// evicted says that the batch is not in its queue any more: who compresses it must not account for it again.
 	evicted bool
 }
 
-// size is the bytes that the batch takes in a queue.
-func (b *batch) size() int64 {
-	return b.cost() + int64(len(b.body))
+// cost is the bytes that the batch takes in a queue.
+func (b *batch) cost() int64 {
+	n := int64(len(b.body))
+	for _, c := range b.chunks {
+		n += c.cost()
+	}
+	return n
 }
 
-// encoded returns the body that the batch shall have.
-func (b *batch) encoded() []byte {
-	if b.body == nil {
-		return b.compressed()
+// admit says whether so much can be added to a message within the limits. Anything fits an empty one, so that a series over
+// the limit travels alone.
+func (c *BatchConfig) admit(samples int, size sizes, moreSamples int, more sizes) bool {
+	return samples == 0 || samples+moreSamples <= c.MaxSamples && size.plus(more).bytes() <= c.MaxSizeBytes
+}
+
+// append adds what a segment holds open, without the series that are excised. In 1.0 it returns the chunk that is full
+// then, which must be compressed. capacity is how many bytes are expected in all.
+func (b *batch) append(s *segment, excised []indexEntry, capacity int) (full *chunk) {
+	if s.packed > 0 {
+		b.chunks = append(b.chunks, &chunk{elements: slices.Clone(s.elements), size: s.packed, excised: excised})
+		return nil
 	}
-	c := takeApart(b.protocol, decompress(b.body))
+	last := b.lastPlain(capacity)
+	last.plain = s.appendPlain(last.plain, excised)
+	if s.protocol == wire.V2 || !last.full() {
+		return nil
+	}
+	if rest := last.cut(); len(rest.plain) > 0 {
+		b.chunks = append(b.chunks, rest)
+	}
+	return last
+}
+
+// lastPlain returns the chunk at the end if its series are plain and nobody compresses it, or else a new one.
+func (b *batch) lastPlain(capacity int) *chunk {
+	if n := len(b.chunks); n > 0 {
+		if c := b.chunks[n-1]; c.plain != nil && c.compressed == nil {
+			return c
+		}
+	}
+	c := &chunk{plain: slices.Grow(buffers.Take(), capacity)}
+	b.chunks = append(b.chunks, c)
+	return c
+}
+
+// encoded returns the body that the batch must have.
+func (b *batch) encoded() []byte {
+	switch {
+	case b.body != nil:
+		return b.excisedBody()
+	case b.protocol == wire.V1:
+		return joinChunks(b.chunks)
+	default:
+		return mergeChunks(b.chunks)
+	}
+}
+
+// excisedBody is the body without the series that are excised.
+func (b *batch) excisedBody() []byte {
+	c := takeApart(b.protocol, block.Decompress(b.body))
 	var kept []int
 	excised := b.excised
 	for i := range c.len() {
@@ -47,176 +99,54 @@ func (b *batch) encoded() []byte {
 		}
 		kept = append(kept, i)
 	}
-	m := c.message(kept)
-	return m.compressed()
+	return block.Compress(c.encode(kept))
 }
 
-// example renders the first series of the batch for the log.
-func (b *batch) example() string {
-	return renderFirst(b.protocol, decompress(b.body))
-}
-
-// buffers are for messages and for their compression. Who takes one owns it until it is given back.
-var buffers = sync.Pool{New: func() any { return new([]byte) }}
-
-func takeBuffer() []byte {
-	return (*buffers.Get().(*[]byte))[:0]
-}
-
-func giveBuffer(b []byte) {
-	if cap(b) > 0 {
-		buffers.Put(&b)
+// mergeChunks makes the body of a 2.0 message of drafts.
+func mergeChunks(chunks []*chunk) []byte {
+	merger := mergers.Get().(*wire.Merger)
+	defer mergers.Put(merger)
+	merger.Reset()
+	for _, c := range chunks {
+		for rest := c.plain; len(rest) > 0; {
+			var part []byte
+			part, rest = nextPart(rest)
+			merger.AddDrafts(part)
+		}
 	}
+	merged := merger.Message(buffers.Take())
+	defer buffers.Give(merged)
+	return block.Compress(merged)
 }
 
-// compress returns the Snappy block format of a message (Remote-Write 1.0, "Protocol"), in exactly as many bytes as it
-// takes: it is what the queue holds.
-func compress(raw []byte) []byte {
-	encoded := encodeSnappy(takeBuffer(), raw)
-	defer giveBuffer(encoded)
-	return slices.Clone(encoded)
-}
+// mergers make messages of drafts. Each has an owner from Get to Put.
+var mergers = sync.Pool{New: func() any { return new(wire.Merger) }}
 
-// encodeSnappy is snappy.Encode that uses all of a buffer, whatever is in it.
-func encodeSnappy(buf, raw []byte) []byte {
-	buf = slices.Grow(buf[:0], snappy.MaxEncodedLen(len(raw)))
-	return snappy.Encode(buf[:cap(buf)], raw)
-}
-
-// blockSize is how many bytes Snappy looks at together: what is compressed in blocks of this size takes as many bytes as
-// in one piece.
-const blockSize = 1 << 16
-
-// appendElements appends compressed bytes without the size that the Snappy block format begins with. The format's elements
-// refer to nothing before the bytes that were compressed together, so that elements can be joined: they are what the bytes
-// become in a row (Snappy, "format_description.txt", 1 and 2).
-func appendElements(b, raw []byte) []byte {
-	encoded := encodeSnappy(takeBuffer(), raw)
-	defer giveBuffer(encoded)
-	return append(b, encoded[wire.UvarintLen(uint64(len(raw))):]...)
-}
-
-// withSize makes the Snappy block format of elements.
-func withSize(elements []byte, size int) []byte {
-	b := make([]byte, 0, wire.UvarintLen(uint64(size))+len(elements))
-	return append(binary.AppendUvarint(b, uint64(size)), elements...)
-}
-
-// joinParts makes the body of a 1.0 message of its parts.
-func joinParts(raw []byte, parts []part) []byte {
-	elements, size, at := takeBuffer(), 0, 0
-	for _, p := range parts {
-		if p.piece != nil {
-			<-p.piece.done
-			elements = append(elements, p.piece.elements...)
-			size += p.piece.size
-			continue
-		}
-		series := raw[at:p.end]
-		at = p.end
-		if p.packed > 0 && p.excised == nil {
-			elements = append(elements, series...)
-			size += p.packed
-			continue
-		}
-		if p.packed > 0 {
-			series = excise(nil, decompress(withSize(series, p.packed)), p.excised)
-		}
-		elements = appendElements(elements, series)
-		size += len(series)
-	}
-	defer giveBuffer(elements)
-	return withSize(elements, size)
-}
-
-// piece is as many plain bytes of an open batch as Snappy compresses together. Who has filled it up compresses it, outside the
-// partition's lock, so that an open batch is never large.
-type piece struct {
+// job is what is compressed when the partition's lock is free again, by who has filled it: a chunk of an open batch, or a
+// sealed batch if chunk is nil.
+type job struct {
 	partition *partition
-	// raw and elements are the bytes before and after compression. The partition's lock guards which of them it is.
-	raw, elements []byte
-	// size is how many bytes there are before compression.
-	size int
-	// gone says that the piece is not in the partition's queue any more.
-	gone bool
-	// done is closed when it is compressed.
-	done chan struct{}
+	batch     *batch
+	chunk     *chunk
 }
 
-// cost is what the piece counts in a queue, as message.cost.
-func (p *piece) cost() int64 {
-	if p.raw == nil {
-		return int64(len(p.elements))
+// run compresses, and then accounts for what that has changed.
+func (j job) run() {
+	if j.chunk != nil {
+		j.compressChunk()
+		return
 	}
-	return int64(p.size + p.size>>10 + 16)
+	b, body := j.batch, j.batch.encoded()
+	chunks := b.chunks
+	j.partition.resize(b, func() { b.body, b.chunks, b.excised = body, nil, nil })
+	close(b.sealed)
+	release(chunks)
 }
 
-// encode compresses the piece.
-func (p *piece) encode() {
-	elements := slices.Clip(appendElements(nil, p.raw))
-	p.partition.mu.Lock()
-	raw, before := p.raw, p.cost()
-	p.raw, p.elements = nil, elements
-	if !p.gone {
-		p.partition.size += p.cost() - before
-		p.partition.signalSpace()
-	}
-	p.partition.mu.Unlock()
-	close(p.done)
-	giveBuffer(raw)
-}
-
-// detach takes a block of plain bytes out of the message if it ends with as many.
-func (m *message) detach(p *partition) *piece {
-	last := len(m.parts) - 1
-	start := 0
-	if last > 0 {
-		start = m.parts[last-1].end
-	}
-	if m.parts[last].packed > 0 || len(m.raw)-start < blockSize {
-		return nil
-	}
-	piece := &piece{partition: p, size: blockSize, done: make(chan struct{})}
-	// The piece keeps the buffer, if it is all that is in it but for a rest, which is less to copy.
-	spare := slices.Grow(takeBuffer(), blockSize+minPacked)
-	if start == 0 {
-		piece.raw, m.raw = m.raw[:blockSize], append(spare, m.raw[blockSize:]...)
-	} else {
-		piece.raw = append(spare, m.raw[start:start+blockSize]...)
-		m.raw = append(m.raw[:start], m.raw[start+blockSize:]...)
-	}
-	m.parts[last] = part{end: start, piece: piece}
-	if len(m.raw) > start {
-		m.parts = append(m.parts, part{end: len(m.raw)})
-	}
-	return piece
-}
-
-// forget says of a message's pieces that they are not in the queue any more. The partition's lock must be held.
-func (m *message) forget() {
-	for i := range m.parts {
-		if p := m.parts[i].piece; p != nil {
-			p.gone = true
-		}
-	}
-}
-
-// excise appends the bytes of series to b, without those that are excised.
-func excise(b, series []byte, excised []indexEntry) []byte {
-	at := 0
-	for _, e := range excised {
-		b = append(b, series[at:e.start]...)
-		at = e.end
-	}
-	return append(b, series[at:]...)
-}
-
-// decompress undoes compress.
-func decompress(body []byte) []byte {
-	raw, err := snappy.Decode(nil, body)
-	if err != nil {
-		// It was made by compress and has not left the process since.
-		panic(fmt.Sprintf("a batch cannot be decompressed: %v", err))
-	}
-	return raw
+func (j job) compressChunk() {
+	c, plain := j.chunk, j.chunk.plain
+	elements := slices.Clip(block.AppendElements(nil, plain))
+	j.partition.resize(j.batch, func() { c.plain, c.elements = nil, elements })
+	close(c.compressed)
+	buffers.Give(plain)
 }

@@ -11,12 +11,14 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/block"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
-// TestJoinedParts: parts that were compressed for themselves, others that were not, and such that lose series become a body
+// TestJoinedChunks: chunks that were compressed for themselves, others that were not, and such that lose series become a body
 // that every decoder of Snappy reads as their bytes in a row, without those series.
-func TestJoinedParts(t *testing.T) {
+func TestJoinedChunks(t *testing.T) {
 	s := seed(t)
 	r := rand.New(rand.NewPCG(s, 0))
 	series := func() []byte {
@@ -27,42 +29,41 @@ func TestJoinedParts(t *testing.T) {
 		return append(wire.AppendSeriesHeader(nil, len(b)), b...)
 	}
 	for range 300 {
-		m, p := message{protocol: protocolV1}, &partition{}
+		b, p := &batch{protocol: wire.V1}, &partition{}
 		var want []byte
 		for range 1 + r.IntN(10) {
-			segment := segment{message: message{samples: 1}}
+			segment := segment{tally: tally{Counts: account.Counts{Samples: 1}}}
 			var excised []indexEntry
 			for i := range r.IntN(200 + r.IntN(200)) {
-				start := segment.packed + len(segment.raw)
-				b := series()
-				segment.raw = append(segment.raw, b...)
+				start := segment.packed + len(segment.plain)
+				one := series()
+				segment.plain = append(segment.plain, one...)
 				if r.IntN(10) == 0 {
-					excised = append(excised, indexEntry{number: i, start: start, end: start + len(b)})
+					excised = append(excised, indexEntry{number: i, start: start, end: start + len(one)})
 				} else {
-					want = append(want, b...)
+					want = append(want, one...)
 				}
-				if len(segment.raw) >= blockSize {
-					segment.pack(blockSize)
+				if len(segment.plain) >= block.Size {
+					segment.pack(block.Size)
 				}
 			}
 			segment.finish()
 			p.mu.Lock()
-			before := m.cost()
-			segment.appendTo(&m, excised)
-			piece := m.detach(p)
-			assert.LessOrEqual(t, m.cost()-before, segment.size(), "what is asked for is enough")
+			before := b.cost()
+			full := b.append(&segment, excised, 0)
+			assert.LessOrEqual(t, b.cost()-before, segment.cost(), "what is asked for is enough")
 			p.mu.Unlock()
-			if piece != nil {
-				go piece.encode()
+			if full != nil {
+				go job{p, b, full}.run()
 			}
 		}
 		if len(want) == 0 {
 			continue
 		}
 		p.mu.Lock()
-		cost := m.cost()
+		cost := b.cost()
 		p.mu.Unlock()
-		body := m.compressed()
+		body := b.encoded()
 		got, err := snappy.Decode(nil, body)
 		require.NoError(t, err)
 		assert.True(t, bytes.Equal(want, got), "golang/snappy")
@@ -70,7 +71,7 @@ func TestJoinedParts(t *testing.T) {
 		require.NoError(t, err)
 		assert.True(t, bytes.Equal(want, got), "klauspost/compress")
 		assert.LessOrEqual(t, int64(len(body)), cost)
-		assert.LessOrEqual(t, m.cost(), cost)
+		assert.LessOrEqual(t, b.cost(), cost)
 	}
 }
 
@@ -82,10 +83,10 @@ func TestPackingTakesNoRoom(t *testing.T) {
 	tr := newTranslator(testTranslation(cfg), newBoundMemory(0), nil)
 	for i := range md {
 		setTimes(md[i], 1e18)
-		tr.translate(md[i], protocolV1)
+		tr.translate(md[i], wire.V1)
 		body := tr.segments[0].body()
-		whole := compress(decompress(body))
-		assert.Greater(t, tr.segments[0].packed, 10*blockSize)
+		whole := block.Compress(block.Decompress(body))
+		assert.Greater(t, tr.segments[0].packed, 10*block.Size)
 		assert.InEpsilon(t, len(whole), len(body), 0.01)
 		tr.reset()
 	}

@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/block"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
@@ -61,7 +62,7 @@ func BenchmarkSeries(b *testing.B) {
 				if policy == OutOfOrderDrop {
 					held := int64(0)
 					for _, part := range p.q.partitions {
-						held += part.guard.Bytes()
+						held += part.guard.series.Bytes()
 					}
 					b.ReportMetric(float64(held)/float64(series), "guard-B/series")
 				}
@@ -164,7 +165,7 @@ func BenchmarkIsolation(b *testing.B) {
 				md := gauge(time.UnixMilli(int64(i+1)), 2000)
 				m.start()
 				h.consume(md)
-				for h.ledger.snapshot().queued+h.ledger.snapshot().inFlight > 0 {
+				for h.ledger.Snapshot().Queued+h.ledger.Snapshot().InFlight > 0 {
 					time.Sleep(time.Microsecond)
 				}
 				m.stop()
@@ -178,7 +179,7 @@ func BenchmarkIsolation(b *testing.B) {
 
 // anyRefused says whether a request holds one of the series. It is quick, so that the sender's work is what is measured.
 func anyRefused(body []byte, refuse [][]byte) bool {
-	raw := decompress(body)
+	raw := block.Decompress(body)
 	return slices.ContainsFunc(refuse, func(label []byte) bool { return bytes.Contains(raw, label) })
 }
 
@@ -195,8 +196,8 @@ func BenchmarkQueuedMemory(b *testing.B) {
 			ts += 1_000_000
 			for _, md := range payloads {
 				setTimes(md, ts)
-				p.t.translate(md, protocolV1)
-				if err := p.q.admit(b.Context(), p.t); err != nil {
+				p.t.translate(md, wire.V1)
+				if _, err := p.q.admit(b.Context(), &p.t.payload); err != nil {
 					b.Fatal(err)
 				}
 				p.t.reset()

@@ -13,6 +13,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/block"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
 // benchPayloads makes payloads of 1,000 points for a number of series each. All series of a payload are different.
@@ -98,32 +102,31 @@ func setTimes(md pmetric.Metrics, ts pcommon.Timestamp) {
 	}
 }
 
-// benchPipeline is the way from pdata to ready requests, without a network: what becomes ready is let go.
+// benchPipeline is the way from pdata to ready requests, without a network: what becomes ready is thrown away.
 type benchPipeline struct {
 	q        queues
 	t        *translator
-	protocol protocol
+	protocol wire.Protocol
 }
 
 func newBenchPipeline(cfg *Config) *benchPipeline {
-	p := &benchPipeline{q: queues{onFull: cfg.Queue.OnFull, ledger: newLedger()}, t: newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil)}
-	for i := range cfg.Partitions {
-		p.q.partitions = append(p.q.partitions, newPartition(i, cfg))
+	return &benchPipeline{
+		q: queues{partitions: newPartitions(cfg.partitionOptions()), onFull: cfg.Queue.OnFull, ledger: account.NewLedger()},
+		t: newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil),
 	}
-	return p
 }
 
 func (p *benchPipeline) consume(b *testing.B, md pmetric.Metrics) (bytes int) {
 	p.t.translate(md, p.protocol)
-	if err := p.q.admit(b.Context(), p.t); err != nil {
+	if _, err := p.q.admit(b.Context(), &p.t.payload); err != nil {
 		b.Fatal(err)
 	}
 	p.t.reset()
 	for _, part := range p.q.partitions {
 		part.mu.Lock()
 		for len(part.queue) > 0 {
-			batch := part.pop()
-			part.size -= batch.size()
+			batch := part.popLocked()
+			part.size -= batch.cost()
 			bytes += len(batch.body)
 		}
 		part.mu.Unlock()
@@ -144,7 +147,7 @@ var benchLoads = []struct {
 // BenchmarkExporter is the whole way from pdata to ready requests.
 func BenchmarkExporter(b *testing.B) {
 	for _, load := range benchLoads {
-		for _, version := range []protocol{protocolV1, protocolV2} {
+		for _, version := range []wire.Protocol{wire.V1, wire.V2} {
 			b.Run(fmt.Sprintf("%s/message=%d", load.name, 1+version), func(b *testing.B) {
 				payloads := load.payloads()
 				p := newBenchPipeline(createDefaultConfig().(*Config))
@@ -215,9 +218,9 @@ func decodedSeries(tb testing.TB, md pmetric.Metrics) *prompb.WriteRequest {
 	cfg.Batch.MaxSamples = 1 << 20
 	cfg.Batch.MaxSizeBytes = 1 << 30
 	t := newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil)
-	t.translate(md, protocolV1)
+	t.translate(md, wire.V1)
 	var r prompb.WriteRequest
-	require.NoError(tb, r.Unmarshal(decompress(t.segments[0].body())))
+	require.NoError(tb, r.Unmarshal(block.Decompress(t.segments[0].body())))
 	return &r
 }
 

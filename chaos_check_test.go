@@ -14,6 +14,10 @@ import (
 
 	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
 // ownMetric begins the names of the exporter's own metrics.
@@ -21,7 +25,7 @@ const ownMetric = "otelcol_exporter_ordered_remote_write_"
 
 // check checks the promises after a round.
 func (c *chaos) check() {
-	c.balance = c.h.ledger.snapshot()
+	c.balance = c.h.ledger.Snapshot()
 	c.checkBalance()
 	p := c.predict()
 	c.checkOrder(p)
@@ -38,14 +42,14 @@ func (c *chaos) check() {
 
 // checkBalance is the promise that nothing is uncounted. It holds at every moment.
 func (c *chaos) checkBalance() {
-	b := c.h.ledger.snapshot()
+	b := c.h.ledger.Snapshot()
 	dropped := int64(0)
-	for key, n := range b.dropped {
+	for key, n := range b.Dropped {
 		if dropped += n; n < 0 {
 			c.problem("%d samples are dropped for %v", n, key)
 		}
 	}
-	if b.received != b.delivered+dropped+b.queued+b.inFlight || b.queued < 0 || b.inFlight < 0 || b.delivered < 0 {
+	if b.Received != b.Delivered+dropped+b.Queued+b.InFlight || b.Queued < 0 || b.InFlight < 0 || b.Delivered < 0 {
 		c.problem("received is not delivered + dropped + queued + in flight: %+v", b)
 	}
 	for _, q := range c.h.queues.partitions {
@@ -174,7 +178,7 @@ func (c *chaos) place(s *seriesHistory, x *exchange, pt wirePoint) {
 func (c *chaos) final(x *exchange) bool {
 	cfg := c.cfg
 	_, _, _, present := x.written()
-	canFallBack := x.protocol == protocolV2 && cfg.Fallback
+	canFallBack := x.protocol == wire.V2 && cfg.Fallback
 	switch s := x.status; {
 	case s >= 200 && s <= 299:
 		return present || !canFallBack
@@ -223,7 +227,7 @@ func (c *chaos) checkPrompt(before, x *exchange) {
 	}
 	due := x.accepted.Add(c.cfg.Batch.FlushTimeout)
 	if before != nil {
-		if free := before.end.Add(maxBodyWait); free.After(due) {
+		if free := before.end.Add(remote.MaxBodyWait); free.After(due) {
 			due = free
 		}
 	}
@@ -301,7 +305,7 @@ func (s *seriesHistory) increasing() bool {
 
 // confirmed is the number of samples that the answer to a request says are written.
 func (x *exchange) confirmed() int {
-	if x.protocol == protocolV1 {
+	if x.protocol == wire.V1 {
 		if x.status/100 == 2 {
 			return len(x.points)
 		}
@@ -334,33 +338,33 @@ func (c *chaos) checkOutcomes(p *prediction) {
 		}
 	}
 	// What a 4xx to a 2.0 message claims to have written counts only if the samples have their outcome by it.
-	unclear := c.cfg.ProtobufMessage == MessageV2 && (c.cfg.Queue.MaxAge > 0 || c.droppedFor(reasonShutdown) > 0 || p.ambiguous())
-	if int64(delivered) != b.delivered && !unclear {
-		c.problem("%d samples are counted as delivered, and %d were acknowledged", b.delivered, delivered)
+	unclear := c.cfg.ProtobufMessage == MessageV2 && (c.cfg.Queue.MaxAge > 0 || c.droppedFor(account.ReasonShutdown) > 0 || p.ambiguous())
+	if int64(delivered) != b.Delivered && !unclear {
+		c.problem("%d samples are counted as delivered, and %d were acknowledged", b.Delivered, delivered)
 	}
 	if p.vague {
 		return
 	}
-	if int64(p.received) != b.received {
-		c.problem("%d samples are counted as received, not %d", b.received, p.received)
+	if int64(p.received) != b.Received {
+		c.problem("%d samples are counted as received, not %d", b.Received, p.received)
 	}
-	for r := noReason; r < reasonQueueFull; r++ {
-		if n := c.droppedFor(r); n != int64(p.drops[r]) && r != reasonNeedsV2 {
+	for r := account.NoReason; r < account.ReasonQueueFull; r++ {
+		if n := c.droppedFor(r); n != int64(p.drops[r]) && r != account.ReasonNeedsV2 {
 			c.problem("%d samples are counted as dropped for %v, not %d", n, r, p.drops[r])
 		}
 	}
-	c.exact = c.cfg.Queue.MaxAge == 0 && c.droppedFor(reasonShutdown)+c.droppedFor(reasonShutdownInFlight)+c.droppedFor(reasonNeedsV2) == 0 &&
-		!c.h.failed() && !p.ambiguous()
+	c.exact = c.cfg.Queue.MaxAge == 0 && c.droppedFor(account.ReasonShutdown)+c.droppedFor(account.ReasonShutdownInFlight)+c.droppedFor(account.ReasonNeedsV2) == 0 &&
+		!c.h.failed.Load() && !p.ambiguous()
 	if !c.exact {
 		return
 	}
-	for key, n := range b.dropped {
-		if key.reason < reasonQueueFull {
+	for key, n := range b.Dropped {
+		if key.Reason < account.ReasonQueueFull {
 			continue
 		}
-		byStatus[key.status] -= int(n)
-		if !fits(key) {
-			c.problem("%d samples are counted as %v with status %d", n, key.reason, key.status)
+		byStatus[key.Status] -= int(n)
+		if !explains(key) {
+			c.problem("%d samples are counted as %v with status %d", n, key.Reason, key.Status)
 		}
 	}
 	for status, n := range byStatus {
@@ -368,8 +372,8 @@ func (c *chaos) checkOutcomes(p *prediction) {
 			c.problem("%d more samples were lost by answers of status %d than are counted", n, status)
 		}
 	}
-	if n := c.unsplit(); c.cfg.ProtobufMessage == MessageV1 && n != c.droppedFor(reasonIsolationLimit) {
-		c.problem("%d samples are counted as %v, and %d were refused together with others", c.droppedFor(reasonIsolationLimit), reasonIsolationLimit, n)
+	if n := c.unsplit(); c.cfg.ProtobufMessage == MessageV1 && n != c.droppedFor(account.ReasonIsolationLimit) {
+		c.problem("%d samples are counted as %v, and %d were refused together with others", c.droppedFor(account.ReasonIsolationLimit), account.ReasonIsolationLimit, n)
 	}
 	for key, s := range p.series {
 		for i, x := range s.last {
@@ -404,31 +408,31 @@ func refusesAnything(status int) bool {
 	}
 }
 
-// fits says whether a status can be the cause of the reason.
-func fits(key dropKey) bool {
-	s := key.status
-	switch key.reason {
-	case reasonRejected:
+// explains says whether a status can be the cause of the reason.
+func explains(key account.Key) bool {
+	s := key.Status
+	switch key.Reason {
+	case account.ReasonRejected:
 		return s/100 == 4 && s != 401 && s != 403 && s != 404 || s/100 == 2
-	case reasonIsolationLimit:
+	case account.ReasonIsolationLimit:
 		return s/100 == 4
-	case reasonTooLarge:
+	case account.ReasonTooLarge:
 		return s == 413
-	case reasonRetriesExhausted:
+	case account.ReasonRetriesExhausted:
 		return s/100 != 2 && (s/100 != 4 || s == 429 || s == 401 || s == 403 || s == 404)
-	case reasonFatal:
+	case account.ReasonFatal:
 		return s == 401 || s == 403 || s == 404
-	case reasonUnexpected:
+	case account.ReasonUnexpected:
 		return s/100 == 1 || s/100 == 3 || s > 599
 	default:
 		return false
 	}
 }
 
-func (c *chaos) droppedFor(r reason) int64 {
+func (c *chaos) droppedFor(r account.Reason) int64 {
 	n := int64(0)
-	for key, m := range c.balance.dropped {
-		if key.reason == r {
+	for key, m := range c.balance.Dropped {
+		if key.Reason == r {
 			n += m
 		}
 	}
@@ -438,15 +442,15 @@ func (c *chaos) droppedFor(r reason) int64 {
 // checkTelemetry checks that the metrics and the log tell the same as the ledger.
 func (c *chaos) checkTelemetry(p *prediction) {
 	b := &c.balance
-	dropped := b.received - b.delivered
+	dropped := b.Received - b.Delivered
 	for name, want := range map[string]int64{
-		ownMetric + "received_samples":               b.received,
-		ownMetric + "delivered_samples":              b.delivered,
+		ownMetric + "received_samples":               b.Received,
+		ownMetric + "delivered_samples":              b.Delivered,
 		ownMetric + "dropped_samples":                dropped,
 		ownMetric + "queued_samples":                 0,
 		ownMetric + "in_flight_samples":              0,
 		ownMetric + "requests":                       int64(len(c.wire.exchanges)),
-		"otelcol_exporter_sent_metric_points":        b.delivered,
+		"otelcol_exporter_sent_metric_points":        b.Delivered,
 		"otelcol_exporter_send_failed_metric_points": dropped,
 		"otelcol_exporter_in_flight_requests":        0,
 		ownMetric + "queue_size":                     0,
@@ -474,7 +478,7 @@ func (c *chaos) checkLog() {
 		lines[fields["reason"].(string)]++
 	}
 	// A call that returns after the shutdown may have something to tell that is held back for ever.
-	if dropped := c.balance.received - c.balance.delivered; logged != dropped && !(c.abrupt && logged < dropped) {
+	if dropped := c.balance.Received - c.balance.Delivered; logged != dropped && !(c.abrupt && logged < dropped) {
 		c.problem("the log tells of %d dropped samples, and %d were", logged, dropped)
 	}
 	for reason, n := range lines {
@@ -492,8 +496,8 @@ func (c *chaos) checkEnd() {
 			fatal++
 		}
 	}
-	if c.h.failed() != (fatal > 0) || fatal > 1 {
-		c.problem("failed is %t, and %d fatal errors are reported", c.h.failed(), fatal)
+	if c.h.failed.Load() != (fatal > 0) || fatal > 1 {
+		c.problem("failed is %t, and %d fatal errors are reported", c.h.failed.Load(), fatal)
 	}
 	var end time.Time
 	for _, x := range c.wire.exchanges {
@@ -505,7 +509,7 @@ func (c *chaos) checkEnd() {
 	}
 	for _, x := range c.wire.exchanges {
 		// The answer has a body, which may be slow.
-		if !end.IsZero() && x.start.After(end.Add(maxBodyWait)) {
+		if !end.IsZero() && x.start.After(end.Add(remote.MaxBodyWait)) {
 			c.problem("%v was sent %v after a fatal answer", x, x.start.Sub(end))
 		}
 	}
@@ -533,22 +537,22 @@ func (c *chaos) checkDeadLetters() {
 		kept += record.Samples
 	}
 	dropped := int64(0)
-	for key, n := range c.balance.dropped {
-		if key.reason >= reasonTooOld && key.reason != reasonShutdown {
+	for key, n := range c.balance.Dropped {
+		if key.Reason >= account.ReasonTooOld && key.Reason != account.ReasonShutdown {
 			dropped += n
 		}
 	}
-	s := c.h.letters.Load().stats()
-	if c.cfg.ProtobufMessage == MessageV1 && c.droppedFor(reasonShutdown) == 0 && s.Skipped+s.Failed+s.Removed == 0 && kept != dropped {
+	s := c.h.letters.stats()
+	if c.cfg.ProtobufMessage == MessageV1 && c.droppedFor(account.ReasonShutdown) == 0 && s.Skipped+s.Failed+s.Removed == 0 && kept != dropped {
 		c.problem("%d samples are kept as dead letters, and %d were dropped: %+v", kept, dropped, s)
 	}
 }
 
 // checkLossless is for a round in which nothing can be lost but what cannot be sent.
 func (c *chaos) checkLossless(p *prediction) {
-	for key, n := range c.balance.dropped {
-		if key.reason >= reasonQueueFull || key.reason == reasonNeedsV2 {
-			c.problem("%d samples were dropped for %v, status %d, where nothing can be lost", n, key.reason, key.status)
+	for key, n := range c.balance.Dropped {
+		if key.Reason >= account.ReasonQueueFull || key.Reason == account.ReasonNeedsV2 {
+			c.problem("%d samples were dropped for %v, status %d, where nothing can be lost", n, key.Reason, key.Status)
 		}
 	}
 	stored := c.wire.receiver.Delivered()

@@ -5,6 +5,10 @@ import (
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/block"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
 // chaosModel says what a producer's payloads become. It translates like the exporter does, and shares nothing with it.
@@ -16,7 +20,7 @@ type chaosModel struct {
 type modelPoint struct {
 	wirePoint
 	partition int
-	kind      entryKind
+	guard     guardKind
 	// guardedAs is what the guard knows the series by.
 	guardedAs string
 }
@@ -25,7 +29,7 @@ type modelPoint struct {
 type attemptOf struct {
 	producer int
 	points   []modelPoint
-	drops    [reasons]int
+	drops    [account.Reasons]int
 	// samples is all of the payload, dropped or not.
 	samples int
 	// returned is when the call returned, and err what.
@@ -54,23 +58,23 @@ func (a *attemptOf) merge(other *attemptOf) {
 }
 
 // translate takes down what the payload becomes.
-func (m *chaosModel) translate(md pmetric.Metrics, p protocol) (*attemptOf, error) {
+func (m *chaosModel) translate(md pmetric.Metrics, p wire.Protocol) (*attemptOf, error) {
 	t := m.translator
 	defer t.reset()
 	t.translate(md, p)
 	a := &attemptOf{samples: t.points}
 	for r := range t.drops {
-		a.drops[r] = t.drops[r].count
+		a.drops[r] = t.drops[r].Count
 	}
 	for _, i := range t.touched {
 		s := &t.segments[i]
 		for _, f := range s.full {
-			if err := m.add(a, i, p, decompress(f.batch.body), f.index); err != nil {
+			if err := m.add(a, i, p, block.Decompress(f.batch.body), f.index); err != nil {
 				return nil, err
 			}
 		}
-		if s.samples > 0 {
-			if err := m.add(a, i, p, decompress(s.body()), s.index); err != nil {
+		if s.Samples > 0 {
+			if err := m.add(a, i, p, block.Decompress(s.body()), s.index); err != nil {
 				return nil, err
 			}
 		}
@@ -79,18 +83,18 @@ func (m *chaosModel) translate(md pmetric.Metrics, p protocol) (*attemptOf, erro
 }
 
 // add adds the points of one message of a partition.
-func (m *chaosModel) add(a *attemptOf, partition int, p protocol, raw []byte, index []indexEntry) error {
+func (m *chaosModel) add(a *attemptOf, partition int, p wire.Protocol, raw []byte, index []indexEntry) error {
 	points, _, err := decodePoints(p, raw)
 	if err != nil {
 		return err
 	}
-	kinds := make(map[int]entryKind)
+	kinds := make(map[int]guardKind)
 	for _, e := range index {
-		kinds[e.number] = e.kind
+		kinds[e.number] = e.guard
 	}
 	for i, pt := range points {
-		mp := modelPoint{wirePoint: pt, partition: partition, kind: kinds[i], guardedAs: pt.series}
-		if mp.kind != guardedEntry {
+		mp := modelPoint{wirePoint: pt, partition: partition, guard: kinds[i], guardedAs: pt.series}
+		if mp.guard > guarded {
 			mp.guardedAs = "target " + labelOf(pt.series, jobLabel) + labelOf(pt.series, instanceLabel)
 		}
 		a.points = append(a.points, mp)
@@ -137,7 +141,7 @@ type prediction struct {
 	series map[string]*seriesHistory
 	// received and drops count what was received, and dropped before the queue.
 	received int
-	drops    [reasons]int
+	drops    [account.Reasons]int
 	// refused is at least what was refused, which may be orMore.
 	refused, orMore int
 	// forgot says that the guard has or may have forgotten a series that came again.
@@ -158,7 +162,7 @@ type guardState struct {
 func (c *chaos) predict() *prediction {
 	p := &prediction{series: make(map[string]*seriesHistory)}
 	// A payload for which there is no room, even after older ones were evicted, does not pass the guard.
-	p.vague = c.droppedFor(reasonQueueFull) > 0
+	p.vague = c.droppedFor(account.ReasonQueueFull) > 0
 	guard := make(map[string]*guardState)
 	for _, a := range c.attempts {
 		p.vague = p.vague || a.vague
@@ -176,7 +180,7 @@ func (c *chaos) predict() *prediction {
 		}
 		for i := range a.points {
 			mp := &a.points[i]
-			if mp.kind == guardedEntry && c.cfg.OutOfOrder == OutOfOrderSend || p.passes(guard, a.returned, mp, c.cfg.SeriesIdleTimeout) {
+			if mp.guard == unguarded || p.passes(guard, a.returned, mp, c.cfg.SeriesIdleTimeout) {
 				p.accept(mp, a.returned)
 			}
 		}
@@ -202,12 +206,12 @@ func (p *prediction) passes(guard map[string]*guardState, now time.Time, mp *mod
 	case since >= idle, g.unsure, p.vague:
 		p.vague, g.unsure = true, true
 		return true
-	case mp.kind == madeTargetEntry:
+	case mp.guard == madeTarget:
 		return false
 	}
-	r := reasonOutOfOrder
+	r := account.ReasonOutOfOrder
 	if ts == g.last {
-		r = reasonDuplicate
+		r = account.ReasonDuplicate
 	}
 	p.drops[r]++
 	p.received++

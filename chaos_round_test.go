@@ -18,6 +18,9 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 // chaos is one round.
@@ -34,7 +37,7 @@ type chaos struct {
 	lossless, exact bool
 	// abrupt ends the round while producers are still at work.
 	abrupt  bool
-	balance balance
+	balance account.Balance
 	// statuses are the component's.
 	statuses []componentstatus.Status
 	start    time.Time
@@ -218,9 +221,9 @@ func (c *chaos) shutdown() {
 	if took := time.Since(start); took > limit {
 		c.problem("the shutdown took %v of %v", took, limit)
 	}
-	b := c.h.ledger.snapshot()
-	if b.queued != 0 || b.inFlight != 0 {
-		c.problem("after the shutdown %d samples are queued and %d in flight", b.queued, b.inFlight)
+	b := c.h.ledger.Snapshot()
+	if b.Queued != 0 || b.InFlight != 0 {
+		c.problem("after the shutdown %d samples are queued and %d in flight", b.Queued, b.InFlight)
 	}
 	for _, p := range c.h.queues.partitions {
 		if size := p.state().size; size != 0 {
@@ -348,18 +351,18 @@ func (p *chaosProducer) run(t *testing.T) {
 // deliver tries a payload until it is accepted or there is no sense in it. It returns false when the exporter has ended.
 func (p *chaosProducer) deliver(t *testing.T, md pmetric.Metrics) bool {
 	for n := 0; ; n++ {
-		version := p.h.protocol()
+		version := p.h.version.protocol()
 		a, err := p.model.translate(md, version)
 		require.NoError(t, err)
 		p.wire.expect(a.points)
 		var fallback *attemptOf
-		if version == protocolV2 && p.cfg.Fallback && !p.carriesV1() {
-			fallback, err = p.fallback.translate(md, protocolV1)
+		if version == wire.V2 && p.cfg.Fallback && !p.carriesV1() {
+			fallback, err = p.fallback.translate(md, wire.V1)
 			require.NoError(t, err)
 			p.wire.expect(fallback.points)
 		}
 		err = p.consume(md)
-		if p.h.protocol() != version && fallback != nil {
+		if p.h.version.protocol() != version && fallback != nil {
 			a.merge(fallback)
 		}
 		a.producer, a.returned, a.err = p.number, time.Now(), err

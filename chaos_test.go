@@ -132,10 +132,10 @@ func (s *chaosTotals) add(c *chaos) {
 			s.refusals++
 		}
 	}
-	s.received += c.balance.received
-	s.delivered += c.balance.delivered
-	for key, n := range c.balance.dropped {
-		s.dropped[key.reason.String()] += int(n)
+	s.received += c.balance.Received
+	s.delivered += c.balance.Delivered
+	for key, n := range c.balance.Dropped {
+		s.dropped[key.Reason.String()] += int(n)
 	}
 	if c.wire != nil {
 		s.requests += len(c.wire.exchanges)

@@ -17,6 +17,7 @@ import (
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
 // wirePoint is a sample or a native histogram of a request.
@@ -40,8 +41,8 @@ func (p wirePoint) String() string {
 }
 
 // decodePoints decodes a message, and counts its exemplars.
-func decodePoints(p protocol, raw []byte) (points []wirePoint, exemplars int, err error) {
-	if p == protocolV2 {
+func decodePoints(p wire.Protocol, raw []byte) (points []wirePoint, exemplars int, err error) {
+	if p == wire.V2 {
 		return decodePointsV2(raw)
 	}
 	var message prompb.WriteRequest
@@ -108,7 +109,7 @@ func histogramValue(h interface{ Marshal() ([]byte, error) }, timestamp int64) p
 // exchange is a request with what the exporter saw of its answer.
 type exchange struct {
 	number   int
-	protocol protocol
+	protocol wire.Protocol
 	body     []byte
 	points   []wirePoint
 	// histograms are those among the points.
@@ -175,11 +176,11 @@ func newChaosWire(c *chaos, faults *chaosFaults) *chaosWire {
 	return w
 }
 
-func requestProtocol(h http.Header) protocol {
+func requestProtocol(h http.Header) wire.Protocol {
 	if strings.Contains(h.Get("Content-Type"), string(MessageV2)) {
-		return protocolV2
+		return wire.V2
 	}
-	return protocolV1
+	return wire.V1
 }
 
 func histogramsIn(points []wirePoint) int {
@@ -228,7 +229,7 @@ func (w *chaosWire) RoundTrip(req *http.Request) (*http.Response, error) {
 func (w *chaosWire) begin(header http.Header, body []byte) *exchange {
 	now := time.Now()
 	x := &exchange{protocol: requestProtocol(header), body: body, partition: -1, start: now, firstAt: now}
-	b := w.chaos.h.ledger.snapshot()
+	b := w.chaos.h.ledger.Snapshot()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.exchanges = append(w.exchanges, x)
@@ -253,8 +254,8 @@ func (w *chaosWire) begin(header http.Header, body []byte) *exchange {
 		x.repeats, x.firstAt = last.repeats+1, last.firstAt
 	}
 	w.inFlight[x.partition], w.latest[x.partition] = x, x
-	if b.inFlight < int64(len(x.points)) {
-		w.chaos.problem("%v was sent when %d samples were counted as in flight", x, b.inFlight)
+	if b.InFlight < int64(len(x.points)) {
+		w.chaos.problem("%v was sent when %d samples were counted as in flight", x, b.InFlight)
 	}
 	w.checkLimits(x, size)
 	w.chaos.checkSize(w.chaos.h.queues.partitions[x.partition])
@@ -295,7 +296,7 @@ func (w *chaosWire) checkLimits(x *exchange, size int) {
 		w.chaos.problem("%v has more than %d samples", x, cfg.Batch.MaxSamples)
 	}
 	// A batch that was made as 2.0 can be larger as 1.0, which repeats every string.
-	converted := x.protocol == protocolV1 && cfg.ProtobufMessage == MessageV2
+	converted := x.protocol == wire.V1 && cfg.ProtobufMessage == MessageV2
 	if int64(size) > cfg.Batch.MaxSizeBytes && len(x.points) > 1 && !converted {
 		w.chaos.problem("%v has %d bytes", x, size)
 	}

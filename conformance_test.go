@@ -25,7 +25,11 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/block"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 // The tests of this file have the sections of "Prometheus Remote-Write 2.0 specification" (2.0-rc.4) as their names, and
@@ -158,7 +162,7 @@ func TestConformanceV2Protocol(t *testing.T) {
 	})
 	t.Run("MUST use the binary wire format", func(t *testing.T) {
 		for _, q := range requests {
-			raw := decompress(q.Body)
+			raw := block.Decompress(q.Body)
 			tag, n := binary.Uvarint(raw)
 			assert.Positive(t, n)
 			assert.Equal(t, uint64(4<<3|2), tag, "a request begins with its symbols")
@@ -168,7 +172,7 @@ func TestConformanceV2Protocol(t *testing.T) {
 		for _, q := range requests {
 			size, err := snappy.DecodedLen(q.Body)
 			require.NoError(t, err)
-			assert.Len(t, decompress(q.Body), size)
+			assert.Len(t, block.Decompress(q.Body), size)
 			assert.False(t, bytes.HasPrefix(q.Body, []byte("\xff\x06\x00\x00sNaPpY")))
 		}
 	})
@@ -255,7 +259,7 @@ func TestConformanceV2Response(t *testing.T) {
 		})
 		assert.Equal(t, []int{2, 2}, r.versions())
 		assert.Equal(t, map[string]int64{"rejected 400": 10}, h.dropped())
-		line := h.logs.FilterField(zapReason(reasonRejected)).All()
+		line := h.logs.FilterField(zapReason(account.ReasonRejected)).All()
 		require.NotEmpty(t, line)
 		assert.Contains(t, line[0].ContextMap()["answer"], message)
 	})
@@ -647,7 +651,7 @@ func TestConformanceV2Samples(t *testing.T) {
 			tr := newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil)
 			tr.translate(metricsOf(nil, sumOf("a", true, number(1, at(2e9), func(p dataPoint) {
 				p.(pmetric.NumberDataPoint).SetStartTimestamp(start)
-			}))), protocolV2)
+			}))), wire.V2)
 			message, err := rwtest.ValidateV2(tr.segments[0].body())
 			require.NoError(t, err)
 			assert.Equal(t, want, message.Timeseries[0].Samples[0].StartTimestamp)

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/confighttp"
@@ -17,40 +15,37 @@ import (
 	"go.opentelemetry.io/collector/exporter"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.uber.org/zap"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
 // orderedExporter takes payloads to the queues of the partitions, and runs their senders.
 type orderedExporter struct {
 	cfg       *Config
-	id        component.ID
 	settings  component.TelemetrySettings
 	logger    *zap.Logger
-	endpoint  string
 	userAgent string
-	policy    policy
-	maxAge    time.Duration
 
 	queues      queues
-	ledger      *ledger
+	ledger      *account.Ledger
 	translators sync.Pool
 	telemetry   *telemetry
 	standard    *standard
 	status      *statusReporter
-	drops       dropLog
+	drops       *dropLog
+	letters     *letters
+	version     *version
+	// families is nil unless send_metadata is set.
+	families *families
 
-	// letters is set by Start; nil keeps none.
-	letters atomic.Pointer[deadLetters]
-	// metadata is nil unless send_metadata is set.
-	metadata *metadataSender
-
-	client *http.Client
-	// abort ends all requests and waits; it is set by Start.
-	abort context.CancelFunc
-	// senders are the goroutines of the partitions, others those that end only when abort is called.
-	senders, others sync.WaitGroup
-	hasFailed       atomic.Bool
-	// fellBack says that 2.0 is configured and 1.0 is sent; provenV2 that the endpoint has shown that it reads 2.0.
-	fellBack, provenV2 atomic.Bool
+	// client and abort are set by Start. abort ends all requests and waits.
+	client *remote.Client
+	abort  context.CancelFunc
+	// sending are the goroutines of the partitions, others those that end only when abort is called.
+	sending, others sync.WaitGroup
+	failed          atomic.Bool
 }
 
 var _ exporter.Metrics = (*orderedExporter)(nil)
@@ -58,38 +53,79 @@ var _ exporter.Metrics = (*orderedExporter)(nil)
 func newExporter(ctx context.Context, set exporter.Settings, cfg *Config, secret partitionSecret) (*orderedExporter, error) {
 	e := &orderedExporter{
 		cfg:       cfg,
-		id:        set.ID,
 		settings:  set.TelemetrySettings,
 		logger:    set.Logger,
-		endpoint:  cfg.HTTP.Endpoint,
 		userAgent: userAgent(set.BuildInfo),
-		policy:    policy{retry: cfg.Retry, retryOn429: cfg.RetryOn429, onError: cfg.OnError, fallback: cfg.Fallback},
-		maxAge:    cfg.Queue.MaxAge,
-		ledger:    newLedger(),
+		ledger:    account.NewLedger(),
 		status:    newStatusReporter(cfg.OnError.RetriesExhausted == OnRetriesExhaustedFail),
-		drops:     dropLog{logger: set.Logger},
+		drops:     &dropLog{logger: set.Logger},
+		version:   &version{configured: cfg.protocol(), logger: set.Logger},
 	}
-	e.queues = queues{onFull: cfg.Queue.OnFull, blockTimeout: cfg.Queue.BlockTimeout, ledger: e.ledger}
-	for i := range cfg.Partitions {
-		e.queues.partitions = append(e.queues.partitions, newPartition(i, cfg))
+	e.queues = queues{
+		partitions:   newPartitions(cfg.partitionOptions()),
+		onFull:       cfg.Queue.OnFull,
+		blockTimeout: cfg.Queue.BlockTimeout,
+		ledger:       e.ledger,
+	}
+	e.letters = newLetters(cfg.DeadLetter, set.ID, cfg.HTTP.Endpoint, e.userAgent, e.drops)
+	if cfg.SendMetadata {
+		e.families = newFamilies()
 	}
 	memory := newBoundMemory(cfg.SeriesIdleTimeout)
-	if cfg.SendMetadata {
-		e.metadata = &metadataSender{
-			orderedExporter: e, interval: cfg.MetadataInterval, batch: cfg.Batch.MaxSamples,
-			families: make(map[string]familyMetadata),
-		}
-	}
 	translation := newTranslation(cfg, secret)
-	e.translators.New = func() any { return newTranslator(translation, memory, e.metadata) }
+	e.translators.New = func() any { return newTranslator(translation, memory, e.families) }
 	var err error
 	if e.standard, err = newStandard(ctx, set); err != nil {
 		return nil, err
 	}
-	if e.telemetry, err = newTelemetry(set, e); err != nil {
+	if e.telemetry, err = newTelemetry(set, observed{
+		ledger: e.ledger, partitions: e.queues.partitions, version: e.version, letters: e.letters,
+	}); err != nil {
 		return nil, err
 	}
 	return e, nil
+}
+
+// protocol is the version of the configured message.
+func (c *Config) protocol() wire.Protocol {
+	if c.ProtobufMessage == MessageV2 {
+		return wire.V2
+	}
+	return wire.V1
+}
+
+func (c *Config) partitionOptions() partitionOptions {
+	return partitionOptions{
+		partitions: c.Partitions,
+		limits:     c.Batch,
+		capacity:   c.Queue.MaxSizeBytes,
+		guard:      c.OutOfOrder == OutOfOrderDrop,
+		idle:       c.SeriesIdleTimeout,
+	}
+}
+
+// policy is what the configuration says of answers.
+func (c *Config) policy() remote.Policy {
+	p := remote.Policy{
+		BackOff:       c.Retry.BackOff,
+		MaxRetries:    c.Retry.MaxRetries,
+		MaxRetryAfter: c.Retry.MaxRetryAfter,
+		RetryOn429:    c.RetryOn429,
+		Exhausted:     remote.VerdictDrop,
+		Fatal:         remote.VerdictFail,
+		Isolate:       c.OnError.Rejected == OnRejectedIsolate,
+		Fallback:      c.Fallback,
+	}
+	if c.OnError.RetriesExhausted == OnRetriesExhaustedFail {
+		p.Exhausted = remote.VerdictFail
+	}
+	switch c.OnError.Fatal {
+	case OnFatalRetry:
+		p.Fatal = remote.VerdictRetry
+	case OnFatalDiscard:
+		p.Fatal = remote.VerdictDrop
+	}
+	return p
 }
 
 // Capabilities says that payloads are only read.
@@ -103,27 +139,43 @@ func (e *orderedExporter) Start(ctx context.Context, host component.Host) error 
 	if err != nil {
 		return fmt.Errorf("http: %w", err)
 	}
-	client.Transport = refuseRedirects{client.Transport}
-	letters, err := openDeadLetters(e.cfg, e.id, e.userAgent, &e.drops)
-	if err != nil {
+	if err := e.letters.open(); err != nil {
 		return err
 	}
-	e.letters.Store(letters)
-	e.client = client
+	e.client = remote.NewClient(client, e.cfg.HTTP.Endpoint, e.userAgent, e.telemetry.request)
 	e.status.start(host)
 	// The senders live until Shutdown, not until the context of Start ends.
 	sending, abort := context.WithCancel(context.WithoutCancel(ctx))
 	e.abort = abort
+	s := e.newSender()
 	for _, p := range e.queues.partitions {
-		s := &sender{orderedExporter: e, partition: p}
-		e.senders.Go(func() { s.run(sending) })
+		e.sending.Go(func() { s.run(sending, p) })
 	}
-	if e.metadata != nil {
-		e.others.Go(func() { e.metadata.run(sending) })
+	if e.families != nil {
+		f := &familySender{
+			families: e.families, client: e.client, interval: e.cfg.MetadataInterval, batch: e.cfg.Batch.MaxSamples, drops: e.drops,
+		}
+		e.others.Go(func() { f.run(sending) })
 	}
 	e.logger.Info("Writing to a Remote-Write endpoint.",
-		zap.String("endpoint", redacted(e.endpoint)), zap.Int("partitions", len(e.queues.partitions)))
+		zap.String("endpoint", remote.Redacted(e.cfg.HTTP.Endpoint)), zap.Int("partitions", len(e.queues.partitions)))
 	return nil
+}
+
+func (e *orderedExporter) newSender() *sender {
+	return &sender{
+		client:       e.client,
+		policy:       e.cfg.policy(),
+		version:      e.version,
+		ledger:       e.ledger,
+		standard:     e.standard,
+		drops:        e.drops,
+		letters:      e.letters,
+		status:       e.status,
+		maxAge:       e.cfg.Queue.MaxAge,
+		maxIsolation: e.cfg.OnError.MaxIsolationRequests,
+		fail:         e.fail,
+	}
 }
 
 // clientConfig is the configuration of the HTTP client, with an idle connection for each partition: Go's default of two
@@ -163,31 +215,10 @@ func (e *orderedExporter) clientConfig() *confighttp.ClientConfig {
 	return &c
 }
 
-// refuseRedirects makes a redirect the answer: Go would turn a redirected POST into a GET without a body, whose success
-// would say nothing about the samples. Without a Location, which Go reads before it asks anybody, there is nothing to
-// follow.
-type refuseRedirects struct{ http.RoundTripper }
-
-// RoundTrip implements http.RoundTripper.
-func (r refuseRedirects) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := r.RoundTripper.RoundTrip(req)
-	if err == nil && resp.StatusCode >= 300 && resp.StatusCode <= 399 {
-		resp.Header.Del("Location")
-	}
-	return resp, err
-}
-
-// CloseIdleConnections does what http.Client's method of that name asks for.
-func (r refuseRedirects) CloseIdleConnections() {
-	if c, ok := r.RoundTripper.(interface{ CloseIdleConnections() }); ok {
-		c.CloseIdleConnections()
-	}
-}
-
 // ConsumeMetrics accepts the payload as a whole, or refuses it as a whole and returns an error. What cannot be translated
 // is dropped and counted, and does not keep the rest from being accepted.
 func (e *orderedExporter) ConsumeMetrics(ctx context.Context, md pmetric.Metrics) error {
-	if e.failed() {
+	if e.failed.Load() {
 		return errStopped
 	}
 	t := e.translators.Get().(*translator)
@@ -195,54 +226,54 @@ func (e *orderedExporter) ConsumeMetrics(ctx context.Context, md pmetric.Metrics
 		t.reset()
 		e.translators.Put(t)
 	}()
-	t.translate(md, e.protocol())
-	if err := e.queues.admit(ctx, t); err != nil {
+	t.translate(md, e.version.protocol())
+	evicted, err := e.queues.admit(ctx, &t.payload)
+	if err != nil {
 		e.telemetry.refused(ctx, t.points)
 		return err
 	}
-	e.reportDrops(ctx, t)
+	e.reportDrops(ctx, evicted, &t.drops)
 	return nil
 }
 
-// protocol is the version in which payloads are encoded.
-func (e *orderedExporter) protocol() protocol {
-	if e.cfg.ProtobufMessage == MessageV2 && !e.fellBack.Load() {
-		return protocolV2
-	}
-	return protocolV1
-}
-
 // reportDrops logs what was dropped while a payload was accepted, and counts it as failed. The ledger has it already.
-func (e *orderedExporter) reportDrops(ctx context.Context, t *translator) {
-	if t.evicted > 0 {
-		e.logDropped(ctx, t.evicted, reasonQueueFull, nil)
+func (e *orderedExporter) reportDrops(ctx context.Context, evicted int, drops *account.Drops) {
+	if evicted > 0 {
+		e.logDropped(ctx, evicted, account.ReasonQueueFull, nil)
 	}
-	for r := range t.drops {
-		if d := &t.drops[r]; d.count > 0 {
-			e.logDropped(ctx, d.count, reason(r), d.example)
+	for r := range drops {
+		if d := &drops[r]; d.Count > 0 {
+			e.logDropped(ctx, d.Count, account.Reason(r), d.Example)
 		}
 	}
 }
 
 // logDropped reports samples that were dropped before they were sent.
-func (e *orderedExporter) logDropped(ctx context.Context, n int, r reason, example func() string) {
+func (e *orderedExporter) logDropped(ctx context.Context, n int, r account.Reason, example func() string) {
 	e.standard.outcome(ctx, n, consumererror.NewPermanent(errors.New(r.String())))
 	e.drops.log(drop{
 		samples:   n,
-		key:       dropKey{reason: r},
+		key:       account.Key{Reason: r},
 		example:   example,
 		partition: -1,
 	})
 }
 
-// deadLetterTimeout is how long a shutdown waits for dropped requests to be written, after its time for sending has
-// ended.
-const deadLetterTimeout = 2 * time.Second
+// errStopped is returned for payloads that come after a fatal answer.
+var errStopped = errors.New("exporter has stopped after a fatal answer")
 
-func (e *orderedExporter) closeDeadLetters(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deadLetterTimeout)
-	defer cancel()
-	e.letters.Load().close(ctx)
+// fail stops the collector: the endpoint's answer says that going on is of no use, and the configuration asks to stop
+// then.
+func (e *orderedExporter) fail(a *remote.Answer) {
+	if e.failed.Swap(true) {
+		return
+	}
+	e.logger.Error("Stopping: the endpoint's answer is fatal by configuration (on_error).", zap.Error(a))
+	for _, p := range e.queues.partitions {
+		p.close()
+	}
+	e.abort()
+	e.status.fatal(a)
 }
 
 // Shutdown sends what is queued until ctx is done or shutdown_timeout has passed. What is left then is dropped and
@@ -256,20 +287,20 @@ func (e *orderedExporter) Shutdown(ctx context.Context) error {
 	for _, p := range e.queues.partitions {
 		p.close()
 	}
-	ctx, cancel := context.WithTimeout(ctx, e.cfg.ShutdownTimeout)
+	bounded, cancel := context.WithTimeout(ctx, e.cfg.ShutdownTimeout)
 	defer cancel()
-	stop := context.AfterFunc(ctx, e.abort)
-	e.senders.Wait()
+	stop := context.AfterFunc(bounded, e.abort)
+	e.sending.Wait()
 	stop()
 	e.abort()
 	e.others.Wait()
 	left := 0
 	for _, p := range e.queues.partitions {
-		left += p.discard(e.ledger, reasonShutdown)
+		left += p.discard(e.ledger, account.ReasonShutdown)
 	}
 	if left > 0 {
-		e.logDropped(context.WithoutCancel(ctx), left, reasonShutdown, nil)
+		e.logDropped(context.WithoutCancel(ctx), left, account.ReasonShutdown, nil)
 	}
-	e.closeDeadLetters(ctx)
+	e.letters.close(ctx)
 	return nil
 }

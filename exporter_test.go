@@ -27,6 +27,8 @@ import (
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/metadata"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 // harness is a started exporter with everything that a test looks at.
@@ -70,9 +72,9 @@ func newHarness(t testing.TB, receiver http.RoundTripper, edit ...func(*Config))
 func (h *harness) shutdown() {
 	h.t.Helper()
 	require.NoError(h.t, h.Shutdown(context.Background()))
-	b := h.ledger.snapshot()
-	assert.Zero(h.t, b.queued, "queued after a shutdown")
-	assert.Zero(h.t, b.inFlight, "in flight after a shutdown")
+	b := h.ledger.Snapshot()
+	assert.Zero(h.t, b.Queued, "queued after a shutdown")
+	assert.Zero(h.t, b.InFlight, "in flight after a shutdown")
 	h.checkBalance()
 	for _, p := range h.queues.partitions {
 		assert.Zero(h.t, p.state().size, "bytes of partition %d after a shutdown", p.index)
@@ -82,30 +84,30 @@ func (h *harness) shutdown() {
 // checkBalance checks the accounting identity, and that the metrics tell the same as the ledger.
 func (h *harness) checkBalance() {
 	h.t.Helper()
-	b := h.ledger.snapshot()
+	b := h.ledger.Snapshot()
 	dropped := int64(0)
-	for _, n := range b.dropped {
+	for _, n := range b.Dropped {
 		dropped += n
 	}
-	require.Equal(h.t, b.received, b.delivered+dropped+b.queued+b.inFlight, "received = delivered + dropped + queued + in flight: %+v", b)
-	require.GreaterOrEqual(h.t, b.queued, int64(0))
-	require.GreaterOrEqual(h.t, b.inFlight, int64(0))
+	require.Equal(h.t, b.Received, b.Delivered+dropped+b.Queued+b.InFlight, "received = delivered + dropped + queued + in flight: %+v", b)
+	require.GreaterOrEqual(h.t, b.Queued, int64(0))
+	require.GreaterOrEqual(h.t, b.InFlight, int64(0))
 }
 
 // dropped returns the dropped samples by reason and status, as "rejected 400".
 func (h *harness) dropped() map[string]int64 {
 	dropped := make(map[string]int64)
-	for key, n := range h.ledger.snapshot().dropped {
-		name := key.reason.String()
-		if key.status != 0 {
-			name += " " + strconv.Itoa(key.status)
+	for key, n := range h.ledger.Snapshot().Dropped {
+		name := key.Reason.String()
+		if key.Status != 0 {
+			name += " " + strconv.Itoa(key.Status)
 		}
 		dropped[name] += n
 	}
 	return dropped
 }
 
-func (h *harness) delivered() int64 { return h.ledger.snapshot().delivered }
+func (h *harness) delivered() int64 { return h.ledger.Snapshot().Delivered }
 
 // metric returns the sum of a metric's data points, of which those of histograms are counts.
 func (h *harness) metric(name string) int64 {
@@ -247,7 +249,7 @@ func requestPartition(t testing.TB, partitions int) func(*prompb.WriteRequest) s
 }
 
 // zapReason is the field by which log lines of a reason are found.
-func zapReason(r reason) zap.Field { return zap.Stringer("reason", r) }
+func zapReason(r account.Reason) zap.Field { return zap.Stringer("reason", r) }
 
 // nopSettings is for an exporter that a test makes itself.
 func nopSettings() exporter.Settings { return exportertest.NewNopSettings(metadata.Type) }

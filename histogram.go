@@ -11,6 +11,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 // classicHistograms emits each point as its buckets, sum and count (OpenTelemetry specification, "Prometheus and
@@ -28,10 +30,10 @@ func (t *translator) classicHistograms(m pmetric.Metric, points pmetric.Histogra
 		stale := dp.Flags().NoRecordedValue()
 		bounds, ok := t.bounds.bucketBounds(dp)
 		if !ok && !stale {
-			t.drop(reasonInvalidHistogram, 1, m.Name())
+			t.drop(account.ReasonInvalidHistogram, 1, m.Name())
 			continue
 		}
-		if t.customBuckets && t.protocol == protocolV2 {
+		if t.customBuckets && t.protocol == wire.V2 {
 			t.customHistogram(m, names, bounds, dp, ts)
 			if !t.keepClassic {
 				continue
@@ -169,7 +171,7 @@ func (t *translator) nativeHistograms(m pmetric.Metric, points pmetric.Exponenti
 			continue
 		}
 		h, r := t.histogram.translate(dp)
-		if r != noReason {
+		if r != account.NoReason {
 			t.drop(r, 1, m.Name())
 			continue
 		}
@@ -187,8 +189,8 @@ type histogramScratch struct {
 	buf       []byte
 }
 
-// translate makes a native histogram of a point. The reason is why it cannot, or noReason.
-func (s *histogramScratch) translate(dp pmetric.ExponentialHistogramDataPoint) (*wire.Histogram, reason) {
+// translate makes a native histogram of a point. The reason is why it cannot, or account.NoReason.
+func (s *histogramScratch) translate(dp pmetric.ExponentialHistogramDataPoint) (*wire.Histogram, account.Reason) {
 	h := &s.histogram
 	*h = wire.Histogram{
 		NegativeSpans: h.NegativeSpans[:0], NegativeDeltas: h.NegativeDeltas[:0],
@@ -196,13 +198,13 @@ func (s *histogramScratch) translate(dp pmetric.ExponentialHistogramDataPoint) (
 	}
 	if dp.Flags().NoRecordedValue() {
 		h.Sum = staleNaN
-		return h, noReason
+		return h, account.NoReason
 	}
 	switch {
 	case dp.Scale() < minSchema:
-		return nil, reasonScale
+		return nil, account.ReasonScale
 	case !dp.HasSum():
-		return nil, reasonNoSum
+		return nil, account.ReasonNoSum
 	}
 	h.Schema = min(dp.Scale(), maxSchema)
 	h.Count, h.Sum = dp.Count(), recordedValue(dp.Sum())
@@ -214,7 +216,7 @@ func (s *histogramScratch) translate(dp pmetric.ExponentialHistogramDataPoint) (
 	positive := bucketSide{spans: h.PositiveSpans, deltas: h.PositiveDeltas}
 	negative := bucketSide{spans: h.NegativeSpans, deltas: h.NegativeDeltas}
 	if !positive.add(dp.Positive(), scaleDown) || !negative.add(dp.Negative(), scaleDown) {
-		return nil, reasonInvalidHistogram
+		return nil, account.ReasonInvalidHistogram
 	}
 	h.PositiveSpans, h.PositiveDeltas = positive.spans, positive.deltas
 	h.NegativeSpans, h.NegativeDeltas = negative.spans, negative.deltas
@@ -223,16 +225,16 @@ func (s *histogramScratch) translate(dp pmetric.ExponentialHistogramDataPoint) (
 	overflow := sum < positive.total || sum+h.ZeroCount < sum
 	sum += h.ZeroCount
 	if overflow || sum > h.Count || sum < h.Count && !math.IsNaN(h.Sum) {
-		return nil, reasonInvalidHistogram
+		return nil, account.ReasonInvalidHistogram
 	}
-	return h, noReason
+	return h, account.NoReason
 }
 
 // customHistogram emits a point as a native histogram with custom buckets (OpenTelemetry specification, "Prometheus and
 // OpenMetrics Compatibility", "Histograms").
 func (t *translator) customHistogram(m pmetric.Metric, names *metricNames, bounds *boundSet, dp pmetric.HistogramDataPoint, ts int64) {
 	h, r := t.histogram.translateCustom(dp, bounds.values)
-	if r != noReason {
+	if r != account.NoReason {
 		t.drop(r, 1, m.Name())
 		return
 	}
@@ -246,8 +248,8 @@ func (t *translator) customHistogram(m pmetric.Metric, names *metricNames, bound
 // customBucketsSchema is the schema of native histograms with custom buckets.
 const customBucketsSchema = -53
 
-// translateCustom makes a native histogram with custom buckets of a point. The reason is why it cannot, or noReason.
-func (s *histogramScratch) translateCustom(dp pmetric.HistogramDataPoint, bounds []float64) (*wire.Histogram, reason) {
+// translateCustom makes a native histogram with custom buckets of a point. The reason is why it cannot, or account.NoReason.
+func (s *histogramScratch) translateCustom(dp pmetric.HistogramDataPoint, bounds []float64) (*wire.Histogram, account.Reason) {
 	h := &s.histogram
 	*h = wire.Histogram{
 		Schema:        customBucketsSchema,
@@ -256,10 +258,10 @@ func (s *histogramScratch) translateCustom(dp pmetric.HistogramDataPoint, bounds
 	}
 	if dp.Flags().NoRecordedValue() {
 		h.Sum = staleNaN
-		return h, noReason
+		return h, account.NoReason
 	}
 	if !dp.HasSum() {
-		return nil, reasonNoSum
+		return nil, account.ReasonNoSum
 	}
 	h.Count, h.Sum, h.CustomValues = dp.Count(), recordedValue(dp.Sum()), bounds
 	side := bucketSide{spans: h.PositiveSpans, deltas: h.PositiveDeltas}
@@ -267,7 +269,7 @@ func (s *histogramScratch) translateCustom(dp pmetric.HistogramDataPoint, bounds
 	for i := range counts.Len() {
 		n := counts.At(i)
 		if s := side.total + n; n > math.MaxInt64 || s > math.MaxInt64 {
-			return nil, reasonInvalidHistogram
+			return nil, account.ReasonInvalidHistogram
 		}
 		side.total += n
 		switch {
@@ -281,16 +283,16 @@ func (s *histogramScratch) translateCustom(dp pmetric.HistogramDataPoint, bounds
 	}
 	if counts.Len() == 0 && h.Count > 0 {
 		if h.Count > math.MaxInt64 {
-			return nil, reasonInvalidHistogram
+			return nil, account.ReasonInvalidHistogram
 		}
 		side.total = h.Count
 		side.append(0, int64(h.Count))
 	}
 	h.PositiveSpans, h.PositiveDeltas = side.spans, side.deltas
 	if side.total > h.Count || side.total < h.Count && !math.IsNaN(h.Sum) {
-		return nil, reasonInvalidHistogram
+		return nil, account.ReasonInvalidHistogram
 	}
-	return h, noReason
+	return h, account.NoReason
 }
 
 // maxGap is the longest run of empty buckets that is written as such; a longer one costs more than a new span.

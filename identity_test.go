@@ -90,7 +90,7 @@ func TestForgedSeriesIsNoDuplicate(t *testing.T) {
 		require.Equal(t, victim.identity(), forged.identity(), "the attack on the unkeyed hash")
 
 		tr.translate(metricsOf(nil, forged.gauge(), victim.gauge()))
-		assert.Zero(t, tr.drops.total(), "samples dropped")
+		assert.Zero(t, tr.drops.Total(), "samples dropped")
 		sent := sentPoints(t, tr)
 		if assert.Len(t, sent, 2) {
 			assert.NotEqual(t, sent[0].hash, sent[1].hash, "what the guard knows them by")
@@ -134,7 +134,7 @@ func TestChosenSeriesCostNoMoreThanOthers(t *testing.T) {
 	}
 	tr := newTestTranslator(configOf(nil))
 	tr.translate(metricsOf(nil, all...))
-	require.Zero(t, tr.drops.total())
+	require.Zero(t, tr.drops.Total())
 	slots := tr.seen.slots
 	steps := 0
 	for at, key := range slots {

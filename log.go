@@ -1,12 +1,13 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
-	"errors"
-	"net/url"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
 )
 
 // logInterval is the least time between two log lines about drops of one reason, or about retries.
@@ -15,8 +16,8 @@ const logInterval = 10 * time.Second
 // drop is what is logged of dropped samples.
 type drop struct {
 	samples int
-	key     dropKey
-	answer  *answer
+	key     account.Key
+	answer  *remote.Answer
 	// example renders one of the series, or is nil. It is called only if there is a line to write.
 	example   func() string
 	partition int
@@ -30,7 +31,7 @@ type dropLog struct {
 	logger *zap.Logger
 
 	mu      sync.Mutex
-	drops   [reasons]throttle
+	drops   [account.Reasons]throttle
 	retries throttle
 	// refusedMetadata is for metadata that was not taken.
 	refusedMetadata throttle
@@ -59,18 +60,18 @@ func (t *throttle) pass(n int) (heldBack int, ok bool) {
 // log logs a drop.
 func (l *dropLog) log(d drop) {
 	l.mu.Lock()
-	heldBack, ok := l.drops[d.key.reason].pass(d.samples)
+	heldBack, ok := l.drops[d.key.Reason].pass(d.samples)
 	l.mu.Unlock()
 	if !ok {
 		return
 	}
 	fields := []zap.Field{
-		zap.Stringer("reason", d.key.reason),
+		zap.Stringer("reason", d.key.Reason),
 		zap.Int("dropped_samples", d.samples),
 		zap.Int("dropped_samples_since_last_line", heldBack),
 	}
-	if d.key.status != 0 {
-		fields = append(fields, zap.Int("status", d.key.status))
+	if d.key.Status != 0 {
+		fields = append(fields, zap.Int("status", d.key.Status))
 	}
 	if d.answer != nil {
 		fields = append(fields, zap.String("answer", d.answer.Error()))
@@ -90,7 +91,7 @@ func (l *dropLog) log(d drop) {
 }
 
 // retrying logs a retry.
-func (l *dropLog) retrying(a *answer, n int, delay time.Duration, partition int) {
+func (l *dropLog) retrying(a *remote.Answer, n int, delay time.Duration, partition int) {
 	l.mu.Lock()
 	heldBack, ok := l.retries.pass(1)
 	l.mu.Unlock()
@@ -103,7 +104,7 @@ func (l *dropLog) retrying(a *answer, n int, delay time.Duration, partition int)
 }
 
 // metadata logs metadata that the endpoint did not take.
-func (l *dropLog) metadata(a *answer, families int) {
+func (l *dropLog) metadata(a *remote.Answer, families int) {
 	l.mu.Lock()
 	_, ok := l.refusedMetadata.pass(families)
 	l.mu.Unlock()
@@ -119,25 +120,17 @@ func (l *dropLog) flush() {
 	for r := range l.drops {
 		if n := l.drops[r].heldBack; n > 0 {
 			l.drops[r].heldBack = 0
-			l.logger.Warn("Dropped samples.", zap.Stringer("reason", reason(r)), zap.Int("dropped_samples_since_last_line", n))
+			l.logger.Warn("Dropped samples.", zap.Stringer("reason", account.Reason(r)), zap.Int("dropped_samples_since_last_line", n))
 		}
 	}
 }
 
-// withoutURL takes the URL out of an error of the HTTP client: it may hold a password.
-func withoutURL(err error) error {
-	if urlErr := new(url.Error); errors.As(err, &urlErr) {
-		return urlErr.Err
+// notKept logs that a dropped request could not be kept.
+func (l *dropLog) notKept(err error) {
+	l.mu.Lock()
+	heldBack, ok := l.lostLetters.pass(1)
+	l.mu.Unlock()
+	if ok {
+		l.logger.Warn("A dropped request could not be kept.", zap.Error(err), zap.Int("not_kept_since_last_line", heldBack))
 	}
-	return err
-}
-
-// redacted returns an endpoint without user information and query, which may hold secrets.
-func redacted(endpoint string) string {
-	u, err := url.Parse(endpoint)
-	if err != nil {
-		return "invalid URL"
-	}
-	u.User, u.RawQuery, u.Fragment = nil, "", ""
-	return u.String()
 }

@@ -185,14 +185,14 @@ func orderWithDrops(t *testing.T, message func(*Config), seed uint64) {
 
 	assert.Empty(t, receiver.Problems())
 	assert.Equal(t, int64(receiver.ConfirmedSamples()), h.delivered(), "delivered is what was confirmed")
-	b := h.ledger.snapshot()
-	assert.Equal(t, b.received, h.metric("otelcol_exporter_ordered_remote_write_received_samples"))
-	assert.Equal(t, b.delivered, h.metric("otelcol_exporter_ordered_remote_write_delivered_samples"))
-	assert.Equal(t, b.received-b.delivered, h.metric("otelcol_exporter_ordered_remote_write_dropped_samples"))
-	assert.Equal(t, b.delivered, h.metric("otelcol_exporter_sent_metric_points"))
-	assert.Equal(t, b.received-b.delivered, h.metric("otelcol_exporter_send_failed_metric_points"))
+	b := h.ledger.Snapshot()
+	assert.Equal(t, b.Received, h.metric("otelcol_exporter_ordered_remote_write_received_samples"))
+	assert.Equal(t, b.Delivered, h.metric("otelcol_exporter_ordered_remote_write_delivered_samples"))
+	assert.Equal(t, b.Received-b.Delivered, h.metric("otelcol_exporter_ordered_remote_write_dropped_samples"))
+	assert.Equal(t, b.Delivered, h.metric("otelcol_exporter_sent_metric_points"))
+	assert.Equal(t, b.Received-b.Delivered, h.metric("otelcol_exporter_send_failed_metric_points"))
 	t.Logf("received %d, delivered %d, dropped %v, %d requests, fallback %v",
-		b.received, b.delivered, h.dropped(), receiver.Requests(), h.fellBack.Load())
+		b.Received, b.Delivered, h.dropped(), receiver.Requests(), h.version.fellBack())
 }
 
 // forgetful is a receiver with faults that does not read 2.0 any more from some request on, or never has, or that always

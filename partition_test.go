@@ -16,6 +16,9 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 // noise is a gauge whose series do not compress, so that few of them fill a queue.
@@ -80,7 +83,7 @@ func TestOnFullBlock(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded, "the caller's deadline bounds the wait")
 		assert.False(t, consumererror.IsPermanent(err))
 		assert.ErrorContains(t, err, "queue.on_full")
-		assert.Equal(t, int64(5*accepted), h.ledger.snapshot().received, "nothing of the refused payload is received")
+		assert.Equal(t, int64(5*accepted), h.ledger.Snapshot().Received, "nothing of the refused payload is received")
 		assert.Equal(t, int64(5), h.metric("otelcol_exporter_ordered_remote_write_refused_samples"))
 
 		start := time.Now()
@@ -102,7 +105,7 @@ func TestOnFullBlockIsReleasedByShutdown(t *testing.T) {
 		synctest.Wait()
 		h.shutdown()
 		require.ErrorIs(t, <-released, errClosed)
-		assert.Equal(t, int64(5*accepted), h.ledger.snapshot().received)
+		assert.Equal(t, int64(5*accepted), h.ledger.Snapshot().Received)
 	})
 }
 
@@ -116,7 +119,7 @@ func TestOnFullBlockEnds(t *testing.T) {
 		require.ErrorIs(t, err, errQueueFull)
 		assert.False(t, consumererror.IsPermanent(err), "the client may try again")
 		assert.Equal(t, 10*time.Second, time.Since(start))
-		assert.Equal(t, int64(5*accepted), h.ledger.snapshot().received)
+		assert.Equal(t, int64(5*accepted), h.ledger.Snapshot().Received)
 		h.shutdown()
 	})
 }
@@ -195,14 +198,14 @@ func TestAdmissionIsAllOrNothing(t *testing.T) {
 		var err error
 		sent := 0
 		for err == nil {
-			before := h.ledger.snapshot()
+			before := h.ledger.Snapshot()
 			if err = h.ConsumeMetrics(t.Context(), noise(time.Now(), sent, 40)); err == nil {
 				sent += 40
 				continue
 			}
 			require.ErrorIs(t, err, errQueueFull)
 			synctest.Wait()
-			assert.Equal(t, before.received, h.ledger.snapshot().received)
+			assert.Equal(t, before.Received, h.ledger.Snapshot().Received)
 		}
 		room := 0
 		for _, p := range h.queues.partitions {
@@ -211,7 +214,7 @@ func TestAdmissionIsAllOrNothing(t *testing.T) {
 			}
 		}
 		assert.Positive(t, room, "other partitions still had room")
-		assert.Equal(t, int64(sent), h.ledger.snapshot().received)
+		assert.Equal(t, int64(sent), h.ledger.Snapshot().Received)
 		h.shutdown()
 	})
 }
@@ -226,7 +229,7 @@ func TestPayloadLargerThanAQueue(t *testing.T) {
 				if policy == OnFullBlock || policy == OnFullReject {
 					require.ErrorContains(t, err, "queue.max_size_bytes")
 					assert.True(t, consumererror.IsPermanent(err))
-					assert.Zero(t, h.ledger.snapshot().received)
+					assert.Zero(t, h.ledger.Snapshot().Received)
 				} else {
 					require.NoError(t, err)
 					assert.Equal(t, map[string]int64{"queue_full": 100}, h.dropped())
@@ -256,7 +259,7 @@ func TestQueueIsBoundedInBytes(t *testing.T) {
 		}
 		assert.Equal(t, size, h.metric("otelcol_exporter_ordered_remote_write_queue_size"))
 		assert.Equal(t, int64(4*2*minBatchSize), h.metric("otelcol_exporter_ordered_remote_write_queue_capacity"))
-		assert.Equal(t, h.ledger.snapshot().queued, h.metric("otelcol_exporter_ordered_remote_write_queued_samples"))
+		assert.Equal(t, h.ledger.Snapshot().Queued, h.metric("otelcol_exporter_ordered_remote_write_queued_samples"))
 		h.shutdown()
 	})
 }
@@ -316,7 +319,7 @@ func TestGuard(t *testing.T) {
 		assert.Equal(t, map[string]int64{"out_of_order": 121, "duplicate": 11}, h.dropped())
 		assert.Equal(t, int64(120+118), h.delivered())
 		assert.Empty(t, receiver.Problems())
-		line := h.logs.FilterField(zapReason(reasonOutOfOrder)).All()
+		line := h.logs.FilterField(zapReason(account.ReasonOutOfOrder)).All()
 		require.NotEmpty(t, line)
 		assert.Contains(t, line[0].ContextMap()["example"], `gauge{series="`)
 	})
@@ -392,8 +395,8 @@ func TestExamplesAreRenderedAfterAdmission(t *testing.T) {
 		"out of order": func(c *Config) { c.OutOfOrder = OutOfOrderDrop },
 		"no room":      func(c *Config) { c.Queue.OnFull = OnFullDropNewest },
 	} {
-		for _, version := range []protocol{protocolV1, protocolV2} {
-			t.Run(fmt.Sprintf("%s, %v", name, version.message()), func(t *testing.T) {
+		for _, version := range []wire.Protocol{wire.V1, wire.V2} {
+			t.Run(fmt.Sprintf("%s, %v", name, version.Message()), func(t *testing.T) {
 				cfg := configOf(func(c *Config) { onePartition(c); edit(c) })
 				p := newBenchPipeline(cfg)
 				p.protocol = version
@@ -401,14 +404,15 @@ func TestExamplesAreRenderedAfterAdmission(t *testing.T) {
 				md := gauge(time.UnixMilli(1000), 3)
 				for range 2 {
 					p.t.translate(md, version)
-					require.NoError(t, p.q.admit(t.Context(), p.t))
+					_, err := p.q.admit(t.Context(), &p.t.payload)
+					require.NoError(t, err)
 					for r := range p.t.drops {
-						if d := p.t.drops[r]; d.count > 0 {
-							assert.Equal(t, 3, d.count)
-							assert.Contains(t, d.example(), `series="0"`)
+						if d := p.t.drops[r]; d.Count > 0 {
+							assert.Equal(t, 3, d.Count)
+							assert.Contains(t, d.Example(), `series="0"`)
 						}
 					}
-					total := p.t.drops.total()
+					total := p.t.drops.Total()
 					p.t.reset()
 					if total > 0 {
 						return

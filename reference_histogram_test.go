@@ -9,6 +9,8 @@ import (
 	"github.com/prometheus/otlptranslator"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 // boundsOf returns the bounds of the series of a point: those that it has, or if it is stale those that were sent last
@@ -49,13 +51,13 @@ func (r *reference) histograms(m pmetric.Metric, points pmetric.HistogramDataPoi
 		case !sound && stale:
 			bounds = nil
 		case !sound:
-			r.drop(reasonInvalidHistogram, 1)
+			r.drop(account.ReasonInvalidHistogram, 1)
 			continue
 		case len(bounds) > 0 && math.IsInf(bounds[len(bounds)-1], 1):
 			bounds = bounds[:len(bounds)-1]
 		}
 		if r.cfg.ProtobufMessage == MessageV2 && r.cfg.ConvertExplicitHistogramsToNHCB {
-			h, why := &nativeHistogram{schema: -53, sum: math.Float64frombits(0x7ff0000000000002)}, noReason
+			h, why := &nativeHistogram{schema: -53, sum: math.Float64frombits(0x7ff0000000000002)}, account.NoReason
 			if !stale {
 				h, why = customOf(dp, bounds)
 			}
@@ -153,7 +155,7 @@ func (r *reference) exponentialHistograms(m pmetric.Metric, points pmetric.Expon
 		if !ok {
 			continue
 		}
-		h, why := &nativeHistogram{sum: math.Float64frombits(0x7ff0000000000002)}, noReason
+		h, why := &nativeHistogram{sum: math.Float64frombits(0x7ff0000000000002)}, account.NoReason
 		if !dp.Flags().NoRecordedValue() {
 			h, why = nativeOf(dp)
 		}
@@ -162,8 +164,8 @@ func (r *reference) exponentialHistograms(m pmetric.Metric, points pmetric.Expon
 }
 
 // native sends a native histogram, unless there is a reason not to.
-func (r *reference) native(name string, dp histogramPoint, h *nativeHistogram, why reason, timestamp int64) {
-	if why == noReason {
+func (r *reference) native(name string, dp histogramPoint, h *nativeHistogram, why account.Reason, timestamp int64) {
+	if why == account.NoReason {
 		why = r.emit(name, r.labels(dp.Attributes(), ""), timestamp, h.String(), printed(r.exemplars(dp.Exemplars(), timestamp)))
 	}
 	r.drop(why, 1)
@@ -176,12 +178,12 @@ type histogramPoint interface {
 	Count() uint64
 }
 
-func nativeOf(dp pmetric.ExponentialHistogramDataPoint) (*nativeHistogram, reason) {
+func nativeOf(dp pmetric.ExponentialHistogramDataPoint) (*nativeHistogram, account.Reason) {
 	switch {
 	case dp.Scale() < -4:
-		return nil, reasonScale
+		return nil, account.ReasonScale
 	case !dp.HasSum():
-		return nil, reasonNoSum
+		return nil, account.ReasonNoSum
 	}
 	h := &nativeHistogram{
 		schema: min(dp.Scale(), 8), count: dp.Count(), sum: notStale(dp.Sum()), zeroCount: dp.ZeroCount(), zeroThreshold: 1e-128,
@@ -204,7 +206,7 @@ func nativeOf(dp pmetric.ExponentialHistogramDataPoint) (*nativeHistogram, reaso
 			side.to[index] += n
 			onSide.Add(onSide, new(big.Int).SetUint64(n))
 			if index > math.MaxInt32 || !onSide.IsInt64() {
-				return nil, reasonInvalidHistogram
+				return nil, account.ReasonInvalidHistogram
 			}
 		}
 		total.Add(total, onSide)
@@ -213,19 +215,19 @@ func nativeOf(dp pmetric.ExponentialHistogramDataPoint) (*nativeHistogram, reaso
 }
 
 // agreesWith is that the buckets, which have so many observations, have all that were counted, but for those of NaN.
-func (h *nativeHistogram) agreesWith(inBuckets *big.Int) reason {
+func (h *nativeHistogram) agreesWith(inBuckets *big.Int) account.Reason {
 	missing := new(big.Int).SetUint64(h.count)
 	missing.Sub(missing, inBuckets)
 	if missing.Sign() == 0 || missing.Sign() > 0 && math.IsNaN(h.sum) {
-		return noReason
+		return account.NoReason
 	}
-	return reasonInvalidHistogram
+	return account.ReasonInvalidHistogram
 }
 
 // customOf is a native histogram whose buckets are those of the point; the last one is up to +Inf.
-func customOf(dp pmetric.HistogramDataPoint, bounds []float64) (*nativeHistogram, reason) {
+func customOf(dp pmetric.HistogramDataPoint, bounds []float64) (*nativeHistogram, account.Reason) {
 	if !dp.HasSum() {
-		return nil, reasonNoSum
+		return nil, account.ReasonNoSum
 	}
 	h := &nativeHistogram{schema: -53, count: dp.Count(), sum: notStale(dp.Sum()), custom: bounds, positive: make(map[int64]uint64)}
 	counts := dp.BucketCounts().AsRaw()
@@ -235,7 +237,7 @@ func customOf(dp pmetric.HistogramDataPoint, bounds []float64) (*nativeHistogram
 	total := new(big.Int)
 	for i, n := range counts {
 		if total.Add(total, new(big.Int).SetUint64(n)); !total.IsInt64() {
-			return nil, reasonInvalidHistogram
+			return nil, account.ReasonInvalidHistogram
 		}
 		if n > 0 {
 			h.positive[int64(min(i, len(bounds)))] += n

@@ -15,6 +15,8 @@ import (
 	"github.com/prometheus/prometheus/prompb"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 // reference translates as the rules of the compatibility specification say, one after the other, with maps and strings
@@ -84,15 +86,15 @@ func (r *reference) translate(md pmetric.Metrics) *translated {
 	return r.result
 }
 
-func (r *reference) drop(why reason, n int) {
-	if n > 0 && why != noReason {
+func (r *reference) drop(why account.Reason, n int) {
+	if n > 0 && why != account.NoReason {
 		r.result.drops[why] += n
 	}
 }
 
 // emit sends a point of a series, or returns why not: the series has one of that time already (rule 14), or the version of
 // the protocol has no place for its names. A target has one target_info for a time, whatever its other labels (rule 5).
-func (r *reference) emit(name string, labels labelMap, timestamp int64, value string, exemplars []string) reason {
+func (r *reference) emit(name string, labels labelMap, timestamp int64, value string, exemplars []string) account.Reason {
 	labels = maps.Clone(labels)
 	labels["__name__"] = name
 	identity := seriesString(sortedLabels(labels))
@@ -102,9 +104,9 @@ func (r *reference) emit(name string, labels labelMap, timestamp int64, value st
 	}
 	switch {
 	case r.cfg.ProtobufMessage == MessageV1 && !classicOnly(labels):
-		return reasonNeedsV2
+		return account.ReasonNeedsV2
 	case r.taken[point]:
-		return reasonDuplicate
+		return account.ReasonDuplicate
 	}
 	r.taken[point] = true
 	r.latest = max(r.latest, timestamp)
@@ -112,7 +114,7 @@ func (r *reference) emit(name string, labels labelMap, timestamp int64, value st
 	if r.cfg.ProtobufMessage == MessageV2 {
 		r.result.origins[identity] = append(r.result.origins[identity], originString(r.typ, r.unit, r.help, r.start))
 	}
-	return noReason
+	return account.NoReason
 }
 
 // send is emit for a point that was received.
@@ -363,7 +365,7 @@ func (r *reference) describe(resource pcommon.Map) {
 func (r *reference) name(m pmetric.Metric, typ otlptranslator.MetricType, points int) (string, bool) {
 	name, err := r.namer.Build(otlptranslator.Metric{Name: validUTF8(m.Name()), Unit: validUTF8(m.Unit()), Type: typ})
 	if err != nil || name == "" || r.escapes() && !classicName.MatchString(name) {
-		r.drop(reasonInvalidName, points)
+		r.drop(account.ReasonInvalidName, points)
 		return "", false
 	}
 	switch typ {
@@ -384,7 +386,7 @@ func (r *reference) name(m pmetric.Metric, typ otlptranslator.MetricType, points
 // times is rule 13. Gauges do not start; a start after the point is none. On the wire 0 milliseconds are an unset time.
 func (r *reference) times(ts, start pcommon.Timestamp) (timestamp int64, ok bool) {
 	if ts < 1e6 {
-		r.drop(reasonNoTimestamp, 1)
+		r.drop(account.ReasonNoTimestamp, 1)
 		return 0, false
 	}
 	if r.start = int64(start / 1e6); start > ts || r.typ == "gauge" {
@@ -424,9 +426,9 @@ func (r *reference) cumulative(temporality pmetric.AggregationTemporality, point
 	case pmetric.AggregationTemporalityCumulative:
 		return true
 	case pmetric.AggregationTemporalityDelta:
-		r.drop(reasonDelta, points)
+		r.drop(account.ReasonDelta, points)
 	default:
-		r.drop(reasonNoTemporality, points)
+		r.drop(account.ReasonNoTemporality, points)
 	}
 	return false
 }
@@ -445,7 +447,7 @@ func (r *reference) numbers(m pmetric.Metric, points pmetric.NumberDataPointSlic
 		case dp.ValueType() == pmetric.NumberDataPointValueTypeDouble:
 			value = notStale(dp.DoubleValue())
 		default:
-			r.drop(reasonNoValue, 1)
+			r.drop(account.ReasonNoValue, 1)
 			continue
 		}
 		timestamp, ok := r.times(dp.Timestamp(), dp.StartTimestamp())

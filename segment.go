@@ -1,6 +1,7 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/block"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
@@ -10,20 +11,27 @@ import (
 // In 1.0 its bytes are compressed in blocks, as they come, while they are still in the processor's cache: they are never
 // together in memory. Compared with compressing whole batches this takes a fifth off the way from pdata to the request.
 type segment struct {
-	// message's raw bytes are drafts without a symbol table in 2.0, and in 1.0 the series that are not compressed yet.
-	message
-	partition int
-	// blocks are compressed series of 1.0 that come before those of raw, and packed is how many bytes they were.
-	blocks []byte
-	packed int
-	table  wire.Symbols
-	draft  wire.Draft
+	// tally is of what is not sealed yet.
+	tally
+	protocol wire.Protocol
+	limits   *BatchConfig
+	// sizes are those of the message that the segment would be, besides the symbols of 2.0.
+	sizes sizes
+	// plain is drafts without a symbol table in 2.0, and in 1.0 the series that are not compressed yet.
+	plain []byte
+	// elements are compressed series of 1.0 that come before those of plain, and packed is how many bytes they were.
+	elements []byte
+	packed   int
+	table    wire.Symbols
+	draft    wire.Draft
 	// base is the label set that is the base of drafts, and metric the metric that the draft's metadata is of; 0 is none.
 	base, metric uint64
 	// memo is where the base is from, and baseRefs the number of its references.
 	memo     *planMemo
 	baseRefs int
-	// index is those series of raw that the guard must look at.
+	// scratch and histogram are where points are encoded.
+	scratch, histogram []byte
+	// index is the series that the guard must look at.
 	index []indexEntry
 	full  []fullSegment
 	// dropped says that there is no room for the segment in its queue, and queue.on_full drops it.
@@ -38,69 +46,57 @@ type fullSegment struct {
 
 // indexEntry is what the guard must know of an encoded series.
 type indexEntry struct {
-	hash      uint64
+	identity  uint64
 	timestamp int64
 	// number is that of the series in its message; start and end are where it stands in the segment's bytes, before they
 	// are compressed.
 	number     int
 	start, end int
-	kind       entryKind
+	guard      guardKind
 	histogram  bool
 	exemplars  int
 }
 
-// entryKind says how the guard treats a series.
-type entryKind uint8
-
-const (
-	// guardedEntry is dropped and counted if it is not newer than the last one of its series.
-	guardedEntry entryKind = iota
-	// targetEntry is a target_info that was received as a metric: guarded whatever the configuration.
-	targetEntry
-	// madeTargetEntry is a target_info that the translation made. It is left out without being counted: nothing was
-	// received that is lost.
-	madeTargetEntry
-)
-
 func (s *segment) empty() bool {
-	return s.message.empty() && len(s.full) == 0
+	return s.Empty() && len(s.full) == 0
 }
 
 // total is the number of samples.
 func (s *segment) total() int {
-	n := s.samples
+	n := s.Samples
 	for i := range s.full {
-		n += s.full[i].batch.samples
+		n += s.full[i].batch.Samples
 	}
 	return n
 }
 
 // openSizes are those of the message that is not sealed yet.
 func (s *segment) openSizes() sizes {
-	if s.protocol == protocolV1 {
+	if s.protocol == wire.V1 {
 		return s.sizes
 	}
 	return s.sizes.plus(sizes{plain: s.table.Size(), symbols: s.table.Len()})
 }
 
-// size is the bytes that the segment adds to a queue.
-func (s *segment) size() int64 {
+// cost is the bytes that the segment adds to a queue, or more.
+func (s *segment) cost() int64 {
 	n := int64(0)
 	for i := range s.full {
-		n += s.full[i].batch.size()
+		n += s.full[i].batch.cost()
 	}
 	switch {
-	case s.message.empty():
-	case s.protocol == protocolV2:
-		n += cost(len(s.raw)+s.table.DraftSize(), 1)
+	case s.Empty():
+	case s.protocol == wire.V2:
+		n += queueCost(len(s.plain) + partHeaderLen + s.table.DraftSize())
 	default:
-		n += cost(len(s.raw)+len(s.blocks), 1)
+		// An open chunk may be cut in two by it.
+		n += queueCost(len(s.plain)+len(s.elements)) + chunkOverhead + int64(block.MaxGrowth(0))
 	}
 	return n
 }
 
 // reset empties the segment for a payload that is encoded as p; its buffers stay.
-func (s *segment) reset(p protocol) {
+func (s *segment) reset(p wire.Protocol) {
 	clear(s.full)
 	s.full, s.dropped = s.full[:0], false
 	s.restart(p)
@@ -108,187 +104,166 @@ func (s *segment) reset(p protocol) {
 }
 
 // restart empties the message.
-func (s *segment) restart(p protocol) {
-	s.message = message{raw: s.raw[:0], protocol: p}
-	s.blocks, s.packed = s.blocks[:0], 0
+func (s *segment) restart(p wire.Protocol) {
+	s.tally, s.protocol, s.sizes = tally{}, p, sizes{}
+	s.plain, s.elements, s.packed = s.plain[:0], s.elements[:0], 0
 	s.table.Reset()
 	s.base, s.metric, s.memo = 0, 0, nil
 }
 
-// add appends the translator's current point as a series of its own.
-func (s *segment) add(t *translator, ls *labelSet, name *seriesName, le, quantile *extraLabel, hash uint64) {
-	labels := len(ls.buf) + len(name.label) + len(le.label) + len(quantile.label)
-	rest := t.point.maxSize()
-	size := sizes{plain: labels + rest + wire.MaxSeriesHeaderLen}
-	if s.protocol == protocolV2 {
+// makeRoom seals what the segment holds if the series would not fit into the same request.
+func (s *segment) makeRoom(sr *series) {
+	labels, rest := sr.labelsSize(), sr.point.maxSize()
+	added := sizes{plain: labels + rest + wire.MaxSeriesHeaderLen}
+	if s.protocol == wire.V2 {
 		// This is enough even if every string is new to the table: a label's strings and references take at most twice
 		// what the label takes in 1.0, where no string takes less than two bytes.
-		size.plain += labels + len(t.metadata.help) + len(t.metadata.unit) + wire.MaxMetadataLen + s.table.Size()
-		size.symbols = s.table.Len() + (labels+rest)/2
+		added.plain += labels + len(sr.metadata.help) + len(sr.metadata.unit) + wire.MaxMetadataLen + s.table.Size()
+		added.symbols = s.table.Len() + (labels+rest)/2
 	}
-	if !s.fits(&t.limits, size, 1) {
+	if !s.limits.admit(s.Samples, s.sizes, 1, added) {
 		s.seal()
 	}
-	if s.protocol == protocolV2 {
-		// The base is not part of the series: when that is excised, others may need it.
-		s.rebase(t, ls)
-	}
-	start := s.packed + len(s.raw)
-	if s.protocol == protocolV2 {
-		s.appendDraft(t, name, le, quantile)
+}
+
+// add appends a series for which makeRoom has made room. In 2.0 the segment must be based on its labels.
+func (s *segment) add(sr *series) {
+	start := s.packed + len(s.plain)
+	if s.protocol == wire.V2 {
+		s.appendDraft(sr)
 	} else {
-		t.encodePoint()
-		s.raw = wire.AppendSeriesHeader(s.raw, labels+len(t.buf))
-		s.raw = appendLabels(s.raw, ls, name, le, quantile)
-		s.raw = append(s.raw, t.buf...)
-		s.sizes.plain = s.packed + len(s.raw)
+		s.appendSeries(sr)
+		s.sizes.plain = s.packed + len(s.plain)
 	}
-	end := s.packed + len(s.raw)
-	if len(s.raw) >= blockSize && s.protocol == protocolV1 {
-		s.pack(blockSize)
+	end := s.packed + len(s.plain)
+	if s.protocol == wire.V1 && len(s.plain) >= block.Size {
+		s.pack(block.Size)
 	}
-	number := s.samples
-	s.cover(t.point.timestamp, t.point.timestamp)
-	s.samples++
-	if t.point.histogram != nil {
-		s.histograms++
-	}
-	s.exemplars += len(t.point.exemplars)
-	if !t.guard && !name.targetInfo {
+	number, p := s.Samples, sr.point
+	s.count(p.timestamp, p.histogram != nil, len(p.exemplars))
+	if sr.guard == unguarded {
 		return
 	}
-	kind := guardedEntry
-	switch {
-	case name == &t.targetInfoName:
-		kind = madeTargetEntry
-	case name.targetInfo:
-		kind = targetEntry
-	}
 	s.index = append(s.index, indexEntry{
-		hash: hash, timestamp: t.point.timestamp, number: number, start: start, end: end,
-		kind: kind, histogram: t.point.histogram != nil, exemplars: len(t.point.exemplars),
+		identity: sr.identity, timestamp: p.timestamp, number: number, start: start, end: end,
+		guard: sr.guard, histogram: p.histogram != nil, exemplars: len(p.exemplars),
 	})
 }
 
-// appendLabels appends the labels of a series in order.
-func appendLabels(b []byte, ls *labelSet, name *seriesName, le, quantile *extraLabel) []byte {
-	b = append(b, ls.buf[:ls.cut[0]]...)
-	b = append(b, name.label...)
-	b = append(b, ls.buf[ls.cut[0]:ls.cut[1]]...)
-	b = append(b, le.label...)
-	b = append(b, ls.buf[ls.cut[1]:ls.cut[2]]...)
-	b = append(b, quantile.label...)
-	return append(b, ls.buf[ls.cut[2]:]...)
+// appendSeries is the 1.0 encoding of add.
+func (s *segment) appendSeries(sr *series) {
+	p, b := sr.point, s.scratch[:0]
+	if p.histogram == nil {
+		b = wire.AppendSample(b, p.value, p.timestamp)
+	} else {
+		b, s.histogram = wire.AppendHistogram(b, p.histogram, p.timestamp, s.histogram)
+	}
+	for i := range p.exemplars {
+		b = wire.AppendExemplar(b, &p.exemplars[i])
+	}
+	s.plain = wire.AppendSeriesHeader(s.plain, sr.labelsSize()+len(b))
+	s.plain = append(sr.appendLabels(s.plain), b...)
+	s.scratch = b
 }
 
-// pack compresses the first n bytes of raw.
+// pack compresses the first n bytes of plain.
 func (s *segment) pack(n int) {
-	s.blocks = appendElements(s.blocks, s.raw[:n])
+	s.elements = block.AppendElements(s.elements, s.plain[:n])
 	s.packed += n
-	s.raw = s.raw[:copy(s.raw, s.raw[n:])]
+	s.plain = s.plain[:copy(s.plain, s.plain[n:])]
 }
 
 // minPacked is how many bytes of series are worth to be compressed for themselves. What is less waits for more of the
 // partition: compressed on its own it would take more room.
-const minPacked = blockSize / 2
+const minPacked = block.Size / 2
 
-// finish compresses the rest of series that are so many that they are compressed on their own, so that it is all or none of
-// them.
+// finish packs what is left once the segment holds minPacked bytes. A segment is packed whole or not at all.
 func (s *segment) finish() {
-	if s.protocol == protocolV1 && s.packed+len(s.raw) >= minPacked {
-		s.pack(len(s.raw))
+	if s.protocol == wire.V1 && s.packed+len(s.plain) >= minPacked {
+		s.pack(len(s.plain))
 	}
 }
 
-// rebase makes a label set the base of the drafts that follow.
-func (s *segment) rebase(t *translator, ls *labelSet) {
-	if s.base == ls.serial {
-		return
-	}
+// based says whether the label set is the base of the drafts that follow.
+func (s *segment) based(ls *labelSet) bool {
+	return s.base == ls.serial
+}
+
+// rebase makes a label set, whose references are m, the base of the drafts that follow. The base is not part of a series:
+// when that is excised, others may need it.
+func (s *segment) rebase(ls *labelSet, m *planMemo) {
 	s.base = ls.serial
-	m := t.labeler.refs(&s.table, s.partition, t.partitions)
 	if m.built || m != s.memo {
-		s.raw = wire.AppendDraftBase(s.raw, m.refs, &m.cut)
+		s.plain = wire.AppendDraftBase(s.plain, m.refs, &m.cut)
 	} else {
-		s.raw = wire.AppendDraftChange(s.raw, m.refs, m.changed)
+		s.plain = wire.AppendDraftChange(s.plain, m.refs, m.changed)
 	}
 	s.memo, s.baseRefs = m, len(m.refs)/wire.DraftRefLen
 }
 
 // appendDraft is the 2.0 encoding of add.
-func (s *segment) appendDraft(t *translator, name *seriesName, le, quantile *extraLabel) {
-	d := &s.draft
-	d.Labels = [3]wire.DraftLabel{{Name: s.table.RefHashed(nameLabel, nameLabelHash), Value: s.table.RefHashed(name.name, name.hash)}}
-	if le.value != "" {
-		d.Labels[1] = wire.DraftLabel{Name: s.table.RefHashed(leLabel, leLabelHash), Value: s.table.RefHashed(le.value, le.hash)}
+func (s *segment) appendDraft(sr *series) {
+	d, t := &s.draft, &s.table
+	d.Labels = [3]wire.DraftLabel{{Name: t.RefHashed(nameLabel, nameLabelHash), Value: t.RefHashed(sr.name.name, sr.name.hash)}}
+	if le := sr.le; le.value != "" {
+		d.Labels[1] = wire.DraftLabel{Name: t.RefHashed(leLabel, leLabelHash), Value: t.RefHashed(le.value, le.hash)}
 	}
-	if quantile.value != "" {
-		d.Labels[2] = wire.DraftLabel{Name: s.table.RefHashed(quantileLabel, quantileLabelHash), Value: s.table.RefHashed(quantile.value, quantile.hash)}
+	if q := sr.quantile; q.value != "" {
+		d.Labels[2] = wire.DraftLabel{Name: t.RefHashed(quantileLabel, quantileLabelHash), Value: t.RefHashed(q.value, q.hash)}
 	}
-	p := &t.point
+	p := sr.point
 	if p.histogram == nil {
 		d.Point = wire.AppendSampleV2(d.Point[:0], p.value, p.timestamp, p.start)
 	} else {
-		d.Point, t.histogram.buf = wire.AppendHistogramV2(d.Point[:0], p.histogram, p.timestamp, p.start, t.histogram.buf)
+		d.Point, s.histogram = wire.AppendHistogramV2(d.Point[:0], p.histogram, p.timestamp, p.start, s.histogram)
 	}
 	d.Exemplars = d.Exemplars[:0]
 	refs := s.baseRefs + 2*len(d.Labels) + 2
 	for i := range p.exemplars {
-		d.Exemplars = wire.AppendDraftExemplar(d.Exemplars, &p.exemplars[i], &s.table)
+		d.Exemplars = wire.AppendDraftExemplar(d.Exemplars, &p.exemplars[i], t)
 		refs += 2 * len(p.exemplars[i].Labels)
 	}
-	if s.metric != t.metadata.serial {
-		s.metric = t.metadata.serial
-		d.Metadata = wire.Metadata{Type: t.metadata.typ, Help: s.table.Ref(t.metadata.help), Unit: s.table.Ref(t.metadata.unit)}
+	if m := sr.metadata; s.metric != m.serial {
+		s.metric = m.serial
+		d.Metadata = wire.Metadata{Type: m.typ, Help: t.Ref(m.help), Unit: t.Ref(m.unit)}
 	}
-	s.raw = wire.AppendDraft(s.raw, d)
+	s.plain = wire.AppendDraft(s.plain, d)
 	s.sizes.plain += wire.MaxSeriesV2Overhead + len(d.Point) + len(p.exemplars)*wire.MaxExemplarV2Overhead
 	s.sizes.refs += refs
 }
 
 // seal makes a batch of what the segment holds so far.
 func (s *segment) seal() {
-	b := &batch{message: s.message}
-	if s.protocol == protocolV1 {
-		s.pack(len(s.raw))
-		b.body = withSize(s.blocks, s.packed)
+	b := &batch{tally: s.tally, protocol: s.protocol, sizes: s.openSizes()}
+	if s.protocol == wire.V1 {
+		s.pack(len(s.plain))
+		b.body = block.WithSize(s.elements, s.packed)
 	} else {
-		open := message{raw: takeBuffer(), protocol: s.protocol}
-		s.appendTo(&open, nil)
-		b.body = open.compressed()
-		giveBuffer(open.raw)
+		b.body = s.body()
 	}
-	b.raw = nil
 	s.full = append(s.full, fullSegment{batch: b, index: s.index})
 	s.restart(s.protocol)
 	s.index = nil
 }
 
-// appendTo appends what is not sealed to a message as a part, without the series that are excised.
-func (s *segment) appendTo(m *message, excised []indexEntry) {
-	switch {
-	case s.protocol == protocolV2:
-		m.raw = s.table.AppendDraftTable(m.raw)
-		m.raw = excise(m.raw, s.raw, excised)
-		m.parts = append(m.parts, part{end: len(m.raw)})
-	case s.packed > 0:
-		m.raw = append(m.raw, s.blocks...)
-		m.parts = append(m.parts, part{end: len(m.raw), packed: s.packed, excised: excised})
-	default:
-		m.raw = excise(m.raw, s.raw, excised)
-		if n := len(m.parts); n > 0 && m.parts[n-1].packed == 0 && m.parts[n-1].piece == nil {
-			m.parts[n-1].end = len(m.raw)
-		} else {
-			m.parts = append(m.parts, part{end: len(m.raw)})
-		}
-	}
+// body is the request that what is not sealed would be on its own. The segment must be finished.
+func (s *segment) body() []byte {
+	open := batch{protocol: s.protocol}
+	open.append(s, nil, 0)
+	body := open.encoded()
+	release(open.chunks)
+	return body
 }
 
-// body is the request that what is not sealed would be on its own.
-func (s *segment) body() []byte {
-	m := message{protocol: s.protocol}
-	s.appendTo(&m, nil)
-	return m.compressed()
+// appendPlain appends the plain series as a chunk has them, without those that are excised.
+func (s *segment) appendPlain(b []byte, excised []indexEntry) []byte {
+	if s.protocol == wire.V1 {
+		return excise(b, s.plain, excised)
+	}
+	b, start := beginPart(b)
+	b = excise(s.table.AppendDraftTable(b), s.plain, excised)
+	endPart(b, start)
+	return b
 }
 
 // example renders the first series of the segment for the log.
@@ -296,11 +271,10 @@ func (s *segment) example() string {
 	if len(s.full) > 0 {
 		return s.full[0].batch.example()
 	}
-	return renderFirst(s.protocol, decompress(s.body()))
+	return renderFirst(s.protocol, s.body())
 }
 
 // exampleOf renders the series of an entry of the index.
 func (s *segment) exampleOf(e indexEntry) string {
-	c := takeApart(s.protocol, decompress(s.body()))
-	return renderLabels(c.labels(e.number))
+	return renderLabels(takeApart(s.protocol, block.Decompress(s.body())).labels(e.number))
 }

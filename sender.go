@@ -1,123 +1,76 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"io"
 	"math/rand/v2"
-	"net/http"
 	"time"
 
 	"go.opentelemetry.io/collector/consumer/consumererror"
-	"go.uber.org/zap"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
-// sender sends the batches of one partition, one after the other. Nothing of the partition is sent before what was
-// accepted earlier has its outcome, because there is no other goroutine that sends for it.
+// sender brings each sample that a partition hands to it to its outcome.
 type sender struct {
-	*orderedExporter
-	partition *partition
+	client   *remote.Client
+	policy   remote.Policy
+	version  *version
+	ledger   *account.Ledger
+	standard *standard
+	drops    *dropLog
+	letters  *letters
+	status   *statusReporter
+	// maxAge is the age from which samples are not sent any more, or 0.
+	maxAge time.Duration
+	// maxIsolation is the most requests that are spent on one batch.
+	maxIsolation int
+	// fail ends the exporter after an answer.
+	fail func(*remote.Answer)
 }
 
-// run sends until the partition is closed and empty, ctx is done or the exporter has failed.
-func (s *sender) run(ctx context.Context) {
+// run sends a partition's batches, one after the other, until the partition is closed and empty, ctx is done or an answer
+// was fatal. Nothing of the partition is sent before what was accepted earlier has its outcome, because only one goroutine
+// runs for it.
+func (s *sender) run(ctx context.Context, p *partition) {
 	for {
-		b := s.partition.next(ctx, s.ledger)
+		b := p.next(ctx, s.ledger)
 		if b == nil {
 			return
 		}
+		failed := false
 		s.standard.request(ctx, func(ctx context.Context, span *requestSpan) {
-			s.deliver(ctx, b, span)
+			d := delivery{sender: s, partition: p.index, span: span}
+			failed = !d.deliver(ctx, requestOf(b))
 		})
-		s.partition.done()
-		if s.failed() {
+		p.done()
+		if failed {
 			return
 		}
 	}
 }
 
-// unit is a batch or a part of one that is sent in one request.
-type unit struct {
-	// message's raw bytes are nil: body has them.
-	message
-	body []byte
-	// trial is the refusal of the same samples as a 2.0 message, after which 1.0 is used for good if the endpoint takes it;
-	// or else nil.
-	trial *answer
+// delivery is the sending of one batch.
+type delivery struct {
+	*sender
+	partition int
+	span      *requestSpan
 }
 
-func newUnit(m message) unit {
-	u := unit{message: m}
-	if !m.empty() {
-		u.body = m.compressed()
-		u.raw = nil
-	}
-	return u
-}
-
-// contents takes the unit apart.
-func (u *unit) contents() contents {
-	return takeApart(u.protocol, decompress(u.body))
-}
-
-// example renders the unit's first series for the log.
-func (u *unit) example() string {
-	return renderFirst(u.protocol, decompress(u.body))
-}
-
-// split returns the first and the second half of the unit's series. Each series has one sample, so that no half has a
-// sample that is older than one of the same series in the other's past.
-func (u *unit) split() (first, second unit) {
-	c := u.contents()
-	indices := make([]int, c.len())
-	for i := range indices {
-		indices[i] = i
-	}
-	half := len(indices) / 2
-	return newUnit(c.message(indices[:half])), newUnit(c.message(indices[half:]))
-}
-
-// cutOld separates the samples that are older than a timestamp.
-func (u *unit) cutOld(oldest int64) (kept, old unit) {
-	c := u.contents()
-	var keep, cut []int
-	for i := range c.len() {
-		if ts, _ := c.point(i); ts < oldest {
-			cut = append(cut, i)
-		} else {
-			keep = append(keep, i)
-		}
-	}
-	kept, old = newUnit(c.message(keep)), newUnit(c.message(cut))
-	kept.trial = u.trial
-	return kept, old
-}
-
-// fate is what becomes of a unit.
-type fate uint8
-
-const (
-	fateDelivered fate = iota
-	fateDropped
-	fateSplit
-	// fateUnread is for a 2.0 message that the endpoint cannot read.
-	fateUnread
-	// fateFailed is fateDropped with the end of the exporter.
-	fateFailed
-	// fateAborted is fateDropped because ctx is done.
-	fateAborted
-)
-
-// outcome is the fate of a unit with what is told about it.
+// outcome is the verdict on a request with what is told about it.
 type outcome struct {
-	fate   fate
-	reason reason
-	answer *answer
-	// attempts is how many requests were sent.
+	verdict remote.Verdict
+	reason  account.Reason
+	// answer is the last one, or nil if the request was never sent.
+	answer *remote.Answer
+	// attempts is how many times the request was sent.
 	attempts int
 	// trial is that of the decision.
 	trial bool
+	// aborted says that the exporter's time to send is over.
+	aborted bool
 }
 
 // err is why the samples were dropped.
@@ -128,179 +81,153 @@ func (o *outcome) err() error {
 	return consumererror.NewPermanent(o.answer)
 }
 
-// deliver brings each sample of the batch to its outcome: in one request, or in several if it must be split. They are
-// sent one after the other and in order.
-func (s *sender) deliver(ctx context.Context, b *batch, span *requestSpan) {
-	units := []unit{{message: b.message, body: b.body}}
-	for sent := 0; len(units) > 0; {
-		u := units[len(units)-1]
-		units = units[:len(units)-1]
-		if u = s.dropOld(ctx, u, span); u.empty() {
+// deliver brings each sample of a batch to its outcome: in one request, or in several if it must be split. They are sent
+// one after the other and in order. It returns false if the sender must not send anything more.
+func (d *delivery) deliver(ctx context.Context, r request) bool {
+	waiting := []request{r}
+	for sent := 0; len(waiting) > 0; {
+		r := waiting[len(waiting)-1]
+		waiting = waiting[:len(waiting)-1]
+		if r = d.prepared(ctx, r); r.Empty() {
 			continue
-		}
-		if u.protocol == protocolV2 && s.fellBack.Load() {
-			if u = s.asV1(ctx, u, span); u.empty() {
-				continue
-			}
 		}
 		sent++
-		o := s.sendUnit(ctx, &u, span)
-		if o.fate == fateUnread {
-			if !o.trial {
-				s.fallBack(o.answer)
-			}
-			again := s.asV1(ctx, u, span)
-			if again.empty() {
-				continue
-			}
-			if o.trial {
-				again.trial = o.answer
-			}
-			units = append(units, again)
+		o := d.send(ctx, &r)
+		if r.trial != nil && o.verdict == remote.VerdictDelivered {
+			d.version.fallBack(r.trial)
+		}
+		switch {
+		case r.Empty():
 			continue
+		case o.verdict == remote.VerdictFallback:
+			waiting = append(waiting, d.fallenBack(ctx, r, &o))
+			continue
+		case o.verdict == remote.VerdictSplit && r.Samples > 1 && sent+len(waiting)+2 <= d.maxIsolation:
+			first, second := r.split()
+			waiting = append(waiting, second, first)
+			continue
+		case o.verdict == remote.VerdictSplit && r.Samples > 1:
+			o.reason = account.ReasonIsolationLimit
 		}
-		if u.trial != nil && o.fate == fateDelivered {
-			s.fallBack(u.trial)
-		}
-		if o.fate == fateSplit {
-			switch {
-			case u.samples == 1:
-				o.fate = fateDropped
-			case sent+len(units)+2 > s.policy.onError.MaxIsolationRequests:
-				o.fate, o.reason = fateDropped, reasonIsolationLimit
-			default:
-				first, second := u.split()
-				units = append(units, second, first)
-				continue
+		d.settle(ctx, &r, &o)
+		if o.aborted || o.verdict == remote.VerdictFail {
+			for i := range waiting {
+				d.settle(ctx, &waiting[i], &outcome{verdict: remote.VerdictDrop, reason: account.ReasonShutdown})
 			}
-		}
-		s.settle(ctx, &u, o, span)
-		if o.fate == fateFailed || o.fate == fateAborted {
-			s.settleRest(ctx, units, span)
-			return
+			return false
 		}
 	}
+	return true
 }
 
-// settleRest drops what was not sent because the exporter ends.
-func (s *sender) settleRest(ctx context.Context, units []unit, span *requestSpan) {
-	for i := range units {
-		s.settle(ctx, &units[i], outcome{fate: fateDropped, reason: reasonShutdown}, span)
+// prepared returns the request as it can be sent now.
+func (d *delivery) prepared(ctx context.Context, r request) request {
+	if r = d.dropOld(ctx, r); !r.Empty() && r.protocol == wire.V2 && d.version.fellBack() {
+		r = d.asV1(ctx, r)
 	}
+	return r
 }
 
-// settle accounts for the samples of a unit. It is the one place where samples that were in flight get their outcome.
-func (s *sender) settle(ctx context.Context, u *unit, o outcome, span *requestSpan) {
-	if u.empty() {
+// fallenBack returns as 1.0 a request that the endpoint cannot read.
+func (d *delivery) fallenBack(ctx context.Context, r request, o *outcome) request {
+	if !o.trial {
+		d.version.fallBack(o.answer)
+	}
+	again := d.asV1(ctx, r)
+	if o.trial {
+		again.trial = o.answer
+	}
+	return again
+}
+
+// settle accounts for the samples of a request. It is the one place where samples that were in flight get their outcome.
+func (d *delivery) settle(ctx context.Context, r *request, o *outcome) {
+	if r.Empty() {
 		return
 	}
-	if o.fate == fateDelivered {
+	key := account.Key{Reason: o.reason}
+	if o.verdict == remote.VerdictDelivered {
 		// What is lost then, a 2.0 receiver does not say that it has written, although it has taken the request.
-		o.reason = reasonRejected
+		key.Reason = account.ReasonRejected
 	}
-	key := dropKey{reason: o.reason}
 	delivered := 0
 	if o.answer != nil {
-		key.status = o.answer.status
-		delivered = o.answer.confirmed(&u.message)
+		key.Status = o.answer.Status
+		delivered = o.answer.Confirmed(r.protocol, r.Counts)
 	}
 	if delivered > 0 {
-		s.ledger.deliver(delivered)
-		span.delivered(ctx, delivered)
+		d.ledger.Deliver(delivered)
+		d.span.delivered(ctx, delivered)
 	}
-	lost := u.samples - delivered
+	lost := r.Samples - delivered
 	if lost == 0 {
 		return
 	}
-	s.ledger.drop(lost, key)
-	span.dropped(ctx, lost, o.err())
-	s.drops.log(drop{
+	d.ledger.Drop(lost, key)
+	d.span.dropped(ctx, lost, o.err())
+	d.drops.log(drop{
 		samples:   lost,
 		key:       key,
 		answer:    o.answer,
-		example:   u.example,
-		partition: s.partition.index,
-		kept:      s.letters.Load().keep(u, &o),
+		example:   r.example,
+		partition: d.partition,
+		kept:      d.letters.keep(r, key, o),
 	})
 }
 
-// asV1 returns the unit as a 1.0 message, and drops what that cannot carry.
-func (s *sender) asV1(ctx context.Context, u unit, span *requestSpan) unit {
-	c := u.contents()
-	v1, rest := c.asV1()
-	lost := newUnit(rest)
-	s.settle(ctx, &lost, outcome{fate: fateDropped, reason: reasonNeedsV2}, span)
-	return newUnit(v1)
-}
-
-// fallBack makes 1.0 the version of all messages, for as long as the process lives.
-func (e *orderedExporter) fallBack(a *answer) {
-	if e.fellBack.Swap(true) {
-		return
-	}
-	e.logger.Warn("The endpoint does not read Remote-Write 2.0. Everything is sent as 1.0 from now on.",
-		zap.Int("status", a.status), zap.String("answer", a.Error()))
+// asV1 returns the request as a 1.0 message, and drops what that cannot carry.
+func (d *delivery) asV1(ctx context.Context, r request) request {
+	v1, rest := r.asV1()
+	d.settle(ctx, &rest, &outcome{verdict: remote.VerdictDrop, reason: account.ReasonNeedsV2})
+	return v1
 }
 
 // dropOld drops the samples that are older than queue.max_age, and returns the others.
-func (s *sender) dropOld(ctx context.Context, u unit, span *requestSpan) unit {
-	if s.maxAge == 0 {
-		return u
+func (d *delivery) dropOld(ctx context.Context, r request) request {
+	if d.maxAge == 0 {
+		return r
 	}
-	oldest := time.Now().Add(-s.maxAge).UnixMilli()
-	if u.oldest >= oldest {
-		return u
+	oldest := time.Now().Add(-d.maxAge).UnixMilli()
+	if r.Empty() || r.oldest >= oldest {
+		return r
 	}
-	kept, old := u.cutOld(oldest)
-	if old.samples > 0 {
-		s.settle(ctx, &old, outcome{fate: fateDropped, reason: reasonTooOld}, span)
-	}
+	kept, old := r.cutOld(oldest)
+	d.settle(ctx, &old, &outcome{verdict: remote.VerdictDrop, reason: account.ReasonTooOld})
 	return kept
 }
 
-// sendUnit sends the unit, again and again if need be, until it has a fate. It may take samples out of the unit that
-// become too old meanwhile.
-func (s *sender) sendUnit(ctx context.Context, u *unit, span *requestSpan) outcome {
-	defer s.status.recovered(s.partition.index)
+// send sends the request, again and again if need be, until there is a verdict other than to retry. It may take samples out
+// of the request that become too old meanwhile.
+func (d *delivery) send(ctx context.Context, r *request) outcome {
+	defer d.status.recovered(d.partition)
 	start := time.Now()
 	for n := 1; ; n++ {
-		a := s.send(ctx, u, n)
-		if a.status == 0 && ctx.Err() != nil {
-			return outcome{fate: fateAborted, reason: reasonShutdownInFlight, answer: a, attempts: n}
+		a := d.client.Post(ctx, r.protocol, r.body, n)
+		if a.Status == 0 && ctx.Err() != nil {
+			return outcome{verdict: remote.VerdictDrop, reason: account.ReasonShutdownInFlight, answer: a, attempts: n, aborted: true}
 		}
+		d.version.learn(a)
 		now := time.Now()
-		d := s.policy.decide(a, attempt{
-			number: n, elapsed: now.Sub(start), random: rand.Float64(), now: now,
-			protocol: u.protocol, proven: s.provenV2.Load(),
+		decision := d.policy.Decide(a, remote.Attempt{
+			Number: n, Elapsed: now.Sub(start), Random: rand.Float64(), Now: now,
+			Protocol: r.protocol, Proven: d.version.proven(),
 		})
-		o := outcome{reason: d.reason, answer: a, attempts: n, trial: d.trial}
-		switch d.verdict {
-		case verdictDelivered:
-			return o
-		case verdictSplit:
-			o.fate = fateSplit
-			return o
-		case verdictFallback:
-			o.fate = fateUnread
-			return o
-		case verdictFail:
-			o.fate = fateFailed
-			s.fail(a)
-			return o
-		case verdictDrop:
-			o.fate = fateDropped
-			if d.permanent {
-				s.status.permanent(a)
-			}
-			return o
+		if decision.Verdict == remote.VerdictFail {
+			d.fail(a)
 		}
-		s.status.retrying(s.partition.index, a)
-		s.drops.retrying(a, n, d.delay, s.partition.index)
-		if !sleep(ctx, d.delay) {
-			return outcome{fate: fateAborted, reason: reasonShutdown, answer: a, attempts: n}
+		if decision.Verdict == remote.VerdictDrop && decision.Permanent {
+			d.status.permanent(a)
 		}
-		if *u = s.dropOld(ctx, *u, span); u.empty() {
-			return outcome{fate: fateDropped}
+		if decision.Verdict != remote.VerdictRetry {
+			return outcome{verdict: decision.Verdict, reason: decision.Reason, answer: a, attempts: n, trial: decision.Trial}
+		}
+		d.status.retrying(d.partition, a)
+		d.drops.retrying(a, n, decision.Delay, d.partition)
+		if !sleep(ctx, decision.Delay) {
+			return outcome{verdict: remote.VerdictDrop, reason: account.ReasonShutdown, answer: a, attempts: n, aborted: true}
+		}
+		if *r = d.dropOld(ctx, *r); r.Empty() {
+			return outcome{verdict: remote.VerdictDrop}
 		}
 	}
 }
@@ -316,89 +243,3 @@ func sleep(ctx context.Context, d time.Duration) bool {
 		return false
 	}
 }
-
-// Bounds on what is read of an answer's body, and for how long once the status is known. The status decides; a body that
-// comes slowly must not hold up a partition.
-const (
-	maxAnswerBody  = 1 << 10
-	maxDrainedBody = 16 << 10
-	maxBodyWait    = time.Second
-)
-
-// send sends one request and returns what came of it.
-func (s *sender) send(ctx context.Context, u *unit, n int) *answer {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.endpoint, bytes.NewReader(u.body))
-	if err != nil {
-		return &answer{err: err}
-	}
-	setHeaders(req.Header, u.protocol, s.userAgent)
-	start := time.Now()
-	resp, err := s.client.Do(req)
-	a := &answer{err: err}
-	if err == nil {
-		a.status = resp.StatusCode
-	} else {
-		a.err = withoutURL(err)
-	}
-	s.telemetry.request(ctx, a.status, len(u.body), time.Since(start), n)
-	if err != nil {
-		return a
-	}
-	defer resp.Body.Close()
-	a.retryAfter = resp.Header.Get("Retry-After")
-	if u.protocol == protocolV2 {
-		if a.written = readWritten(resp.Header); a.written.present {
-			s.provenV2.Store(true)
-		}
-	}
-	slow := time.AfterFunc(maxBodyWait, cancel)
-	defer slow.Stop()
-	if a.status > 299 {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBody))
-		a.body = printable(text)
-	}
-	// A body that is read to its end lets the connection be used again.
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxDrainedBody))
-	return a
-}
-
-// setHeaders sets the headers of Remote-Write 1.0 and 2.0, "Required Headers".
-func setHeaders(h http.Header, p protocol, userAgent string) {
-	h.Set("Content-Encoding", "snappy")
-	h.Set("User-Agent", userAgent)
-	if p == protocolV2 {
-		h.Set("Content-Type", "application/x-protobuf;proto="+string(MessageV2))
-		h.Set("X-Prometheus-Remote-Write-Version", "2.0.0")
-		return
-	}
-	h.Set("Content-Type", "application/x-protobuf")
-	h.Set("X-Prometheus-Remote-Write-Version", "0.1.0")
-}
-
-// printable makes an answer's body fit for a log line.
-func printable(text []byte) string {
-	return string(bytes.TrimSpace(bytes.ToValidUTF8(text, []byte("\uFFFD"))))
-}
-
-// fail stops the collector: the endpoint's answer says that going on is of no use, and the configuration asks to stop
-// then.
-func (e *orderedExporter) fail(a *answer) {
-	if e.hasFailed.Swap(true) {
-		return
-	}
-	e.logger.Error("Stopping: the endpoint's answer is fatal by configuration (on_error).", zap.Error(a))
-	for _, p := range e.queues.partitions {
-		p.close()
-	}
-	e.abort()
-	e.status.fatal(a)
-}
-
-func (e *orderedExporter) failed() bool {
-	return e.hasFailed.Load()
-}
-
-// errStopped is returned for payloads that come after a fatal answer.
-var errStopped = errors.New("exporter has stopped after a fatal answer")

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component/componentstatus"
 
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
 )
 
@@ -249,7 +250,7 @@ func TestDropsAreLogged(t *testing.T) {
 		assert.Equal(t, int64(400), first["status"])
 		assert.Equal(t, `gauge{series="0"}`, first["example"])
 		assert.Contains(t, first["answer"], "endpoint answered 400 Bad Request: out of order sample, xxx")
-		assert.Len(t, first["answer"], len("endpoint answered 400 Bad Request: ")+maxAnswerBody)
+		assert.Len(t, first["answer"], len("endpoint answered 400 Bad Request: ")+remote.MaxAnswerBody)
 		h.shutdown()
 
 		sum := int64(0)
@@ -367,7 +368,7 @@ func TestShutdownWithHungBackend(t *testing.T) {
 		})
 		h.consume(gauge(time.Now(), 800))
 		synctest.Wait()
-		inFlight := h.ledger.snapshot().inFlight
+		inFlight := h.ledger.Snapshot().InFlight
 		assert.Equal(t, int64(8*20), inFlight, "one request for each partition")
 
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)

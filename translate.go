@@ -12,6 +12,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 // staleNaN is the value of a stale marker (Remote-Write 1.0, "Stale Markers"), and normalNaN the one for every other
@@ -65,14 +67,14 @@ func newTranslation(cfg *Config, secret partitionSecret) translation {
 // use it; it shares nothing with other translators but the memory of bounds.
 type translator struct {
 	translation
-
+	payload
 	namer          *namer
 	labeler        *labeler
 	targetInfoName seriesName
 	bounds         boundCache
 	memory         *boundMemory
 	// families is told of each metric's metadata, unless it is nil.
-	families *metadataSender
+	families *families
 	// now is when the translation of the payload began.
 	now time.Time
 
@@ -82,56 +84,17 @@ type translator struct {
 	// latest is the greatest timestamp of the resource's points that are sent, in milliseconds, or 0 if none is.
 	latest int64
 
-	segments []segment
-	// touched are the indices of the segments that hold something.
-	touched []int
-	seen    seenSet
-	// points counts what was asked to be translated: samples emitted or dropped.
-	points int
-	drops  dropCounts
-	// evicted counts what was dropped from queues to admit the payload.
-	evicted int
+	seen seenSet
 
-	protocol  protocol
+	protocol  wire.Protocol
 	metadata  metricMetadata
 	point     point
 	histogram histogramScratch
 	exemplars exemplarScratch
-	buf       []byte
 	extra     [2]extraLabel
 }
 
-// point is what a series has at one time: a sample or a native histogram.
-type point struct {
-	// timestamp and start are in milliseconds since the epoch; start is 0 for none.
-	timestamp, start int64
-	value            float64
-	// histogram is nil for a sample.
-	histogram *wire.Histogram
-	exemplars []wire.Exemplar
-}
-
-// metricMetadata is what 2.0 says of a metric on each of its series.
-type metricMetadata struct {
-	// serial tells metrics apart; it changes whenever the others do.
-	serial     uint64
-	typ        wire.MetricType
-	help, unit string
-}
-
-// maxSize is the most bytes of the encoded point.
-func (p *point) maxSize() int {
-	size := wire.MaxSampleLen
-	if h := p.histogram; h != nil {
-		size = h.MaxLen()
-	}
-	for i := range p.exemplars {
-		size += p.exemplars[i].MaxLen()
-	}
-	return size
-}
-
-func newTranslator(tr translation, memory *boundMemory, families *metadataSender) *translator {
+func newTranslator(tr translation, memory *boundMemory, families *families) *translator {
 	n := newNamer(tr.naming)
 	t := &translator{
 		translation:    tr,
@@ -140,18 +103,18 @@ func newTranslator(tr translation, memory *boundMemory, families *metadataSender
 		targetInfoName: n.seriesName(n.targetInfo),
 		memory:         memory,
 		families:       families,
-		segments:       make([]segment, tr.partitions),
+		payload:        payload{segments: make([]segment, tr.partitions)},
 	}
 	for i := range t.segments {
-		t.segments[i].partition = i
+		t.segments[i].limits = &t.limits
 	}
 	return t
 }
 
 // translate adds the payload's samples to the segments, encoded as p. It never fails: what cannot be translated is counted as
 // dropped, and the rest goes on. Nothing of the payload is kept.
-func (t *translator) translate(md pmetric.Metrics, p protocol) {
-	t.protocol, t.exemplars.classic, t.now = p, p == protocolV1, time.Now()
+func (t *translator) translate(md pmetric.Metrics, p wire.Protocol) {
+	t.protocol, t.exemplars.classic, t.now = p, p == wire.V1, time.Now()
 	for i := range t.segments {
 		t.segments[i].protocol = p
 	}
@@ -342,9 +305,9 @@ func (t *translator) checkTemporality(m pmetric.Metric, temporality pmetric.Aggr
 	case pmetric.AggregationTemporalityCumulative:
 		return true
 	case pmetric.AggregationTemporalityDelta:
-		t.drop(reasonDelta, n, m.Name())
+		t.drop(account.ReasonDelta, n, m.Name())
 	default:
-		t.drop(reasonNoTemporality, n, m.Name())
+		t.drop(account.ReasonNoTemporality, n, m.Name())
 	}
 	return false
 }
@@ -353,7 +316,7 @@ func (t *translator) checkTemporality(m pmetric.Metric, temporality pmetric.Aggr
 func (t *translator) names(m pmetric.Metric, typ otlptranslator.MetricType, n int) *metricNames {
 	names := t.namer.metricNames(metricKey{name: m.Name(), unit: m.Unit(), typ: typ})
 	if names.err != nil {
-		t.drop(reasonInvalidName, n, m.Name())
+		t.drop(account.ReasonInvalidName, n, m.Name())
 		return nil
 	}
 	t.metadata = metricMetadata{
@@ -394,7 +357,7 @@ func startTimestamp(start, ts pcommon.Timestamp) int64 {
 // of 1970. The first millisecond of 1970 is taken for unset, as it is on the wire.
 func (t *translator) timestamp(m pmetric.Metric, ts pcommon.Timestamp) (ms int64, ok bool) {
 	if ms = int64(ts / 1_000_000); ms == 0 {
-		t.drop(reasonNoTimestamp, 1, m.Name())
+		t.drop(account.ReasonNoTimestamp, 1, m.Name())
 	}
 	return ms, ms != 0
 }
@@ -407,7 +370,7 @@ func (t *translator) numbers(m pmetric.Metric, points pmetric.NumberDataPointSli
 	for _, dp := range points.All() {
 		value, ok := numberValue(dp)
 		if !ok {
-			t.drop(reasonNoValue, 1, m.Name())
+			t.drop(account.ReasonNoValue, 1, m.Name())
 			continue
 		}
 		ts, ok := t.timestamp(m, dp.Timestamp())
@@ -483,30 +446,56 @@ func (t *translator) emit(ls *labelSet, name *seriesName, le, quantile *extraLab
 	if quantile.label == nil && ls.quantile != "" {
 		quantile = t.extra[1].set(quantileLabel, ls.quantile)
 	}
-	if t.protocol == protocolV1 && !t.classic(ls, name) {
+	if t.protocol == wire.V1 && !t.classic(ls, name) {
 		if name != &t.targetInfoName {
-			t.drop(reasonNeedsV2, 1, t.example(reasonNeedsV2, ls, name, le, quantile))
+			sr := series{labels: ls, name: name, le: le, quantile: quantile}
+			t.drop(account.ReasonNeedsV2, 1, t.example(account.ReasonNeedsV2, &sr))
 		}
 		return
 	}
-	hash, key := ls.identity(name, le, quantile), ls.partitionKey(name)
-	if name.targetInfo {
-		hash, key = t.target(ls, name)
+	sr := series{
+		labels: ls, name: name, le: le, quantile: quantile, point: &t.point, metadata: &t.metadata,
+		identity: ls.identity(name, le, quantile), guard: t.guardOf(name),
 	}
-	if !t.seen.add(hash, t.point.timestamp) {
+	key := ls.partitionKey(name)
+	if name.targetInfo {
+		sr.identity, key = t.target(ls, name)
+	}
+	if !t.seen.add(sr.identity, t.point.timestamp) {
 		if name != &t.targetInfoName {
-			t.drop(reasonDuplicate, 1, t.example(reasonDuplicate, ls, name, le, quantile))
+			t.drop(account.ReasonDuplicate, 1, t.example(account.ReasonDuplicate, &sr))
 		}
 		return
 	}
 	t.points++
 	t.latest = max(t.latest, t.point.timestamp)
-	i := partitionOf(key, t.partitions)
-	s := &t.segments[i]
+	t.put(partitionOf(key, t.partitions), &sr)
+}
+
+// put adds a series to the segment of a partition.
+func (t *translator) put(partition int, sr *series) {
+	s := &t.segments[partition]
 	if s.empty() {
-		t.touched = append(t.touched, i)
+		t.touched = append(t.touched, partition)
 	}
-	s.add(t, ls, name, le, quantile, hash)
+	s.makeRoom(sr)
+	if t.protocol == wire.V2 && !s.based(sr.labels) {
+		s.rebase(sr.labels, t.labeler.refs(&s.table, partition, t.partitions))
+	}
+	s.add(sr)
+}
+
+func (t *translator) guardOf(name *seriesName) guardKind {
+	switch {
+	case name == &t.targetInfoName:
+		return madeTarget
+	case name.targetInfo:
+		return guardedTarget
+	case t.guard:
+		return guarded
+	default:
+		return unguarded
+	}
 }
 
 // classic says whether a series has only names that 1.0 can carry.
@@ -520,26 +509,12 @@ func (t *translator) classic(ls *labelSet, name *seriesName) bool {
 }
 
 // example renders a series for the log, if it is the first with this fate in the payload.
-func (t *translator) example(r reason, ls *labelSet, name *seriesName, le, quantile *extraLabel) string {
-	if t.drops[r].count > 0 {
+func (t *translator) example(r account.Reason, sr *series) string {
+	if t.drops[r].Count > 0 {
 		return ""
 	}
-	labels, _ := wire.SeriesLabels(nil, appendLabels(nil, ls, name, le, quantile))
+	labels, _ := wire.SeriesLabels(nil, sr.appendLabels(nil))
 	return renderLabels(labels)
-}
-
-// encodePoint encodes t.point into t.buf.
-func (t *translator) encodePoint() {
-	p := &t.point
-	t.buf = t.buf[:0]
-	if p.histogram == nil {
-		t.buf = wire.AppendSample(t.buf, p.value, p.timestamp)
-	} else {
-		t.buf, t.histogram.buf = wire.AppendHistogram(t.buf, p.histogram, p.timestamp, t.histogram.buf)
-	}
-	for i := range p.exemplars {
-		t.buf = wire.AppendExemplar(t.buf, &p.exemplars[i])
-	}
 }
 
 // target identifies a target by its job and instance, and gives its partition key. All its target_info series have the same,
@@ -558,13 +533,13 @@ func (t *translator) target(ls *labelSet, name *seriesName) (identity, partition
 }
 
 // drop counts n points that cannot be translated; example names one for the log.
-func (t *translator) drop(r reason, n int, example string) {
+func (t *translator) drop(r account.Reason, n int, example string) {
 	t.points += n
 	var render func() string
-	if t.drops[r].example == nil {
+	if t.drops[r].Example == nil {
 		render = func() string { return example }
 	}
-	t.drops.add(r, n, render)
+	t.drops.Add(r, n, render)
 }
 
 // reset makes the translator ready for another payload.
@@ -575,8 +550,7 @@ func (t *translator) reset() {
 	t.touched = t.touched[:0]
 	t.seen.reset()
 	t.points = 0
-	t.drops = dropCounts{}
-	t.evicted = 0
+	t.drops = account.Drops{}
 	t.labeler.forget()
 	t.extra[0].value, t.extra[1].value = "", ""
 	t.metadata.help = ""

@@ -5,6 +5,8 @@ import (
 
 	"github.com/prometheus/otlptranslator"
 	"github.com/stretchr/testify/assert"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 // TestExternalLabels: they are added to every series that has no label of the name.
@@ -105,5 +107,5 @@ func TestFallbackToV1(t *testing.T) {
 		`a:b` + target + ` 1 @1000`, `h_bucket{instance="i-1",job="shop",le="+Inf"} 1 @1000`, `h_count` + target + ` 1 @1000`,
 		`h_sum` + target + ` 100 @1000`, `x` + target + ` 1 @1000`, `x` + target + ` 3 @2000`,
 	}, got.lines())
-	assert.Equal(t, map[reason]int{reasonNeedsV2: 2}, got.drops, "target_info has a label host.name, but was not received")
+	assert.Equal(t, map[account.Reason]int{account.ReasonNeedsV2: 2}, got.drops, "target_info has a label host.name, but was not received")
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 // TestRule08Histograms: cumulative buckets with +Inf, the count, and the sum unless it is unset.
@@ -70,7 +72,7 @@ func TestRule08Histograms(t *testing.T) {
 				buckets([]float64{1, 1}, []uint64{1, 2, 3}), buckets([]float64{math.NaN()}, []uint64{1, 2}),
 				buckets([]float64{math.Inf(1), math.Inf(1)}, []uint64{1, 2, 3}), buckets([]float64{1, math.Inf(1), 2}, []uint64{1, 2, 3, 4}),
 			)},
-			drops: map[reason]int{reasonInvalidHistogram: 7},
+			drops: map[account.Reason]int{account.ReasonInvalidHistogram: 7},
 		},
 	})
 }
@@ -123,7 +125,7 @@ func TestRule08CustomBuckets(t *testing.T) {
 					dp.RemoveSum()
 				},
 			)},
-			drops: map[reason]int{reasonInvalidHistogram: 5, reasonNoSum: 1},
+			drops: map[account.Reason]int{account.ReasonInvalidHistogram: 5, account.ReasonNoSum: 1},
 		},
 	})
 }
@@ -206,19 +208,19 @@ func TestRule09ExponentialHistograms(t *testing.T) {
 				`x{} schema=0 count=0 sum=100 zero=0<=1e-128 +map[] -map[] @3000`,
 				`x{} schema=8 count=2 sum=100 zero=0<=1e-128 +map[1073741824:1 1073741825:1] -map[] @6000`,
 			},
-			drops: map[reason]int{reasonInvalidHistogram: 2},
+			drops: map[account.Reason]int{account.ReasonInvalidHistogram: 2},
 		},
 		{
 			name: "scale under -4", metrics: metrics{exponentialOf("x", exponential(-5, 0, nil), exponential(math.MinInt32, 0, []uint64{1}))},
-			drops: map[reason]int{reasonScale: 2},
+			drops: map[account.Reason]int{account.ReasonScale: 2},
 		},
 		{
 			name:    "no sum",
 			metrics: changed(exponential(0, 0, []uint64{1}), func(dp pmetric.ExponentialHistogramDataPoint) { dp.RemoveSum() }),
-			drops:   map[reason]int{reasonNoSum: 1},
+			drops:   map[account.Reason]int{account.ReasonNoSum: 1},
 		},
-		{name: "count too great", metrics: changed(exponential(0, 0, []uint64{1}), withCount(2)), drops: map[reason]int{reasonInvalidHistogram: 1}},
-		{name: "count too small", metrics: changed(exponential(0, 0, []uint64{2}), withCount(1)), drops: map[reason]int{reasonInvalidHistogram: 1}},
+		{name: "count too great", metrics: changed(exponential(0, 0, []uint64{1}), withCount(2)), drops: map[account.Reason]int{account.ReasonInvalidHistogram: 1}},
+		{name: "count too small", metrics: changed(exponential(0, 0, []uint64{2}), withCount(1)), drops: map[account.Reason]int{account.ReasonInvalidHistogram: 1}},
 		{
 			name: "observations of NaN are in no bucket",
 			metrics: changed(exponential(0, 0, []uint64{1}), func(dp pmetric.ExponentialHistogramDataPoint) {
@@ -233,7 +235,7 @@ func TestRule09ExponentialHistograms(t *testing.T) {
 				dp.SetCount(3)
 				dp.SetSum(math.NaN())
 			}),
-			drops: map[reason]int{reasonInvalidHistogram: 1},
+			drops: map[account.Reason]int{account.ReasonInvalidHistogram: 1},
 		},
 		{
 			name: "the greatest counts", metrics: metrics{exponentialOf("x", exponential(0, 0, []uint64{most - 1, 1}), exponential(9, 0, []uint64{most - 1, 1}, at(2e9)))},
@@ -248,7 +250,7 @@ func TestRule09ExponentialHistograms(t *testing.T) {
 				exponential(0, 0, []uint64{most, 1}), exponential(9, 0, []uint64{most, 1}), exponential(0, 0, []uint64{most + 1}),
 				exponential(9, 0, []uint64{math.MaxUint64, 1}), exponential(0, 0, []uint64{math.MaxUint64, 1, 5}),
 			)},
-			drops: map[reason]int{reasonInvalidHistogram: 5},
+			drops: map[account.Reason]int{account.ReasonInvalidHistogram: 5},
 		},
 		{
 			name: "a zero count that overflows",
@@ -256,7 +258,7 @@ func TestRule09ExponentialHistograms(t *testing.T) {
 				dp.SetZeroCount(math.MaxUint64 - 1)
 				dp.SetCount(2)
 			}),
-			drops: map[reason]int{reasonInvalidHistogram: 1},
+			drops: map[account.Reason]int{account.ReasonInvalidHistogram: 1},
 		},
 	})
 }

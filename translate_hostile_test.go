@@ -10,6 +10,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 // variedConfig is one of many configurations of the translation; the number decides which.
@@ -93,7 +95,7 @@ func different(a, b map[string][]string) []string {
 func TestHostilePayloads(t *testing.T) {
 	const configs, payloads = 50, 100
 	first := seed(t)
-	drops := make(map[reason]int)
+	drops := make(map[account.Reason]int)
 	for i := range uint64(configs) {
 		c := newComparison(variedConfig(first + i))
 		for j := range uint64(payloads) {
@@ -106,9 +108,9 @@ func TestHostilePayloads(t *testing.T) {
 			}
 		}
 	}
-	for _, why := range []reason{
-		reasonDelta, reasonNoTemporality, reasonNoTimestamp, reasonNoValue, reasonInvalidName, reasonInvalidHistogram, reasonScale,
-		reasonNoSum, reasonDuplicate,
+	for _, why := range []account.Reason{
+		account.ReasonDelta, account.ReasonNoTemporality, account.ReasonNoTimestamp, account.ReasonNoValue, account.ReasonInvalidName, account.ReasonInvalidHistogram, account.ReasonScale,
+		account.ReasonNoSum, account.ReasonDuplicate,
 	} {
 		assert.Positive(t, drops[why], "points dropped for %s", why)
 	}

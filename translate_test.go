@@ -9,6 +9,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 // The tests named TestRule follow a numbered reading of the OpenTelemetry specification, "Prometheus and OpenMetrics
@@ -95,11 +97,11 @@ func TestRule02MetricNames(t *testing.T) {
 				gaugeOf("", number(1), number(2)), gaugeOf("温度", number(1)), gaugeOf("_", number(1)), histogramOf("-", buckets(nil, nil)),
 				exponentialOf(".", exponential(0, 0, nil)), summaryOf("", quantiles(nil)),
 			},
-			drops: map[reason]int{reasonInvalidName: 7},
+			drops: map[account.Reason]int{account.ReasonInvalidName: 7},
 		},
 		{
 			name: "no name as it is", edit: strategy(otlptranslator.NoTranslation), metrics: metrics{gaugeOf("", number(1))},
-			drops: map[reason]int{reasonInvalidName: 1},
+			drops: map[account.Reason]int{account.ReasonInvalidName: 1},
 		},
 	})
 }
@@ -283,12 +285,12 @@ func TestRule05TargetInfo(t *testing.T) {
 				`x{instance="i-1",job="shop"} 1 @1000`, `x{instance="i-1",job="shop"} 2 @3000`, `x{instance="i-1",job="shop"} 3 @2000`,
 				`target_info{host_name="h",instance="i-1",job="shop"} 1 @3000`,
 			},
-			drops: map[reason]int{reasonNoValue: 1, reasonNoTimestamp: 1, reasonInvalidHistogram: 1, reasonScale: 1},
+			drops: map[account.Reason]int{account.ReasonNoValue: 1, account.ReasonNoTimestamp: 1, account.ReasonInvalidHistogram: 1, account.ReasonScale: 1},
 		},
 		{name: "no points", resource: described},
 		{
 			name: "nothing is sent", resource: described, metrics: metrics{gaugeOf("x", number(nil))},
-			drops: map[reason]int{reasonNoValue: 1},
+			drops: map[account.Reason]int{account.ReasonNoValue: 1},
 		},
 		{
 			name: "job and instance among the attributes", metrics: metrics{x},
@@ -321,7 +323,7 @@ func TestRule05OneTargetInfoPerTime(t *testing.T) {
 	for name, c := range map[string]struct {
 		payload pmetric.Metrics
 		want    []string
-		drops   map[reason]int
+		drops   map[account.Reason]int
 	}{
 		"two resources": {
 			payload: together(metricsOf(described, x(1)), metricsOf(other, x(2)), metricsOf(other, x(1))),
@@ -329,7 +331,7 @@ func TestRule05OneTargetInfoPerTime(t *testing.T) {
 				`target_info{host_name="h",instance="i-1",job="shop"} 1 @1000`, `target_info{host_name="other",instance="i-1",job="shop"} 1 @2000`,
 				`x{instance="i-1",job="shop"} 1 @1000`, `x{instance="i-1",job="shop"} 1 @2000`,
 			},
-			drops: map[reason]int{reasonDuplicate: 1}, // x at 1s
+			drops: map[account.Reason]int{account.ReasonDuplicate: 1}, // x at 1s
 		},
 		"received before": {
 			payload: metricsOf(described, info),
@@ -338,7 +340,7 @@ func TestRule05OneTargetInfoPerTime(t *testing.T) {
 		"received after": {
 			payload: together(metricsOf(described, x(1)), metricsOf(described[:4], info)),
 			want:    []string{`target_info{host_name="h",instance="i-1",job="shop"} 1 @1000`, `x{instance="i-1",job="shop"} 1 @1000`},
-			drops:   map[reason]int{reasonDuplicate: 1},
+			drops:   map[account.Reason]int{account.ReasonDuplicate: 1},
 		},
 		"another target": {
 			payload: together(metricsOf(described, x(1)), metricsOf([]any{"service.name", "bank", "host.name", "h"}, x(1))),
@@ -436,13 +438,13 @@ func TestRule07TypesAndTemporality(t *testing.T) {
 				`f{} -0 @1000`, `g{} 0 @1000`,
 			},
 		},
-		{name: "delta", metrics: all(pmetric.AggregationTemporalityDelta), drops: map[reason]int{reasonDelta: 5}},
-		{name: "unspecified", metrics: all(pmetric.AggregationTemporalityUnspecified), drops: map[reason]int{reasonNoTemporality: 5}},
-		{name: "unknown", metrics: all(7), drops: map[reason]int{reasonNoTemporality: 5}},
+		{name: "delta", metrics: all(pmetric.AggregationTemporalityDelta), drops: map[account.Reason]int{account.ReasonDelta: 5}},
+		{name: "unspecified", metrics: all(pmetric.AggregationTemporalityUnspecified), drops: map[account.Reason]int{account.ReasonNoTemporality: 5}},
+		{name: "unknown", metrics: all(7), drops: map[account.Reason]int{account.ReasonNoTemporality: 5}},
 		{name: "no type", metrics: metrics{func(m pmetric.Metric) { m.SetName("x") }}},
 		{
 			name: "no value", metrics: metrics{gaugeOf("a", number(nil), number(1)), sumOf("b", true, number(nil))},
-			want: []string{`a{} 1 @1000`}, drops: map[reason]int{reasonNoValue: 2},
+			want: []string{`a{} 1 @1000`}, drops: map[account.Reason]int{account.ReasonNoValue: 2},
 		},
 	})
 }
@@ -455,7 +457,7 @@ func TestRule13Timestamps(t *testing.T) {
 			metrics: metrics{gaugeOf("x",
 				number(1, at(1_999_999)), number(2, at(1_000_000)), number(3, at(1767225600_123_456_789)), number(4, at(math.MaxUint64)))},
 			want:  []string{`x{} 1 @1`, `x{} 3 @1767225600123`, `x{} 4 @18446744073709`},
-			drops: map[reason]int{reasonDuplicate: 1},
+			drops: map[account.Reason]int{account.ReasonDuplicate: 1},
 		},
 		{
 			name: "unset",
@@ -463,7 +465,7 @@ func TestRule13Timestamps(t *testing.T) {
 				gaugeOf("a", number(1, at(0)), number(1, at(999_999))), sumOf("b", true, number(1, at(0), noRecordedValue)), histogramOf("c", buckets(nil, nil, at(0))),
 				exponentialOf("d", exponential(0, 0, nil, at(0))), summaryOf("e", quantiles(nil, at(0), noRecordedValue)),
 			},
-			drops: map[reason]int{reasonNoTimestamp: 6},
+			drops: map[account.Reason]int{account.ReasonNoTimestamp: 6},
 		},
 	})
 }
@@ -512,22 +514,22 @@ func TestRule14CollidingPoints(t *testing.T) {
 	runTranslations(t, []translationCase{
 		{
 			name: "two points", metrics: metrics{gaugeOf("x", number(1), number(2), number(3, at(1_000_999_999)), number(4, at(2e9)))},
-			want: []string{`x{} 1 @1000`, `x{} 4 @2000`}, drops: map[reason]int{reasonDuplicate: 2},
+			want: []string{`x{} 1 @1000`, `x{} 4 @2000`}, drops: map[account.Reason]int{account.ReasonDuplicate: 2},
 		},
 		{
 			name: "two metrics", metrics: metrics{gaugeOf("a.b", number(1)), gaugeOf("a_b", number(2)), sumOf("a-b", false, number(3))},
-			want: []string{`a_b{} 1 @1000`}, drops: map[reason]int{reasonDuplicate: 2},
+			want: []string{`a_b{} 1 @1000`}, drops: map[account.Reason]int{account.ReasonDuplicate: 2},
 		},
 		{
 			name:    "two attribute sets",
 			metrics: metrics{gaugeOf("x", number(1, with("a", "1")), number(2, with("a", "1", "b", "")), number(3, with("a", 1)))},
-			want:    []string{`x{a="1"} 1 @1000`}, drops: map[reason]int{reasonDuplicate: 2},
+			want:    []string{`x{a="1"} 1 @1000`}, drops: map[account.Reason]int{account.ReasonDuplicate: 2},
 		},
 		{
 			name:    "a gauge and the sum of a histogram",
 			metrics: metrics{gaugeOf("foo_sum", number(5)), histogramOf("foo", buckets([]float64{1}, []uint64{1, 2}))},
 			want:    []string{`foo_sum{} 5 @1000`, `foo_bucket{le="1"} 1 @1000`, `foo_bucket{le="+Inf"} 3 @1000`, `foo_count{} 3 @1000`},
-			drops:   map[reason]int{reasonDuplicate: 1},
+			drops:   map[account.Reason]int{account.ReasonDuplicate: 1},
 		},
 		{
 			name: "gauges and the buckets of a histogram",
@@ -537,25 +539,25 @@ func TestRule14CollidingPoints(t *testing.T) {
 			want: []string{
 				`foo_sum{} 100 @1000`, `foo_bucket{le="1"} 1 @1000`, `foo_bucket{le="+Inf"} 3 @1000`, `foo_count{} 3 @1000`, `foo_bucket{le="2"} 8 @1000`,
 			},
-			drops: map[reason]int{reasonDuplicate: 1},
+			drops: map[account.Reason]int{account.ReasonDuplicate: 1},
 		},
 		{
 			name: "a gauge and a native histogram", metrics: metrics{gaugeOf("x", number(1)), exponentialOf("x", exponential(0, 0, []uint64{1}))},
-			want: []string{`x{} 1 @1000`}, drops: map[reason]int{reasonDuplicate: 1},
+			want: []string{`x{} 1 @1000`}, drops: map[account.Reason]int{account.ReasonDuplicate: 1},
 		},
 		{
 			name: "a gauge and a quantile", metrics: metrics{gaugeOf("x", number(1, with("quantile", 0.5))), summaryOf("x", quantiles([]float64{0.5}))},
-			want: []string{`x{quantile="0.5"} 1 @1000`, `x_sum{} 100 @1000`, `x_count{} 10 @1000`}, drops: map[reason]int{reasonDuplicate: 1},
+			want: []string{`x{quantile="0.5"} 1 @1000`, `x_sum{} 100 @1000`, `x_count{} 10 @1000`}, drops: map[account.Reason]int{account.ReasonDuplicate: 1},
 		},
 		{
 			name: "two quantiles", metrics: metrics{summaryOf("x", quantiles([]float64{math.NaN(), math.Float64frombits(0x7ff8000000000005)}))},
-			want: []string{`x{quantile="NaN"} NaN @1000`, `x_sum{} 100 @1000`, `x_count{} 10 @1000`}, drops: map[reason]int{reasonDuplicate: 1},
+			want: []string{`x{quantile="NaN"} NaN @1000`, `x_sum{} 100 @1000`, `x_count{} 10 @1000`}, drops: map[account.Reason]int{account.ReasonDuplicate: 1},
 		},
 	})
 	t.Run("two resources", func(t *testing.T) {
 		x := gaugeOf("x", number(1))
 		md := together(metricsOf(nil, x), metricsOf([]any{"host.name", "h"}, x))
-		checkTranslation(t, nil, []pmetric.Metrics{md}, []string{`x{} 1 @1000`}, map[reason]int{reasonDuplicate: 1})
+		checkTranslation(t, nil, []pmetric.Metrics{md}, []string{`x{} 1 @1000`}, map[account.Reason]int{account.ReasonDuplicate: 1})
 	})
 	t.Run("not across payloads", func(t *testing.T) {
 		// The guard of out_of_order is for that.

@@ -18,6 +18,9 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 // translated is what becomes of a payload, in a readable form.
@@ -26,11 +29,11 @@ type translated struct {
 	series map[string][]string
 	// origins has for each point what only 2.0 says of it.
 	origins map[string][]string
-	drops   map[reason]int
+	drops   map[account.Reason]int
 }
 
 func newTranslated() *translated {
-	return &translated{series: make(map[string][]string), origins: make(map[string][]string), drops: make(map[reason]int)}
+	return &translated{series: make(map[string][]string), origins: make(map[string][]string), drops: make(map[account.Reason]int)}
 }
 
 // lines are the points with their series, sorted.
@@ -50,7 +53,7 @@ func flattened(bySeries map[string][]string) []string {
 // testTranslator is a translator to one version of the protocol.
 type testTranslator struct {
 	*translator
-	protocol protocol
+	protocol wire.Protocol
 }
 
 // testSecret makes tests find the same partitions as the exporter.
@@ -61,7 +64,7 @@ func testTranslation(cfg *Config) translation { return newTranslation(cfg, testS
 func newTestTranslator(cfg *Config) *testTranslator {
 	t := &testTranslator{translator: newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil)}
 	if cfg.ProtobufMessage == MessageV2 {
-		t.protocol = protocolV2
+		t.protocol = wire.V2
 	}
 	return t
 }
@@ -87,16 +90,16 @@ func translatePayload(t testing.TB, tr *testTranslator, md pmetric.Metrics) *tra
 	for _, s := range sent {
 		key := seriesString(s.Labels)
 		result.series[key] = append(result.series[key], pointString(t, s.TimeSeries))
-		if tr.protocol == protocolV2 {
+		if tr.protocol == wire.V2 {
 			result.origins[key] = append(result.origins[key], s.origin)
 		}
 	}
 	for r := range tr.drops {
-		if n := tr.drops[r].count; n > 0 {
-			result.drops[reason(r)] = n
+		if n := tr.drops[r].Count; n > 0 {
+			result.drops[account.Reason(r)] = n
 		}
 	}
-	assert.Equal(t, tr.points, len(sent)+tr.drops.total(), "points sent or dropped")
+	assert.Equal(t, tr.points, len(sent)+tr.drops.Total(), "points sent or dropped")
 	return result
 }
 
@@ -117,14 +120,14 @@ func sentPoints(t testing.TB, tr *testTranslator) []sentPoint {
 	for i := range tr.segments {
 		s := &tr.segments[i]
 		assert.Equal(t, !s.empty(), slices.Contains(tr.touched, i), "partition %d is touched", i)
-		if !s.message.empty() {
+		if !s.Empty() {
 			s.seal()
 		}
 		for _, f := range s.full {
 			message := decodeMessage(t, tr.protocol, f.batch.body)
-			assert.Len(t, message, f.batch.samples, "samples of a message")
+			assert.Len(t, message, f.batch.Samples, "samples of a message")
 			for _, e := range f.index {
-				message[e.number].hash = e.hash
+				message[e.number].hash = e.identity
 			}
 			for _, p := range message {
 				if n := len(p.Samples) + len(p.Histograms); n != 1 {
@@ -139,12 +142,12 @@ func sentPoints(t testing.TB, tr *testTranslator) []sentPoint {
 }
 
 // decodeMessage decodes the body of a request, which must be valid but for the order of time: points can come in any.
-func decodeMessage(t testing.TB, p protocol, body []byte) []sentPoint {
+func decodeMessage(t testing.TB, p wire.Protocol, body []byte) []sentPoint {
 	t.Helper()
 	var v1 *prompb.WriteRequest
 	var v2 *writev2.Request
 	var err error
-	if p == protocolV1 {
+	if p == wire.V1 {
 		v1, err = rwtest.ValidateV1(body)
 	} else if v2, err = rwtest.ValidateV2(body); v2 != nil {
 		v1 = rwtest.ToV1(v2)
@@ -303,7 +306,7 @@ type translationCase struct {
 	scope    func(pmetric.ScopeMetrics)
 	metrics  []func(pmetric.Metric)
 	want     []string
-	drops    map[reason]int
+	drops    map[account.Reason]int
 }
 
 // runTranslations checks the translator, and also that the reference is of the same opinion.
@@ -320,11 +323,11 @@ func runTranslations(t *testing.T, cases []translationCase) {
 }
 
 // checkTranslation checks what becomes of the last of some payloads, in each version of the protocol that can carry it.
-func checkTranslation(t *testing.T, edit func(*Config), payloads []pmetric.Metrics, want []string, drops map[reason]int) {
+func checkTranslation(t *testing.T, edit func(*Config), payloads []pmetric.Metrics, want []string, drops map[account.Reason]int) {
 	t.Helper()
 	slices.Sort(want)
 	if drops == nil {
-		drops = map[reason]int{}
+		drops = map[account.Reason]int{}
 	}
 	for _, message := range []ProtobufMessage{MessageV1, MessageV2} {
 		cfg := configOf(edit)

@@ -14,6 +14,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 const (
@@ -329,7 +331,7 @@ func TestFallbackDropsWhatNeedsV2(t *testing.T) {
 		time.Sleep(time.Minute)
 		assert.Equal(t, map[string]int64{"needs_remote_write_2": 3}, h.dropped())
 		assert.Equal(t, int64(2), h.delivered())
-		line := h.logs.FilterField(zapReason(reasonNeedsV2)).All()
+		line := h.logs.FilterField(zapReason(account.ReasonNeedsV2)).All()
 		require.Len(t, line, 1)
 		assert.Equal(t, `utf.8{a="b"}`, line[0].ContextMap()["example"])
 

@@ -22,7 +22,11 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/block"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 // messageV2 configures Remote-Write 2.0.
@@ -314,7 +318,7 @@ func TestSizeLimitCountsSymbols(t *testing.T) {
 				assert.Empty(t, r.Problems())
 				largest := 0
 				for _, q := range r.requests {
-					largest = max(largest, len(decompress(q.Body)))
+					largest = max(largest, len(block.Decompress(q.Body)))
 				}
 				assert.LessOrEqual(t, largest, limit)
 				assert.Greater(t, largest, limit/2, "requests are filled")
@@ -353,8 +357,8 @@ func TestBothMessagesSayTheSame(t *testing.T) {
 		}
 		cfg.ConvertExplicitHistogramsToNHCB, cfg.KeepClassicHistograms = false, false
 		cfg.Batch = BatchConfig{MaxSamples: 1 << 20, MaxSizeBytes: 1 << 30}
-		of := make(map[protocol]*translator)
-		for _, p := range []protocol{protocolV1, protocolV2} {
+		of := make(map[wire.Protocol]*translator)
+		for _, p := range []wire.Protocol{wire.V1, wire.V2} {
 			of[p] = newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil)
 		}
 		ordinary := rwtest.Payloads{Seed: first + i, Streams: 40, Points: 9}.Split()[0]
@@ -363,22 +367,22 @@ func TestBothMessagesSayTheSame(t *testing.T) {
 			if j%2 == 0 || !more {
 				md = hostilePayload(first + i*60 + j)
 			}
-			v1, v2 := of[protocolV1], of[protocolV2]
-			v1.translate(md, protocolV1)
-			v2.translate(md, protocolV2)
+			v1, v2 := of[wire.V1], of[wire.V2]
+			v1.translate(md, wire.V1)
+			v2.translate(md, wire.V2)
 			require.Equal(t, v1.touched, v2.touched)
 			assert.Equal(t, renderedDrops(&v1.drops), renderedDrops(&v2.drops))
 			for _, touched := range v1.touched {
 				want, from := &v1.segments[touched], &v2.segments[touched]
-				c := takeApart(protocolV2, decompress(from.body()))
-				got, rest := c.asV1()
-				assert.True(t, rest.empty(), "1.0 can carry everything")
-				assert.Equal(t, want.samples, got.samples)
-				assert.Equal(t, want.histograms, got.histograms)
+				r := request{tally: from.tally, protocol: wire.V2, body: from.body()}
+				got, rest := r.asV1()
+				assert.True(t, rest.Empty(), "1.0 can carry everything")
+				assert.Equal(t, want.Samples, got.Samples)
+				assert.Equal(t, want.Histograms, got.Histograms)
 				assert.Equal(t, want.oldest, got.oldest)
 				assert.Equal(t, want.newest, got.newest)
-				assert.Equal(t, want.histograms, from.histograms)
-				assert.True(t, bytes.Equal(decompress(want.body()), got.raw), "the message as 1.0")
+				assert.Equal(t, want.Histograms, from.Histograms)
+				assert.True(t, bytes.Equal(block.Decompress(want.body()), block.Decompress(got.body)), "the message as 1.0")
 			}
 			v1.reset()
 			v2.reset()
@@ -390,17 +394,17 @@ func TestBothMessagesSayTheSame(t *testing.T) {
 }
 
 // renderedDrops is the number of drops and their example, by reason.
-func renderedDrops(d *dropCounts) map[string]string {
+func renderedDrops(d *account.Drops) map[string]string {
 	rendered := make(map[string]string)
 	for r := range d {
-		if d[r].count == 0 && d[r].example == nil {
+		if d[r].Count == 0 && d[r].Example == nil {
 			continue
 		}
 		example := ""
-		if d[r].example != nil {
-			example = d[r].example()
+		if d[r].Example != nil {
+			example = d[r].Example()
 		}
-		rendered[reason(r).String()] = fmt.Sprint(d[r].count, " ", example)
+		rendered[account.Reason(r).String()] = fmt.Sprint(d[r].Count, " ", example)
 	}
 	return rendered
 }
@@ -425,7 +429,7 @@ func TestCustomBuckets(t *testing.T) {
 				counts[i] = uint64(rnd.IntN(10)) << rnd.IntN(40)
 			}
 		}
-		tr.translate(metricsOf(nil, histogramOf("h", buckets(bounds, counts, with("le", "an attribute")))), protocolV2)
+		tr.translate(metricsOf(nil, histogramOf("h", buckets(bounds, counts, with("le", "an attribute")))), wire.V2)
 		body := tr.segments[0].body()
 		tr.reset()
 		message, err := rwtest.ValidateV2(body)
@@ -453,16 +457,16 @@ func TestCustomBuckets(t *testing.T) {
 
 // TestCustomBucketsAtTheirEdges are the histograms that the loop above does not make.
 func TestCustomBucketsAtTheirEdges(t *testing.T) {
-	native := func(md pmetric.Metrics, keep bool) (converted []*histogram.Histogram, message *writev2.Request, drops map[reason]int) {
+	native := func(md pmetric.Metrics, keep bool) (converted []*histogram.Histogram, message *writev2.Request, drops map[account.Reason]int) {
 		cfg := configOf(func(c *Config) {
 			c.ProtobufMessage, c.ConvertExplicitHistogramsToNHCB, c.KeepClassicHistograms, c.Partitions = MessageV2, true, keep, 1
 		})
 		tr := newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil)
-		tr.translate(md, protocolV2)
-		drops = make(map[reason]int)
+		tr.translate(md, wire.V2)
+		drops = make(map[account.Reason]int)
 		for r := range tr.drops {
-			if n := tr.drops[r].count; n > 0 {
-				drops[reason(r)] = n
+			if n := tr.drops[r].Count; n > 0 {
+				drops[account.Reason(r)] = n
 			}
 		}
 		if tr.segments[0].empty() {
@@ -521,19 +525,19 @@ func TestCustomBucketsAtTheirEdges(t *testing.T) {
 		broken := func(edit func(pmetric.HistogramDataPoint)) pmetric.Metrics {
 			return metricsOf(nil, histogramOf("h", buckets(bounds, counts, func(p dataPoint) { edit(p.(pmetric.HistogramDataPoint)) })))
 		}
-		for why, mds := range map[reason][]pmetric.Metrics{
-			reasonInvalidHistogram: {
+		for why, mds := range map[account.Reason][]pmetric.Metrics{
+			account.ReasonInvalidHistogram: {
 				broken(func(dp pmetric.HistogramDataPoint) { dp.SetCount(3) }),
 				broken(func(dp pmetric.HistogramDataPoint) { dp.SetCount(5) }),
 				broken(func(dp pmetric.HistogramDataPoint) { dp.BucketCounts().SetAt(0, 1<<63) }),
 				broken(func(dp pmetric.HistogramDataPoint) { dp.ExplicitBounds().SetAt(0, 2) }),
 			},
-			reasonNoSum: {broken(func(dp pmetric.HistogramDataPoint) { dp.RemoveSum() })},
+			account.ReasonNoSum: {broken(func(dp pmetric.HistogramDataPoint) { dp.RemoveSum() })},
 		} {
 			for _, md := range mds {
 				h, _, drops := native(md, false)
 				assert.Empty(t, h)
-				assert.Equal(t, map[reason]int{why: 1}, drops)
+				assert.Equal(t, map[account.Reason]int{why: 1}, drops)
 			}
 		}
 	})

@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 // writtenHeaders makes Written headers of samples, histograms and exemplars; "" leaves one out.
@@ -85,7 +87,7 @@ func checkWritten(t *testing.T, h *harness, status int, delivered int64) {
 	assert.Equal(t, delivered, h.metric("otelcol_exporter_ordered_remote_write_delivered_samples"))
 	assert.Equal(t, delivered, h.metric("otelcol_exporter_sent_metric_points"))
 	assert.Equal(t, 10-delivered, h.metric("otelcol_exporter_send_failed_metric_points"))
-	lines := h.logs.FilterField(zapReason(reasonRejected)).All()
+	lines := h.logs.FilterField(zapReason(account.ReasonRejected)).All()
 	if delivered == 10 {
 		assert.Empty(t, lines)
 	} else if assert.Len(t, lines, 1) {

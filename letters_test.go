@@ -14,6 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
 // TestDeadLetter keeps a refused request on disk, without the password, and sends it again by hand.
@@ -41,7 +43,7 @@ func TestDeadLetter(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(dir, "*", "*.json"))
 	require.NoError(t, err)
 	require.Len(t, files, 1)
-	line := h.logs.FilterField(zapReason(reasonRejected)).All()
+	line := h.logs.FilterField(zapReason(account.ReasonRejected)).All()
 	require.Len(t, line, 1)
 	kept := strings.TrimSuffix(files[0], ".json")
 	assert.Contains(t, line[0].ContextMap()["dead_letter"], filepath.Base(kept), "the log names the file")

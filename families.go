@@ -1,0 +1,119 @@
+package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/prometheus/prompb"
+	"go.uber.org/zap"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/block"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
+)
+
+// families remembers the metadata of metric families until it is sent. It is safe for concurrent use.
+type families struct {
+	mu    sync.Mutex
+	known map[string]familyMetadata
+}
+
+type familyMetadata struct {
+	typ        wire.MetricType
+	help, unit string
+}
+
+// maxFamilies bounds what is remembered between two intervals.
+const maxFamilies = maxCachedNames
+
+func newFamilies() *families {
+	return &families{known: make(map[string]familyMetadata)}
+}
+
+// add remembers the metadata of a family. The last one given counts.
+func (f *families) add(family string, m *metricMetadata) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	known, ok := f.known[family]
+	if ok && known.typ == m.typ && known.help == m.help && known.unit == m.unit {
+		return
+	}
+	if !ok && len(f.known) >= maxFamilies {
+		return
+	}
+	// The help belongs to the payload, of which nothing may be kept.
+	f.known[family] = familyMetadata{typ: m.typ, help: strings.Clone(m.help), unit: m.unit}
+}
+
+// take returns what has been remembered, and forgets it.
+func (f *families) take() map[string]familyMetadata {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	known := f.known
+	f.known = make(map[string]familyMetadata)
+	return known
+}
+
+// familySender sends the metadata of metrics in requests of their own, as Prometheus does in 1.0: once in an interval
+// for every metric family that had samples since, whatever the number of payloads. Metadata is no sample: it is not
+// queued, not ordered, and not retried before the next interval.
+type familySender struct {
+	families *families
+	client   *remote.Client
+	interval time.Duration
+	// batch is the most families in a request.
+	batch int
+	drops *dropLog
+}
+
+// run sends until ctx is done.
+func (s *familySender) run(ctx context.Context) {
+	ticker := time.NewTicker(s.interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			s.send(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// send sends what has been remembered, and forgets it.
+func (s *familySender) send(ctx context.Context) {
+	var request prompb.WriteRequest
+	flush := func() {
+		if len(request.Metadata) > 0 && ctx.Err() == nil {
+			s.sendRequest(ctx, &request)
+		}
+		request.Metadata = request.Metadata[:0]
+	}
+	for family, m := range s.families.take() {
+		request.Metadata = append(request.Metadata, prompb.MetricMetadata{
+			Type: metadataTypeV1(m.typ), MetricFamilyName: family, Help: m.help, Unit: m.unit,
+		})
+		if len(request.Metadata) >= s.batch {
+			flush()
+		}
+	}
+	flush()
+}
+
+func (s *familySender) sendRequest(ctx context.Context, request *prompb.WriteRequest) {
+	raw, err := request.Marshal()
+	if err != nil {
+		s.drops.logger.Warn("Metadata cannot be encoded.", zap.Error(err))
+		return
+	}
+	if a := s.client.Post(ctx, wire.V1, block.Compress(raw), 1); !a.Success() {
+		s.drops.metadata(a, len(request.Metadata))
+	}
+}
+
+// metadataTypeV1 is the type as 1.0 numbers it: like 2.0.
+func metadataTypeV1(t wire.MetricType) prompb.MetricMetadata_MetricType {
+	return prompb.MetricMetadata_MetricType(t)
+}

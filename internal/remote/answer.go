@@ -1,0 +1,112 @@
+// Package remote is the endpoint as a sender sees it: it posts a body, reads what the endpoint answers, and decides by the
+// rules of Remote-Write what that means for the samples of the request.
+package remote // import "github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
+)
+
+// Answer is what came of a request. As an error it says what the endpoint answered.
+type Answer struct {
+	// Status is the HTTP status, or 0 if there was no answer.
+	Status int
+	// Err says why there was no answer.
+	Err error
+	// RetryAfter is the header of that name.
+	RetryAfter string
+	// Body is the beginning of the answer's body, for the log.
+	Body string
+	// Written is what the headers say that was written.
+	Written Written
+}
+
+// Written is the numbers in the X-Prometheus-Remote-Write-*-Written headers of an answer to a 2.0 message (Remote-Write
+// 2.0, "Required Written Response Headers").
+type Written struct {
+	// Present says that there was at least one of the headers.
+	Present                        bool
+	Samples, Histograms, Exemplars int
+}
+
+func readWritten(h http.Header) Written {
+	var w Written
+	for name, n := range map[string]*int{"Samples": &w.Samples, "Histograms": &w.Histograms, "Exemplars": &w.Exemplars} {
+		values := h.Values("X-Prometheus-Remote-Write-" + name + "-Written")
+		if len(values) == 0 {
+			continue
+		}
+		w.Present = true
+		// Rubbish, which includes a number of more than 64 bits, is as good as a missing header: 0.
+		if written, err := strconv.Atoi(strings.TrimSpace(values[0])); err == nil {
+			*n = written
+		}
+	}
+	return w
+}
+
+// Success says whether the endpoint took the request.
+func (a *Answer) Success() bool {
+	return a.Status >= 200 && a.Status <= 299
+}
+
+// Confirmed returns how many of the samples that were sent the answer proves to be written. It never trusts a header
+// beyond what was sent.
+func (a *Answer) Confirmed(p wire.Protocol, sent account.Counts) int {
+	if p == wire.V1 {
+		if a.Success() {
+			return sent.Samples
+		}
+		return 0
+	}
+	n := min(max(a.Written.Histograms, 0), sent.Histograms) + min(max(a.Written.Samples, 0), sent.Samples-sent.Histograms)
+	switch {
+	case a.Success():
+		return n
+	case a.Status >= 400 && a.Status <= 499 && (n < sent.Samples || a.Written.Exemplars < sent.Exemplars):
+		// Prometheus refuses a request for an exemplar too, although it has written all samples.
+		return n
+	default:
+		// A refusal that claims to have written everything proves nothing: some receivers count what they received.
+		return 0
+	}
+}
+
+// Error says what the endpoint answered.
+func (a *Answer) Error() string {
+	switch {
+	case a.Status == 0:
+		return fmt.Sprintf("no answer from the endpoint: %v", a.Err)
+	case a.Body == "":
+		return fmt.Sprintf("endpoint answered %d %s", a.Status, http.StatusText(a.Status))
+	default:
+		return fmt.Sprintf("endpoint answered %d %s: %s", a.Status, http.StatusText(a.Status), a.Body)
+	}
+}
+
+// Unwrap returns why there was no answer.
+func (a *Answer) Unwrap() error {
+	return a.Err
+}
+
+// refusesContent says whether a smaller request might be taken: these statuses refuse any.
+func (a *Answer) refusesContent() bool {
+	switch a.Status {
+	case http.StatusMethodNotAllowed, http.StatusProxyAuthRequired, http.StatusLengthRequired,
+		http.StatusUnsupportedMediaType, http.StatusUpgradeRequired:
+		return false
+	default:
+		return true
+	}
+}
+
+// exact says whether the answer to a refused request tells how much was written: then there is nothing to find out, and
+// what was written must not be sent again.
+func (a *Answer) exact(p wire.Protocol) bool {
+	return p == wire.V2 && a.Written.Present
+}

@@ -1,0 +1,13 @@
+package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
+
+import "github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
+
+// payload is what the translation makes of one call: segments for the queues, and what was dropped on the way.
+type payload struct {
+	// segments are by partition; touched are the indices of those that hold something, in order.
+	segments []segment
+	touched  []int
+	// points counts what was asked to be translated: samples in segments or dropped.
+	points int
+	drops  account.Drops
+}

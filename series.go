@@ -1,0 +1,78 @@
+package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
+
+import "github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
+
+// series is one point of one series, as the translation hands it to a segment. It is valid until the segment has it.
+type series struct {
+	labels *labelSet
+	name   *seriesName
+	// le and quantile are noLabel for a series without them.
+	le, quantile *extraLabel
+	point        *point
+	metadata     *metricMetadata
+	// identity is the hash of all labels.
+	identity uint64
+	guard    guardKind
+}
+
+// point is what a series has at one time: a sample or a native histogram.
+type point struct {
+	// timestamp and start are in milliseconds since the epoch; start is 0 for none.
+	timestamp, start int64
+	value            float64
+	// histogram is nil for a sample.
+	histogram *wire.Histogram
+	exemplars []wire.Exemplar
+}
+
+// metricMetadata is what 2.0 says of a metric on each of its series.
+type metricMetadata struct {
+	// serial tells metrics apart; it changes whenever the others do.
+	serial     uint64
+	typ        wire.MetricType
+	help, unit string
+}
+
+// guardKind says how the guard treats a series.
+type guardKind uint8
+
+const (
+	// unguarded series are sent as they come.
+	unguarded guardKind = iota
+	// guarded is dropped and counted if it is not newer than the last one of its series.
+	guarded
+	// guardedTarget is a target_info that was received as a metric: guarded whatever the configuration.
+	guardedTarget
+	// madeTarget is a target_info that the translation made. It is left out without being counted: nothing was
+	// received that is lost.
+	madeTarget
+)
+
+// maxSize is the most bytes of the encoded point.
+func (p *point) maxSize() int {
+	size := wire.MaxSampleLen
+	if h := p.histogram; h != nil {
+		size = h.MaxLen()
+	}
+	for i := range p.exemplars {
+		size += p.exemplars[i].MaxLen()
+	}
+	return size
+}
+
+// labelsSize is the bytes of the labels in 1.0.
+func (s *series) labelsSize() int {
+	return len(s.labels.buf) + len(s.name.label) + len(s.le.label) + len(s.quantile.label)
+}
+
+// appendLabels appends the labels in order, as 1.0 has them.
+func (s *series) appendLabels(b []byte) []byte {
+	ls := s.labels
+	b = append(b, ls.buf[:ls.cut[0]]...)
+	b = append(b, s.name.label...)
+	b = append(b, ls.buf[ls.cut[0]:ls.cut[1]]...)
+	b = append(b, s.le.label...)
+	b = append(b, ls.buf[ls.cut[1]:ls.cut[2]]...)
+	b = append(b, s.quantile.label...)
+	return append(b, ls.buf[ls.cut[2]:]...)
+}
