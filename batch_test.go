@@ -83,7 +83,7 @@ func TestPackingTakesNoRoom(t *testing.T) {
 	tr := newTranslator(testTranslation(cfg), newBoundMemory(0), nil)
 	for i := range md {
 		setTimes(md[i], 1e18)
-		tr.translate(md[i], wire.V1)
+		require.NoError(t, tr.translate(t.Context(), md[i], wire.V1))
 		body := tr.segments[0].body()
 		whole := block.Compress(block.Decompress(body))
 		assert.Greater(t, tr.segments[0].packed, 10*block.Size)

@@ -196,7 +196,9 @@ func BenchmarkQueuedMemory(b *testing.B) {
 			ts += 1_000_000
 			for _, md := range payloads {
 				setTimes(md, ts)
-				p.t.translate(md, wire.V1)
+				if err := p.t.translate(b.Context(), md, wire.V1); err != nil {
+					b.Fatal(err)
+				}
 				if _, err := p.q.admit(b.Context(), &p.t.payload); err != nil {
 					b.Fatal(err)
 				}

@@ -117,7 +117,7 @@ func newBenchPipeline(cfg *Config) *benchPipeline {
 }
 
 func (p *benchPipeline) consume(b *testing.B, md pmetric.Metrics) (bytes int) {
-	p.t.translate(md, p.protocol)
+	require.NoError(b, p.t.translate(b.Context(), md, p.protocol))
 	if _, err := p.q.admit(b.Context(), &p.t.payload); err != nil {
 		b.Fatal(err)
 	}
@@ -218,7 +218,7 @@ func decodedSeries(tb testing.TB, md pmetric.Metrics) *prompb.WriteRequest {
 	cfg.Batch.MaxSamples = 1 << 20
 	cfg.Batch.MaxSizeBytes = 1 << 30
 	t := newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil)
-	t.translate(md, wire.V1)
+	require.NoError(tb, t.translate(tb.Context(), md, wire.V1))
 	var r prompb.WriteRequest
 	require.NoError(tb, r.Unmarshal(block.Decompress(t.segments[0].body())))
 	return &r

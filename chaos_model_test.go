@@ -1,6 +1,7 @@
 package orderedremotewriteexporter
 
 import (
+	"context"
 	"strings"
 	"time"
 
@@ -61,7 +62,9 @@ func (a *attemptOf) merge(other *attemptOf) {
 func (m *chaosModel) translate(md pmetric.Metrics, p wire.Protocol) (*attemptOf, error) {
 	t := m.translator
 	defer t.reset()
-	t.translate(md, p)
+	if err := t.translate(context.Background(), md, p); err != nil {
+		return nil, err
+	}
 	a := &attemptOf{samples: t.points}
 	for r := range t.drops {
 		a.drops[r] = t.drops[r].Count

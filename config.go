@@ -61,6 +61,9 @@ type Config struct {
 	// ResourceConstantLabels selects resource attributes that become labels of every series of the resource.
 	ResourceConstantLabels ResourceConstantLabelsConfig `mapstructure:"resource_constant_labels"`
 
+	// MaxLabels is the most labels of a series, its name included; points with more are dropped. 0 is no limit.
+	MaxLabels int `mapstructure:"max_labels"`
+
 	// TranslationStrategy says how metric and attribute names become metric and label names.
 	TranslationStrategy otlptranslator.TranslationStrategyOption `mapstructure:"translation_strategy"`
 
@@ -296,6 +299,7 @@ func createDefaultConfig() component.Config {
 		Fallback:            true,
 		MetadataInterval:    time.Minute,
 		TargetInfo:          TargetInfoConfig{Enabled: true},
+		MaxLabels:           1000,
 		TranslationStrategy: otlptranslator.UnderscoreEscapingWithSuffixes,
 		Partitions:          8,
 		Batch: BatchConfig{
@@ -408,7 +412,9 @@ func (c *Config) validateHTTP() error {
 // that would look like an endpoint that cannot be reached.
 func isHeaderName(s string) bool {
 	for i := range len(s) {
-		if !isClassicLabelByte(s[i], 1) && !strings.Contains("!#$%&'*+-.^`|~", s[i:i+1]) {
+		c := s[i]
+		alphanumeric := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+		if !alphanumeric && !strings.Contains("!#$%&'*+-.^_`|~", s[i:i+1]) {
 			return false
 		}
 	}
@@ -438,7 +444,7 @@ func (c *Config) validateMessage() error {
 }
 
 func (c *Config) validateTranslation() error {
-	errs := []error{oneOf("translation_strategy", c.TranslationStrategy,
+	errs := []error{atLeast("max_labels", c.MaxLabels, 0), oneOf("translation_strategy", c.TranslationStrategy,
 		otlptranslator.UnderscoreEscapingWithSuffixes, otlptranslator.UnderscoreEscapingWithoutSuffixes,
 		otlptranslator.NoUTF8EscapingWithSuffixes, otlptranslator.NoTranslation)}
 	switch c.TranslationStrategy {

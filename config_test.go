@@ -77,6 +77,7 @@ func TestValidConfigs(t *testing.T) {
 				Included: []string{"k8s.*", "host.name"},
 				Excluded: []string{"k8s.pod.u?d"},
 			}
+			c.MaxLabels = 60
 			c.TranslationStrategy = otlptranslator.NoTranslation
 			c.Partitions = 16
 			c.Batch = BatchConfig{MaxSamples: 500, MaxSizeBytes: 1_000_000, FlushTimeout: 5 * time.Second}
@@ -191,6 +192,7 @@ func TestDefaults(t *testing.T) {
 		"on_error.retries_exhausted":            "discard",
 		"on_error.fatal":                        "fail",
 		"on_error.rejected":                     "discard",
+		"max_labels":                            1000,
 		"on_error.max_isolation_requests":       250,
 		"out_of_order":                          "send",
 		"series_idle_timeout":                   time.Hour,
@@ -317,6 +319,7 @@ func TestInvalidConfigs(t *testing.T) {
 		"on_error_fatal":                       {`on_error.fatal: must be one of fail, discard, retry, not "ignore"`},
 		"on_error_fatal_retry_without_retries": {"on_error.fatal: retry needs retry_on_failure.enabled"},
 		"on_error_rejected":                    {`on_error.rejected: must be one of discard, isolate, not "fail"`},
+		"max_labels":                           {"max_labels: must be at least 0, not -1"},
 		"on_error_max_isolation_requests":      {"on_error.max_isolation_requests: must be at least 2, not 1"},
 
 		"out_of_order":        {`out_of_order: must be one of send, drop, not "sort"`},

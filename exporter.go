@@ -226,7 +226,10 @@ func (e *orderedExporter) ConsumeMetrics(ctx context.Context, md pmetric.Metrics
 		t.reset()
 		e.translators.Put(t)
 	}()
-	t.translate(md, e.version.protocol())
+	if err := t.translate(ctx, md, e.version.protocol()); err != nil {
+		e.telemetry.refused(ctx, md.DataPointCount())
+		return err
+	}
 	evicted, err := e.queues.admit(ctx, &t.payload)
 	if err != nil {
 		e.telemetry.refused(ctx, t.points)

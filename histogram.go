@@ -39,7 +39,10 @@ func (t *translator) classicHistograms(m pmetric.Metric, points pmetric.Histogra
 				continue
 			}
 		}
-		ls := t.labeler.labelSet(dp.Attributes(), &t.context, histogramKind)
+		ls := t.labelSet(m, dp.Attributes(), histogramKind)
+		if ls == nil {
+			continue
+		}
 		key := ls.pointKey(names, histogramKind)
 		if stale {
 			t.point = point{timestamp: ts, start: startTimestamp(dp.StartTimestamp(), dp.Timestamp()), value: staleNaN}
@@ -118,7 +121,10 @@ func (t *translator) summaries(m pmetric.Metric, points pmetric.SummaryDataPoint
 		if !ok {
 			continue
 		}
-		ls := t.labeler.labelSet(dp.Attributes(), &t.context, summaryKind)
+		ls := t.labelSet(m, dp.Attributes(), summaryKind)
+		if ls == nil {
+			continue
+		}
 		quantiles := t.bounds.quantiles(dp)
 		key := ls.pointKey(names, summaryKind)
 		start := startTimestamp(dp.StartTimestamp(), dp.Timestamp())
@@ -179,7 +185,9 @@ func (t *translator) nativeHistograms(m pmetric.Metric, points pmetric.Exponenti
 		if dp.Exemplars().Len() > 0 {
 			t.point.exemplars = t.exemplars.translate(t.namer, dp.Exemplars(), ts)
 		}
-		t.emit(t.labeler.labelSet(dp.Attributes(), &t.context, plainKind), &names.plain, &noLabel, &noLabel)
+		if ls := t.labelSet(m, dp.Attributes(), plainKind); ls != nil {
+			t.emit(ls, &names.plain, &noLabel, &noLabel)
+		}
 	}
 }
 
@@ -242,7 +250,9 @@ func (t *translator) customHistogram(m pmetric.Metric, names *metricNames, bound
 	if dp.Exemplars().Len() > 0 {
 		t.point.exemplars = t.exemplars.translate(t.namer, dp.Exemplars(), ts)
 	}
-	t.emit(t.labeler.labelSet(dp.Attributes(), &t.context, plainKind), &names.plain, &noLabel, &noLabel)
+	if ls := t.labelSet(m, dp.Attributes(), plainKind); ls != nil {
+		t.emit(ls, &names.plain, &noLabel, &noLabel)
+	}
 }
 
 // customBucketsSchema is the schema of native histograms with custom buckets.

@@ -108,6 +108,8 @@ type shape struct {
 // shapeAttr is a label made from attributes.
 type shapeAttr struct {
 	name string
+	// hash and place are what the label's parts in the identity and in the partition key begin with.
+	hash, place uint64
 	// from are the attributes, by their position, whose values are joined; there is more than one if several keys become
 	// the same name, in the order of the keys.
 	from []int
@@ -120,23 +122,35 @@ func newShape(keys []string, n *namer) *shape {
 		s.keys[i], order[i] = strings.Clone(key), i
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return strings.Compare(s.keys[a], s.keys[b]) })
-	for _, i := range order {
+	s.attrs = make([]shapeAttr, 0, len(keys))
+	for at, i := range order {
 		if name := n.labelName(s.keys[i]); name != "" {
-			s.attrs = addAttr(s.attrs, shapeAttr{name: name, from: []int{i}})
+			s.attrs = append(s.attrs, shapeAttr{name: name, from: order[at : at+1 : at+1]})
 		}
 	}
-	slices.SortFunc(s.attrs, func(a, b shapeAttr) int { return strings.Compare(a.name, b.name) })
+	slices.SortStableFunc(s.attrs, func(a, b shapeAttr) int { return strings.Compare(a.name, b.name) })
+	s.attrs = joinAttrs(s.attrs)
+	for i := range s.attrs {
+		s.attrs[i].setName(s.attrs[i].name, n.secret)
+	}
 	return s
 }
 
-func addAttr(attrs []shapeAttr, a shapeAttr) []shapeAttr {
-	for i := range attrs {
-		if attrs[i].name == a.name {
-			attrs[i].from = append(attrs[i].from, a.from...)
-			return attrs
+// joinAttrs makes one of neighbours of the same name.
+func joinAttrs(attrs []shapeAttr) []shapeAttr {
+	joined := attrs[:0]
+	for _, a := range attrs {
+		if last := len(joined) - 1; last >= 0 && joined[last].name == a.name {
+			joined[last].from = append(joined[last].from, a.from...)
+		} else {
+			joined = append(joined, a)
 		}
 	}
-	return append(attrs, a)
+	return slices.Clip(joined)
+}
+
+func (a *shapeAttr) setName(name string, secret partitionSecret) {
+	a.name, a.hash, a.place = name, nameHash(name), secret.name(name)
 }
 
 // constLabel is a label that all series of a resource and scope have.
@@ -145,6 +159,14 @@ type constLabel struct {
 	// own labels are the translation's own, like job: an attribute of the same name gets another name. Of other
 	// constant labels, like external labels, the attribute takes the place.
 	own bool
+	// hash and place are the label's parts in the identity and in the partition key.
+	hash, place uint64
+}
+
+// setHashes sets hash and place.
+func (l *constLabel) setHashes(secret partitionSecret) {
+	l.hash = labelHash(nameHash(l.name), wire.Hash(l.value))
+	l.place = secret.label(secret.name(l.name), []byte(l.value))
 }
 
 // labelContext is the constant labels of a resource and scope, sorted by name.
@@ -210,14 +232,14 @@ type planItem struct {
 func (s *shape) plan(c *labelContext, kind metricKind, secret partitionSecret) *plan {
 	p := &s.plans[kind]
 	if p.epoch != c.epoch {
-		p.build(s.renamed(c, kind), c, secret)
+		p.build(s.renamed(c, kind, secret), c)
 	}
 	return p
 }
 
 // renamed returns the shape's labels such that none has a name that is reserved: such a label is prefixed until its
 // name is free, so that no attribute is lost and two series cannot become one.
-func (s *shape) renamed(c *labelContext, kind metricKind) []shapeAttr {
+func (s *shape) renamed(c *labelContext, kind metricKind, secret partitionSecret) []shapeAttr {
 	attrs := s.attrs
 	if kind == targetInfoKind {
 		attrs = s.describing()
@@ -230,15 +252,21 @@ func (s *shape) renamed(c *labelContext, kind metricKind) []shapeAttr {
 		return attrs
 	}
 	attrs = slices.Clone(attrs)
+	used := make(map[string]bool, len(attrs))
+	for i := range attrs {
+		used[attrs[i].name] = true
+	}
 	for i := range attrs {
 		if !taken(attrs[i].name) {
 			continue
 		}
+		// The names on the way to a free one are those of other attributes: together they are no longer than the attributes.
 		name := exportedPrefix + attrs[i].name
-		for taken(name) || slices.ContainsFunc(attrs, func(a shapeAttr) bool { return a.name == name }) {
+		for taken(name) || used[name] {
 			name = exportedPrefix + name
 		}
-		attrs[i].name = name
+		used[name] = true
+		attrs[i].setName(name, secret)
 	}
 	slices.SortFunc(attrs, func(a, b shapeAttr) int { return strings.Compare(a.name, b.name) })
 	return attrs
@@ -250,14 +278,15 @@ func (s *shape) describing() []shapeAttr {
 	for _, a := range s.attrs {
 		from := slices.DeleteFunc(slices.Clone(a.from), func(i int) bool { return identifies(s.keys[i]) })
 		if len(from) > 0 {
-			attrs = append(attrs, shapeAttr{name: a.name, from: from})
+			a.from = from
+			attrs = append(attrs, a)
 		}
 	}
 	return attrs
 }
 
 // build merges labels from attributes with those of the context, both sorted by name.
-func (p *plan) build(attrs []shapeAttr, c *labelContext, secret partitionSecret) {
+func (p *plan) build(attrs []shapeAttr, c *labelContext) {
 	for i := range p.memos {
 		p.memos[i].generation = 0
 	}
@@ -285,8 +314,8 @@ func (p *plan) build(attrs []shapeAttr, c *labelContext, secret partitionSecret)
 			endRuns(l.name)
 			p.count(l.name, len(l.value))
 			item.constant = wire.AppendLabel(item.constant, l.name, l.value)
-			p.hash += labelHash(nameHash(l.name), wire.Hash(l.value))
-			p.place += secret.label(secret.name(l.name), []byte(l.value))
+			p.hash += l.hash
+			p.place += l.place
 			// The value may belong to the payload, of which nothing may be kept.
 			item.constants = append(item.constants, constLabel{name: l.name, value: strings.Clone(l.value)})
 			continue
@@ -304,13 +333,12 @@ func (p *plan) build(attrs []shapeAttr, c *labelContext, secret partitionSecret)
 			continue
 		}
 		item.name, item.label, item.from = wire.LabelName(a.name), a.name, a.from
-		p.slots = append(p.slots, planSlot{item: len(p.items), from: a.from[0], name: nameHash(a.name), placeName: secret.name(a.name)})
+		p.slots = append(p.slots, planSlot{item: len(p.items), from: a.from[0], name: a.hash, placeName: a.place})
 		p.joins = p.joins || len(a.from) > 1
 		if len(constants) > 0 && constants[0].name == a.name {
 			item.fallback = wire.AppendLabel(nil, a.name, constants[0].value)
 			item.fallbackValue = strings.Clone(constants[0].value)
-			item.fallbackHash = labelHash(nameHash(a.name), wire.Hash(item.fallbackValue))
-			item.fallbackPlace = secret.label(secret.name(a.name), []byte(item.fallbackValue))
+			item.fallbackHash, item.fallbackPlace = constants[0].hash, constants[0].place
 			p.size += len(item.fallback)
 			constants = constants[1:]
 		}
@@ -384,7 +412,8 @@ func (ls *labelSet) change(p *plan, values []string, secret partitionSecret) boo
 	}
 	// What is not finished must not be taken for a label set of the plan.
 	ls.plan = nil
-	buf, shift := ls.buf, 0
+	// What values of another length move may be no more than encoding costs.
+	buf, shift, moves := ls.buf, 0, 2*len(ls.buf)
 	for i := range p.slots {
 		slot := &p.slots[i]
 		at, value := &ls.values[i], values[slot.from]
@@ -405,6 +434,9 @@ func (ls *labelSet) change(p *plan, values []string, secret partitionSecret) boo
 				return false
 			}
 			tail := at.end
+			if moves -= len(buf) - tail; moves < 0 {
+				return false
+			}
 			buf = slices.Grow(buf, max(d, 0))[:len(buf)+d]
 			copy(buf[tail+d:], buf[tail:len(buf)-d])
 			shift += d
@@ -437,17 +469,13 @@ func (it *planItem) value(values []string) string {
 
 // join joins those of the values that are not empty.
 func join(values []string, from []int) string {
-	joined := ""
+	var joined []string
 	for _, i := range from {
-		switch {
-		case values[i] == "":
-		case joined == "":
-			joined = values[i]
-		default:
-			joined += ";" + values[i]
+		if values[i] != "" {
+			joined = append(joined, values[i])
 		}
 	}
-	return joined
+	return strings.Join(joined, ";")
 }
 
 // isASCII says whether b is ASCII only.
@@ -648,7 +676,19 @@ func (l *labeler) intString(i int64) string {
 
 // forget lets go of what belongs to a payload.
 func (l *labeler) forget() {
-	clear(l.keys[:cap(l.keys)])
-	clear(l.values[:cap(l.values)])
+	l.keys, l.values = emptied(l.keys), emptied(l.values)
 	l.set.le, l.set.quantile = "", ""
+}
+
+// maxKept is how long a slice may be that is kept for the next payload, whose elements refer to this one's.
+const maxKept = 1 << 10
+
+// emptied returns the slice without its elements, or none at all if it has become long: a large payload must not make all
+// that follow pay for it.
+func emptied[T any](s []T) []T {
+	if cap(s) > maxKept {
+		return nil
+	}
+	clear(s[:cap(s)])
+	return s[:0]
 }

@@ -403,7 +403,7 @@ func TestExamplesAreRenderedAfterAdmission(t *testing.T) {
 				part := p.q.partitions[0]
 				md := gauge(time.UnixMilli(1000), 3)
 				for range 2 {
-					p.t.translate(md, version)
+					require.NoError(t, p.t.translate(t.Context(), md, version))
 					_, err := p.q.admit(t.Context(), &p.t.payload)
 					require.NoError(t, err)
 					for r := range p.t.drops {

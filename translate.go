@@ -1,6 +1,8 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
+	"context"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -43,6 +45,8 @@ type translation struct {
 	keepClassic      bool
 	promoted         ResourceConstantLabelsConfig
 	external         []constLabel
+	// maxLabels is the most labels of a series; 0 is no limit.
+	maxLabels int
 }
 
 func newTranslation(cfg *Config, secret partitionSecret) translation {
@@ -56,9 +60,12 @@ func newTranslation(cfg *Config, secret partitionSecret) translation {
 		customBuckets:    cfg.ConvertExplicitHistogramsToNHCB,
 		keepClassic:      cfg.KeepClassicHistograms,
 		promoted:         cfg.ResourceConstantLabels,
+		maxLabels:        cfg.MaxLabels,
 	}
 	for name, value := range cfg.ExternalLabels {
-		tr.external = append(tr.external, constLabel{name: name, value: strings.ToValidUTF8(value, "\uFFFD")})
+		l := constLabel{name: name, value: strings.ToValidUTF8(value, "\uFFFD")}
+		l.setHashes(secret)
+		tr.external = append(tr.external, l)
 	}
 	return tr
 }
@@ -81,6 +88,12 @@ type translator struct {
 	// context is that of the scope being translated; resource holds its part that is the resource's.
 	context  labelContext
 	resource []constLabel
+	// scope is that of the points being translated, and entered says that context is its.
+	scope   pmetric.ScopeMetrics
+	entered bool
+	// resourceTooMany and tooMany say that the resource's labels, and that these or the scope's alone are too many.
+	resourceTooMany, tooMany bool
+	watch                    watch
 	// latest is the greatest timestamp of the resource's points that are sent, in milliseconds, or 0 if none is.
 	latest int64
 
@@ -111,29 +124,40 @@ func newTranslator(tr translation, memory *boundMemory, families *families) *tra
 	return t
 }
 
-// translate adds the payload's samples to the segments, encoded as p. It never fails: what cannot be translated is counted as
-// dropped, and the rest goes on. Nothing of the payload is kept.
-func (t *translator) translate(md pmetric.Metrics, p wire.Protocol) {
+// translate adds the payload's samples to the segments, encoded as p. What cannot be translated is counted as dropped, and
+// the rest goes on. Nothing of the payload is kept. The only error is that of the context, when it is done before the
+// translation is: then nothing of the payload may be accepted.
+func (t *translator) translate(ctx context.Context, md pmetric.Metrics, p wire.Protocol) error {
+	t.watch = newWatch(ctx)
 	t.protocol, t.exemplars.classic, t.now = p, p == wire.V1, time.Now()
 	for i := range t.segments {
 		t.segments[i].protocol = p
 	}
 	for _, rm := range md.ResourceMetrics().All() {
-		t.resourceMetrics(rm)
+		if t.resourceMetrics(rm); t.watch.err != nil {
+			return fmt.Errorf("the payload was still being translated: %w", t.watch.err)
+		}
 	}
 	slices.Sort(t.touched)
 	for _, i := range t.touched {
 		t.segments[i].finish()
 	}
+	return nil
 }
 
 func (t *translator) resourceMetrics(rm pmetric.ResourceMetrics) {
 	attrs := rm.Resource().Attributes()
-	t.resource = t.resourceLabels(t.resource[:0], attrs)
+	if t.watch.done(attrs.Len()) {
+		return
+	}
+	t.resource, t.resourceTooMany = t.resourceLabels(t.resource[:0], attrs)
 	t.latest = 0
 	for _, sm := range rm.ScopeMetrics().All() {
-		t.enterScope(sm)
+		t.scope, t.entered = sm, false
 		for _, m := range sm.Metrics().All() {
+			if t.watch.done(1) {
+				return
+			}
 			t.metric(m)
 		}
 	}
@@ -142,28 +166,50 @@ func (t *translator) resourceMetrics(rm pmetric.ResourceMetrics) {
 	}
 }
 
-// resourceLabels appends job, instance and the promoted attributes.
-func (t *translator) resourceLabels(labels []constLabel, attrs pcommon.Map) []constLabel {
+// resourceLabels appends job, instance and the promoted attributes, unless the latter are too many.
+func (t *translator) resourceLabels(labels []constLabel, attrs pcommon.Map) (_ []constLabel, tooMany bool) {
 	labels = appendJobInstance(labels, attrs)
 	if len(t.promoted.Included) == 0 && len(t.promoted.Excluded) == 0 {
-		return labels
+		return labels, false
 	}
-	var keys []string
-	for key := range attrs.All() {
+	type attribute struct {
+		key, name string
+		value     pcommon.Value
+	}
+	var promoted []attribute
+	for key, value := range attrs.All() {
 		if t.promoted.selects(key) {
-			keys = append(keys, key)
+			promoted = append(promoted, attribute{key: key, value: value})
 		}
 	}
-	slices.Sort(keys)
-	for _, key := range slices.Compact(keys) {
-		value, _ := attrs.Get(key)
-		name := t.namer.labelName(key)
-		for name != "" && (name == leLabel || name == quantileLabel || hasOwn(labels, name)) {
+	if t.exceedsMaxLabels(len(promoted)) {
+		return labels, true
+	}
+	slices.SortStableFunc(promoted, func(a, b attribute) int { return strings.Compare(a.key, b.key) })
+	// Of a key that is there twice, the first one counts.
+	promoted = slices.CompactFunc(promoted, func(a, b attribute) bool { return a.key == b.key })
+	own := labels
+	for i := range promoted {
+		name := t.namer.labelName(promoted[i].key)
+		for name != "" && (name == leLabel || name == quantileLabel || hasOwn(own, name)) {
 			name = exportedPrefix + name
 		}
-		labels = addConstant(labels, name, validValue(value), true)
+		promoted[i].name = name
 	}
-	return labels
+	slices.SortStableFunc(promoted, func(a, b attribute) int { return strings.Compare(a.name, b.name) })
+	for len(promoted) > 0 {
+		name := promoted[0].name
+		var values []string
+		for ; len(promoted) > 0 && promoted[0].name == name; promoted = promoted[1:] {
+			if value := validValue(promoted[0].value); value != "" {
+				values = append(values, value)
+			}
+		}
+		if name != "" && len(values) > 0 {
+			labels = append(labels, constLabel{name: name, value: strings.Join(values, ";")})
+		}
+	}
+	return labels, false
 }
 
 func appendJobInstance(labels []constLabel, attrs pcommon.Map) []constLabel {
@@ -178,7 +224,7 @@ func appendJobInstance(labels []constLabel, attrs pcommon.Map) []constLabel {
 	if namespace := get(serviceNamespace); job != "" && namespace != "" {
 		job = namespace + "/" + job
 	}
-	for _, l := range []constLabel{{jobLabel, job, true}, {instanceLabel, get(serviceInstanceID), true}} {
+	for _, l := range []constLabel{{name: jobLabel, value: job, own: true}, {name: instanceLabel, value: get(serviceInstanceID), own: true}} {
 		if l.value != "" {
 			labels = append(labels, l)
 		}
@@ -194,25 +240,37 @@ func hasOwn(labels []constLabel, name string) bool {
 	return slices.ContainsFunc(labels, func(l constLabel) bool { return l.own && l.name == name })
 }
 
-// addConstant adds a label unless it has no name or no value. If there is one of the name, their values are joined or
-// the new one is left out.
-func addConstant(labels []constLabel, name, value string, joins bool) []constLabel {
-	if name == "" || value == "" {
-		return labels
+// exceedsMaxLabels says whether so many labels are more than a series may have.
+func (t *translator) exceedsMaxLabels(n int) bool { return t.maxLabels > 0 && n > t.maxLabels }
+
+// labelSet returns the label set of a point of the metric, which is valid until the next call. It returns nil, and drops the
+// point, if its series would have too many labels: each attribute counts, whatever becomes of it, because what they
+// become is not known before the work is done that the limit is for. It also returns nil when the translation is to end.
+func (t *translator) labelSet(m pmetric.Metric, attrs pcommon.Map, kind metricKind) *labelSet {
+	if t.watch.done(1 + attrs.Len()) {
+		return nil
 	}
-	for i := range labels {
-		if labels[i].name == name {
-			if joins && !labels[i].own {
-				labels[i].value += ";" + value
-			}
-			return labels
-		}
+	if !t.entered {
+		t.enterScope(t.scope)
 	}
-	return append(labels, constLabel{name: name, value: value})
+	if t.tooMany || t.exceedsMaxLabels(1+attrs.Len()+len(t.context.labels)) {
+		t.drop(account.ReasonTooManyLabels, 1, m.Name())
+		return nil
+	}
+	return t.labeler.labelSet(attrs, &t.context, kind)
 }
 
-// enterScope makes the context of a scope.
+// enterScope makes the context of a scope. It is called when a point needs it: scopes without points cost nothing, however
+// many labels the resource has.
 func (t *translator) enterScope(sm pmetric.ScopeMetrics) {
+	t.entered = true
+	attrs := 0
+	if !t.disableScopeInfo {
+		attrs = sm.Scope().Attributes().Len()
+	}
+	if t.tooMany = t.resourceTooMany || t.exceedsMaxLabels(attrs); t.tooMany || t.watch.done(attrs+len(t.resource)) {
+		return
+	}
 	labels := append(t.context.labels[:0], t.resource...)
 	if !t.disableScopeInfo {
 		labels = t.appendScopeLabels(labels, sm)
@@ -233,12 +291,12 @@ func (t *translator) appendScopeLabels(labels []constLabel, sm pmetric.ScopeMetr
 				if labels[i].own {
 					labels[i].value += ";" + value
 				} else {
-					labels[i] = constLabel{name, value, true}
+					labels[i] = constLabel{name: name, value: value, own: true}
 				}
 				return
 			}
 		}
-		labels = append(labels, constLabel{name, value, true})
+		labels = append(labels, constLabel{name: name, value: value, own: true})
 	}
 	own("otel_scope_name", scope.Name())
 	own("otel_scope_version", scope.Version())
@@ -264,9 +322,16 @@ func (t *translator) appendScopeLabels(labels []constLabel, sm pmetric.ScopeMetr
 // setContext completes the labels with the external ones and makes them the context.
 func (t *translator) setContext(labels []constLabel) {
 	for _, l := range t.external {
-		labels = addConstant(labels, l.name, l.value, false)
+		if !slices.ContainsFunc(labels, func(other constLabel) bool { return other.name == l.name }) {
+			labels = append(labels, l)
+		}
 	}
 	slices.SortFunc(labels, func(a, b constLabel) int { return strings.Compare(a.name, b.name) })
+	for i := range labels {
+		if labels[i].hash == 0 {
+			labels[i].setHashes(t.secret)
+		}
+	}
 	t.context = labelContext{labels: labels, epoch: t.context.epoch + 1}
 }
 
@@ -384,7 +449,9 @@ func (t *translator) numbers(m pmetric.Metric, points pmetric.NumberDataPointSli
 				t.point.exemplars = t.exemplars.translate(t.namer, dp.Exemplars(), ts)
 			}
 		}
-		t.emit(t.labeler.labelSet(dp.Attributes(), &t.context, plainKind), &names.plain, &noLabel, &noLabel)
+		if ls := t.labelSet(m, dp.Attributes(), plainKind); ls != nil {
+			t.emit(ls, &names.plain, &noLabel, &noLabel)
+		}
 	}
 }
 
@@ -428,6 +495,9 @@ func (t *translator) emitTargetInfo(attrs pcommon.Map) {
 	if len(labels) == 0 {
 		return
 	}
+	if t.exceedsMaxLabels(1 + attrs.Len() + len(labels)) {
+		return
+	}
 	t.setContext(labels)
 	t.metadata = metricMetadata{serial: t.metadata.serial + 1, typ: wire.MetricTypeGauge, help: "Target metadata"}
 	t.point = point{timestamp: t.latest, value: 1}
@@ -440,6 +510,9 @@ func identifies(key string) bool {
 
 // emit adds t.point to the series of the label set with that name, and with le and quantile if they are given.
 func (t *translator) emit(ls *labelSet, name *seriesName, le, quantile *extraLabel) {
+	if t.watch.done(1 + len(ls.buf)/64) {
+		return
+	}
 	if le.label == nil && ls.le != "" {
 		le = t.extra[0].set(leLabel, ls.le)
 	}
@@ -555,8 +628,8 @@ func (t *translator) reset() {
 	t.extra[0].value, t.extra[1].value = "", ""
 	t.metadata.help = ""
 	t.exemplars.forget()
-	clear(t.resource[:cap(t.resource)])
-	clear(t.context.labels[:cap(t.context.labels)])
+	t.resource, t.context.labels = emptied(t.resource), emptied(t.context.labels)
+	t.scope, t.watch = pmetric.ScopeMetrics{}, watch{}
 }
 
 // selects says whether a resource attribute becomes a label of all series.

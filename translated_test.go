@@ -1,6 +1,7 @@
 package orderedremotewriteexporter
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -69,7 +70,11 @@ func newTestTranslator(cfg *Config) *testTranslator {
 	return t
 }
 
-func (tr *testTranslator) translate(md pmetric.Metrics) { tr.translator.translate(md, tr.protocol) }
+func (tr *testTranslator) translate(md pmetric.Metrics) {
+	if err := tr.translator.translate(context.Background(), md, tr.protocol); err != nil {
+		panic(err)
+	}
+}
 
 func configOf(edit func(*Config)) *Config {
 	cfg := createDefaultConfig().(*Config)

@@ -368,8 +368,8 @@ func TestBothMessagesSayTheSame(t *testing.T) {
 				md = hostilePayload(first + i*60 + j)
 			}
 			v1, v2 := of[wire.V1], of[wire.V2]
-			v1.translate(md, wire.V1)
-			v2.translate(md, wire.V2)
+			require.NoError(t, v1.translate(t.Context(), md, wire.V1))
+			require.NoError(t, v2.translate(t.Context(), md, wire.V2))
 			require.Equal(t, v1.touched, v2.touched)
 			assert.Equal(t, renderedDrops(&v1.drops), renderedDrops(&v2.drops))
 			for _, touched := range v1.touched {
@@ -429,7 +429,7 @@ func TestCustomBuckets(t *testing.T) {
 				counts[i] = uint64(rnd.IntN(10)) << rnd.IntN(40)
 			}
 		}
-		tr.translate(metricsOf(nil, histogramOf("h", buckets(bounds, counts, with("le", "an attribute")))), wire.V2)
+		require.NoError(t, tr.translate(t.Context(), metricsOf(nil, histogramOf("h", buckets(bounds, counts, with("le", "an attribute")))), wire.V2))
 		body := tr.segments[0].body()
 		tr.reset()
 		message, err := rwtest.ValidateV2(body)
@@ -462,7 +462,7 @@ func TestCustomBucketsAtTheirEdges(t *testing.T) {
 			c.ProtobufMessage, c.ConvertExplicitHistogramsToNHCB, c.KeepClassicHistograms, c.Partitions = MessageV2, true, keep, 1
 		})
 		tr := newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil)
-		tr.translate(md, wire.V2)
+		require.NoError(t, tr.translate(t.Context(), md, wire.V2))
 		drops = make(map[account.Reason]int)
 		for r := range tr.drops {
 			if n := tr.drops[r].Count; n > 0 {
