@@ -45,16 +45,24 @@ func (c *BatchConfig) admit(samples int, size sizes, moreSamples int, more sizes
 	return samples == 0 || samples+moreSamples <= c.MaxSamples && size.plus(more).bytes() <= c.MaxSizeBytes
 }
 
-// append adds what a segment holds open, without the series that are excised. In 1.0 it returns the chunk that is full
+// run is series that a batch takes.
+type run interface {
+	// compressed returns the series as elements that were size bytes, or a size of 0 if they are plain.
+	compressed() (elements []byte, size int)
+	// appendPlain appends plain series as a chunk has them, without those that are excised.
+	appendPlain(b []byte, excised []indexEntry) []byte
+}
+
+// append adds a run, without the series that are excised. In 1.0 it returns the chunk that is full
 // then, which must be compressed. capacity is how many bytes are expected in all.
-func (b *batch) append(s *segment, excised []indexEntry, capacity int) (full *chunk) {
-	if s.packed > 0 {
-		b.chunks = append(b.chunks, &chunk{elements: slices.Clone(s.elements), size: s.packed, excised: excised})
+func (b *batch) append(r run, excised []indexEntry, capacity int) (full *chunk) {
+	if elements, size := r.compressed(); size > 0 {
+		b.chunks = append(b.chunks, &chunk{elements: slices.Clone(elements), size: size, excised: excised})
 		return nil
 	}
 	last := b.lastPlain(capacity)
-	last.plain = s.appendPlain(last.plain, excised)
-	if s.protocol == wire.V2 || !last.full() {
+	last.plain = r.appendPlain(last.plain, excised)
+	if b.protocol == wire.V2 || !last.full() {
 		return nil
 	}
 	if rest := last.cut(); len(rest.plain) > 0 {
@@ -73,6 +81,11 @@ func (b *batch) lastPlain(capacity int) *chunk {
 	c := &chunk{plain: slices.Grow(buffers.Take(), capacity)}
 	b.chunks = append(b.chunks, c)
 	return c
+}
+
+// example renders the first series of the batch for the log.
+func (b *batch) example() string {
+	return renderFirst(b.protocol, b.body)
 }
 
 // encoded returns the body that the batch must have.
@@ -121,32 +134,3 @@ func mergeChunks(chunks []*chunk) []byte {
 
 // mergers make messages of drafts. Each has an owner from Get to Put.
 var mergers = sync.Pool{New: func() any { return new(wire.Merger) }}
-
-// job is what is compressed when the partition's lock is free again, by who has filled it: a chunk of an open batch, or a
-// sealed batch if chunk is nil.
-type job struct {
-	partition *partition
-	batch     *batch
-	chunk     *chunk
-}
-
-// run compresses, and then accounts for what that has changed.
-func (j job) run() {
-	if j.chunk != nil {
-		j.compressChunk()
-		return
-	}
-	b, body := j.batch, j.batch.encoded()
-	chunks := b.chunks
-	j.partition.resize(b, func() { b.body, b.chunks, b.excised = body, nil, nil })
-	close(b.sealed)
-	release(chunks)
-}
-
-func (j job) compressChunk() {
-	c, plain := j.chunk, j.chunk.plain
-	elements := slices.Clip(block.AppendElements(nil, plain))
-	j.partition.resize(j.batch, func() { c.plain, c.elements = nil, elements })
-	close(c.compressed)
-	buffers.Give(plain)
-}

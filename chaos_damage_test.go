@@ -8,6 +8,8 @@ import (
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
 // damager puts errors into sound payloads.
@@ -125,7 +127,7 @@ func (d *damager) numbers(points pmetric.NumberDataPointSlice) {
 			d.count("value")
 			switch d.rnd.IntN(3) {
 			case 0:
-				dp.SetDoubleValue(pick(d.rnd, math.NaN(), math.Inf(1), math.Inf(-1), staleNaN, math.Copysign(0, -1)))
+				dp.SetDoubleValue(pick(d.rnd, math.NaN(), math.Inf(1), math.Inf(-1), wire.StaleNaN, math.Copysign(0, -1)))
 			case 1:
 				dp.SetIntValue(math.MaxInt64)
 			default:

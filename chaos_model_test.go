@@ -1,6 +1,7 @@
 package orderedremotewriteexporter
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"time"
@@ -22,8 +23,8 @@ type modelPoint struct {
 	wirePoint
 	partition int
 	guard     guardKind
-	// guardedAs is what the guard knows the series by.
-	guardedAs string
+	// target is the target of a target_info.
+	target string
 }
 
 // attemptOf is one call of ConsumeMetrics.
@@ -96,9 +97,9 @@ func (m *chaosModel) add(a *attemptOf, partition int, p wire.Protocol, raw []byt
 		kinds[e.number] = e.guard
 	}
 	for i, pt := range points {
-		mp := modelPoint{wirePoint: pt, partition: partition, guard: kinds[i], guardedAs: pt.series}
+		mp := modelPoint{wirePoint: pt, partition: partition, guard: kinds[i]}
 		if mp.guard > guarded {
-			mp.guardedAs = "target " + labelOf(pt.series, jobLabel) + labelOf(pt.series, instanceLabel)
+			mp.target = "target " + labelOf(pt.series, jobLabel) + labelOf(pt.series, instanceLabel)
 		}
 		a.points = append(a.points, mp)
 	}
@@ -183,7 +184,7 @@ func (c *chaos) predict() *prediction {
 		}
 		for i := range a.points {
 			mp := &a.points[i]
-			if mp.guard == unguarded || p.passes(guard, a.returned, mp, c.cfg.SeriesIdleTimeout) {
+			if p.passes(guard, a.returned, mp, c.cfg) {
 				p.accept(mp, a.returned)
 			}
 		}
@@ -191,13 +192,40 @@ func (c *chaos) predict() *prediction {
 	return p
 }
 
-// passes says whether the guard lets a point pass. If that cannot be told, it does.
-func (p *prediction) passes(guard map[string]*guardState, now time.Time, mp *modelPoint, idle time.Duration) bool {
+// passes says whether the guard lets a point pass, and counts it if not. If that cannot be told, it passes.
+func (p *prediction) passes(guard map[string]*guardState, now time.Time, mp *modelPoint, cfg *Config) bool {
 	ts := mp.value.timestamp
-	g, known := guard[mp.guardedAs]
+	if mp.guard == madeTarget && p.order(guard, now, mp.target, ts, cfg.SeriesIdleTimeout) <= 0 {
+		return false // without being counted
+	}
+	if cfg.OutOfOrder == OutOfOrderDrop {
+		switch order := p.order(guard, now, mp.series, ts, cfg.SeriesIdleTimeout); {
+		case order > 0:
+		case mp.guard == madeTarget:
+			return false
+		default:
+			r := account.ReasonOutOfOrder
+			if order == 0 {
+				r = account.ReasonDuplicate
+			}
+			p.drops[r]++
+			p.received++
+			return false
+		}
+	}
+	if mp.guard == receivedTarget {
+		p.order(guard, now, mp.target, ts, cfg.SeriesIdleTimeout)
+	}
+	return true
+}
+
+// order compares a timestamp with the last one of what the guard knows by that name: it is positive if it is newer, or if
+// that cannot be told.
+func (p *prediction) order(guard map[string]*guardState, now time.Time, name string, ts int64, idle time.Duration) int {
+	g, known := guard[name]
 	if !known {
-		guard[mp.guardedAs] = &guardState{last: ts, active: now}
-		return true
+		guard[name] = &guardState{last: ts, active: now}
+		return 1
 	}
 	since := now.Sub(g.active)
 	g.active = now
@@ -205,20 +233,12 @@ func (p *prediction) passes(guard map[string]*guardState, now time.Time, mp *mod
 	switch {
 	case ts > g.last, since >= idle+idle/2:
 		g.last, g.unsure = ts, p.vague && ts <= g.last
-		return true
+		return 1
 	case since >= idle, g.unsure, p.vague:
 		p.vague, g.unsure = true, true
-		return true
-	case mp.guard == madeTarget:
-		return false
+		return 1
 	}
-	r := account.ReasonOutOfOrder
-	if ts == g.last {
-		r = account.ReasonDuplicate
-	}
-	p.drops[r]++
-	p.received++
-	return false
+	return cmp.Compare(ts, g.last)
 }
 
 func (p *prediction) accept(mp *modelPoint, now time.Time) {

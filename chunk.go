@@ -42,6 +42,10 @@ func (c *chunk) cost() int64 {
 	return queueCost(len(c.plain))
 }
 
+// minPacked is how many bytes of series are worth to be compressed for themselves. What is less waits for more of the
+// partition: compressed on its own it would take more room.
+const minPacked = block.Size / 2
+
 // full says that an open chunk of 1.0 has as many bytes as Snappy compresses together.
 func (c *chunk) full() bool {
 	return len(c.plain) >= block.Size

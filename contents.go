@@ -159,11 +159,6 @@ func classicLabels(labels []wire.Label) bool {
 	})
 }
 
-// example renders the first series of the batch for the log.
-func (b *batch) example() string {
-	return renderFirst(b.protocol, b.body)
-}
-
 // renderFirst renders the first series of a compressed message for the log.
 func renderFirst(p wire.Protocol, body []byte) string {
 	c := takeApart(p, block.Decompress(body))

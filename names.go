@@ -29,7 +29,9 @@ const maxCachedNames = 1 << 14
 type naming struct {
 	namespace string
 	strategy  otlptranslator.TranslationStrategyOption
-	secret    partitionSecret
+	// preserveUnderscores keeps runs of underscores in label names.
+	preserveUnderscores bool
+	secret              partitionSecret
 }
 
 // namer gives metrics and attributes their Prometheus names. What it has computed it keeps, up to a bound. It is not
@@ -77,9 +79,12 @@ type seriesName struct {
 
 func newNamer(how naming) *namer {
 	n := &namer{
-		secret:  how.secret,
-		metric:  otlptranslator.NewMetricNamer(how.namespace, how.strategy),
-		label:   otlptranslator.LabelNamer{UTF8Allowed: !how.strategy.ShouldEscape()},
+		secret: how.secret,
+		metric: otlptranslator.NewMetricNamer(how.namespace, how.strategy),
+		label: otlptranslator.LabelNamer{
+			UTF8Allowed:                 !how.strategy.ShouldEscape(),
+			PreserveMultipleUnderscores: how.preserveUnderscores,
+		},
 		metrics: make(map[metricKey]*metricNames),
 		labels:  make(map[string]string),
 	}
@@ -173,12 +178,17 @@ func (n *namer) buildLabelName(key string) string {
 		return ""
 	}
 	// otlptranslator keeps the underscores of __key__ as they are.
-	if strings.HasPrefix(key, "__") {
-		key = "_" + strings.TrimLeft(key, "_")
-	}
-	name, err := n.label.Build(strings.ToValidUTF8(key, string(utf8.RuneError)))
+	name, err := n.label.Build(strings.ToValidUTF8(notReserved(key), string(utf8.RuneError)))
 	if err != nil {
 		return "_"
+	}
+	return notReserved(name)
+}
+
+// notReserved begins with one underscore if name begins with several.
+func notReserved(name string) string {
+	if strings.HasPrefix(name, "__") {
+		return "_" + strings.TrimLeft(name, "_")
 	}
 	return name
 }

@@ -44,19 +44,6 @@ type fullSegment struct {
 	index []indexEntry
 }
 
-// indexEntry is what the guard must know of an encoded series.
-type indexEntry struct {
-	identity  uint64
-	timestamp int64
-	// number is that of the series in its message; start and end are where it stands in the segment's bytes, before they
-	// are compressed.
-	number     int
-	start, end int
-	guard      guardKind
-	histogram  bool
-	exemplars  int
-}
-
 func (s *segment) empty() bool {
 	return s.Empty() && len(s.full) == 0
 }
@@ -145,7 +132,7 @@ func (s *segment) add(sr *series) {
 		return
 	}
 	s.index = append(s.index, indexEntry{
-		identity: sr.identity, timestamp: p.timestamp, number: number, start: start, end: end,
+		identity: sr.identity, target: sr.target, timestamp: p.timestamp, number: number, start: start, end: end,
 		guard: sr.guard, histogram: p.histogram != nil, exemplars: len(p.exemplars),
 	})
 }
@@ -172,10 +159,6 @@ func (s *segment) pack(n int) {
 	s.packed += n
 	s.plain = s.plain[:copy(s.plain, s.plain[n:])]
 }
-
-// minPacked is how many bytes of series are worth to be compressed for themselves. What is less waits for more of the
-// partition: compressed on its own it would take more room.
-const minPacked = block.Size / 2
 
 // finish packs what is left once the segment holds minPacked bytes. A segment is packed whole or not at all.
 func (s *segment) finish() {
@@ -255,7 +238,17 @@ func (s *segment) body() []byte {
 	return body
 }
 
-// appendPlain appends the plain series as a chunk has them, without those that are excised.
+var (
+	_ run      = (*segment)(nil)
+	_ renderer = (*segment)(nil)
+)
+
+// compressed implements run.
+func (s *segment) compressed() (elements []byte, size int) {
+	return s.elements, s.packed
+}
+
+// appendPlain implements run.
 func (s *segment) appendPlain(b []byte, excised []indexEntry) []byte {
 	if s.protocol == wire.V1 {
 		return excise(b, s.plain, excised)
@@ -274,7 +267,7 @@ func (s *segment) example() string {
 	return renderFirst(s.protocol, s.body())
 }
 
-// exampleOf renders the series of an entry of the index.
+// exampleOf implements renderer.
 func (s *segment) exampleOf(e indexEntry) string {
 	return renderLabels(takeApart(s.protocol, block.Decompress(s.body())).labels(e.number))
 }

@@ -2,11 +2,8 @@ package orderedremotewriteexporter // import "github.com/orderedremotewrite/orde
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"time"
-
-	"go.opentelemetry.io/collector/consumer/consumererror"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
@@ -57,28 +54,6 @@ type delivery struct {
 	*sender
 	partition int
 	span      *requestSpan
-}
-
-// outcome is the verdict on a request with what is told about it.
-type outcome struct {
-	verdict remote.Verdict
-	reason  account.Reason
-	// answer is the last one, or nil if the request was never sent.
-	answer *remote.Answer
-	// attempts is how many times the request was sent.
-	attempts int
-	// trial is that of the decision.
-	trial bool
-	// aborted says that the exporter's time to send is over.
-	aborted bool
-}
-
-// err is why the samples were dropped.
-func (o *outcome) err() error {
-	if o.answer == nil {
-		return consumererror.NewPermanent(errors.New(o.reason.String()))
-	}
-	return consumererror.NewPermanent(o.answer)
 }
 
 // deliver brings each sample of a batch to its outcome: in one request, or in several if it must be split. They are sent

@@ -12,7 +12,9 @@ type series struct {
 	metadata     *metricMetadata
 	// identity is the hash of all labels.
 	identity uint64
-	guard    guardKind
+	// target is the hash of job and instance of a target_info.
+	target uint64
+	guard  guardKind
 }
 
 // point is what a series has at one time: a sample or a native histogram.
@@ -32,21 +34,6 @@ type metricMetadata struct {
 	typ        wire.MetricType
 	help, unit string
 }
-
-// guardKind says how the guard treats a series.
-type guardKind uint8
-
-const (
-	// unguarded series are sent as they come.
-	unguarded guardKind = iota
-	// guarded is dropped and counted if it is not newer than the last one of its series.
-	guarded
-	// guardedTarget is a target_info that was received as a metric: guarded whatever the configuration.
-	guardedTarget
-	// madeTarget is a target_info that the translation made. It is left out without being counted: nothing was
-	// received that is lost.
-	madeTarget
-)
 
 // maxSize is the most bytes of the encoded point.
 func (p *point) maxSize() int {

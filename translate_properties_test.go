@@ -72,6 +72,7 @@ func TestPlaceIsOfTheLabelsAlone(t *testing.T) {
 	plain := newTestTranslator(configOf(func(c *Config) {
 		placing(c)
 		c.TranslationStrategy = otlptranslator.UnderscoreEscapingWithoutSuffixes
+		c.LabelNamePreserveMultipleUnderscores = true // so that names stay what they are
 	}))
 	for n := first; n < first+1000; n++ {
 		cfg := variedConfig(n)

@@ -241,9 +241,8 @@ func pointString(t testing.TB, ts *prompb.TimeSeries) string {
 	return sampleString(native.String(), h.Timestamp, exemplars)
 }
 
-// sampleString renders a value with its time and exemplars. The order of exemplars has no meaning.
+// sampleString renders a value with its time and exemplars.
 func sampleString(value string, timestamp int64, exemplars []string) string {
-	slices.Sort(exemplars)
 	return value + " @" + strconv.FormatInt(timestamp, 10) + strings.Join(exemplars, "")
 }
 
