@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"sync/atomic"
+	"unsafe"
 
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
@@ -41,15 +43,27 @@ func newExtraLabel(name string, v float64) extraLabel {
 type boundSet struct {
 	values []float64
 	labels []extraLabel
+	// size is the bytes of the set, and kept says that it is in a cache.
+	size int
+	kept bool
+	// sent is the set as what was sent for a point, without a sum and with one, and remembers how many points have either.
+	sent       [2]remembered
+	remembered atomic.Int64
 }
 
-// maxBoundSets bounds the cache of bounds: a program has a few, which all its histograms share.
-const maxBoundSets = 1 << 10
+// cost is the bytes of the set.
+func (s *boundSet) cost() int {
+	cost := mapSlots*4*8 + 8 + int(unsafe.Sizeof(*s)) + 8*cap(s.values) + cap(s.labels)*int(unsafe.Sizeof(extraLabel{})) + 3*allocation
+	for i := range s.labels {
+		cost += len(s.labels[i].value) + cap(s.labels[i].label) + 2*allocation
+	}
+	return cost
+}
 
 // boundCache makes boundSets and keeps them.
 type boundCache struct {
+	account *cacheAccount
 	sets    map[uint64][]*boundSet
-	count   int
 	last    *boundSet
 	scratch []float64
 	bytes   []byte
@@ -103,21 +117,33 @@ func (c *boundCache) get(name string, values []float64) *boundSet {
 			return s
 		}
 	}
-	if c.count >= maxBoundSets || c.sets == nil {
-		c.sets = make(map[uint64][]*boundSet)
-		c.count = 0
-	}
-	s := &boundSet{values: slices.Clone(values)}
+	s := &boundSet{values: slices.Clone(values), labels: make([]extraLabel, 0, len(values)+1)}
 	for _, v := range values {
 		s.labels = append(s.labels, newExtraLabel(name, v))
 	}
 	if name == leLabel {
 		s.labels = append(s.labels, newExtraLabel(name, math.Inf(1)))
 	}
-	c.sets[hash] = append(c.sets[hash], s)
-	c.count++
+	s.sent = [2]remembered{{s, false}, {s, true}}
+	s.size = s.cost()
+	if s.kept = c.account.take(s.size); s.kept {
+		c.sets[hash] = append(c.sets[hash], s)
+	}
 	c.last = s
 	return s
+}
+
+// forget empties the cache.
+func (c *boundCache) forget() {
+	c.sets = make(map[uint64][]*boundSet)
+}
+
+// forgetLarge lets go of what was too large to be kept.
+func (c *boundCache) forgetLarge() {
+	if c.last != nil && !c.last.kept {
+		c.last = nil
+	}
+	c.scratch, c.bytes = emptied(c.scratch), emptied(c.bytes)
 }
 
 func (s *boundSet) is(name string, values []float64) bool {

@@ -30,7 +30,7 @@ type orderedExporter struct {
 
 	queues      queues
 	ledger      *account.Ledger
-	translators sync.Pool
+	translators *translatorPool
 	telemetry   *telemetry
 	standard    *standard
 	status      *statusReporter
@@ -72,8 +72,7 @@ func newExporter(ctx context.Context, set exporter.Settings, cfg *Config, secret
 		e.families = newFamilies()
 	}
 	memory := newBoundMemory(cfg.SeriesIdleTimeout)
-	translation := newTranslation(cfg, secret)
-	e.translators.New = func() any { return newTranslator(translation, memory, e.families) }
+	e.translators = newTranslatorPool(newTranslation(cfg, secret), memory, e.families)
 	var err error
 	if e.standard, err = newStandard(ctx, set); err != nil {
 		return nil, err
@@ -221,11 +220,8 @@ func (e *orderedExporter) ConsumeMetrics(ctx context.Context, md pmetric.Metrics
 	if e.failed.Load() {
 		return errStopped
 	}
-	t := e.translators.Get().(*translator)
-	defer func() {
-		t.reset()
-		e.translators.Put(t)
-	}()
+	t := e.translators.take()
+	defer e.translators.giveBack(t)
 	if err := t.translate(ctx, md, e.version.protocol()); err != nil {
 		e.telemetry.refused(ctx, md.DataPointCount())
 		return err

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 
@@ -103,6 +104,18 @@ type shape struct {
 	keys  []string
 	attrs []shapeAttr
 	plans [kinds]plan
+	// kept says that the shape is in a cache.
+	kept bool
+}
+
+// cost is the bytes of the shape, without those of its plans.
+func (s *shape) cost() int {
+	cost := mapSlots*4*8 + 8 + int(unsafe.Sizeof(*s)) + cap(s.attrs)*int(unsafe.Sizeof(shapeAttr{})) + 2*allocation
+	for _, key := range s.keys {
+		// With the key there is a place in the order of all keys, and another one if it shares a label.
+		cost += stringSize + len(key) + allocation + 3*8
+	}
+	return cost
 }
 
 // shapeAttr is a label made from attributes.
@@ -227,7 +240,28 @@ type plan struct {
 	classic bool
 	// memos are the plan's references by partition.
 	memos []planMemo
+	// held is what the plan takes of the caches' budget, besides its memos.
+	held int
 }
+
+// cost is the bytes of the plan.
+func (p *plan) cost() int {
+	cost := cap(p.items)*int(unsafe.Sizeof(planItem{})) + cap(p.slots)*int(unsafe.Sizeof(planSlot{})) + cap(p.scope)*stringSize
+	for i := range p.items {
+		it := &p.items[i]
+		cost += cap(it.constant) + cap(it.constants)*int(unsafe.Sizeof(constLabel{})) + len(it.name) + cap(it.fallback) + len(it.fallbackValue) + 3*allocation
+		for j := range it.constants {
+			cost += len(it.constants[j].name) + len(it.constants[j].value) + allocation
+		}
+	}
+	for _, value := range p.scope {
+		cost += len(value) + allocation
+	}
+	return cost
+}
+
+// stringSize is the bytes of a string besides its own.
+const stringSize = int(unsafe.Sizeof(""))
 
 // planSlot is an item with a label from one attribute.
 type planSlot struct {
@@ -252,13 +286,25 @@ type planItem struct {
 	fallbackHash, fallbackPlace uint64
 }
 
-// plan returns the plan of the shape in a context, which it makes if the one it has is for another context.
-func (s *shape) plan(c *labelContext, kind metricKind, secret partitionSecret) *plan {
+// planOf returns the plan of a shape in a context. It is made if the shape has one for another context.
+func (l *labeler) planOf(s *shape, c *labelContext, kind metricKind) *plan {
 	p := &s.plans[kind]
 	if p.epoch != c.epoch {
-		p.build(s.renamed(c, kind, secret), s.keys, c)
+		p.build(s.renamed(c, kind, l.secret), s.keys, c)
+		l.hold(p, &p.held, p.cost())
 	}
 	return p
+}
+
+// hold takes what a part of a plan has grown by.
+func (l *labeler) hold(p *plan, held *int, cost int) {
+	if cost <= *held {
+		return
+	}
+	if !l.account.take(cost - *held) {
+		l.large = append(l.large, p)
+	}
+	*held = cost
 }
 
 // renamed returns the shape's labels such that none has a name that is reserved: such a label is prefixed until its
@@ -316,7 +362,7 @@ func (p *plan) build(attrs []shapeAttr, keys []string, c *labelContext) {
 	for i := range p.memos {
 		p.memos[i].generation = 0
 	}
-	*p = plan{epoch: c.epoch, items: p.items[:0], slots: p.slots[:0], classic: true, memos: p.memos}
+	*p = plan{epoch: c.epoch, items: p.items[:0], slots: p.slots[:0], classic: true, memos: p.memos, held: p.held}
 	constants := c.labels
 	var item planItem
 	run := 0
@@ -560,24 +606,17 @@ func repairUTF8(values []string) bool {
 	return repaired
 }
 
-// Bounds of the caches of a labeler.
-const (
-	maxShapes     = 1 << 12
-	maxCachedInts = 1 << 12
-	maxMemos      = 1 << 14
-)
-
 // labeler makes label sets. It is not safe for concurrent use.
 type labeler struct {
-	namer  *namer
-	secret partitionSecret
-	shapes map[uint64][]*shape
-	count  int
-	// memos counts those of the plans of all shapes.
-	memos int
+	namer   *namer
+	secret  partitionSecret
+	account *cacheAccount
+	shapes  map[uint64][]*shape
+	ints    map[int64]string
 	// last is the shape of the point before; neighbours mostly have the same keys.
 	last *shape
-	ints map[int64]string
+	// large are plans that are too large to be kept when the payload is done.
+	large []*plan
 
 	keys   []string
 	values []string
@@ -587,13 +626,20 @@ type labeler struct {
 }
 
 func newLabeler(n *namer) *labeler {
-	return &labeler{namer: n, secret: n.secret, shapes: make(map[uint64][]*shape), ints: make(map[int64]string)}
+	l := &labeler{namer: n, secret: n.secret, account: n.account}
+	l.forgetShapes()
+	return l
+}
+
+// forgetShapes empties the caches.
+func (l *labeler) forgetShapes() {
+	l.shapes, l.ints = make(map[uint64][]*shape), make(map[int64]string)
 }
 
 // labelSet returns the label set of a point. It is valid until the next call.
 func (l *labeler) labelSet(attrs pcommon.Map, c *labelContext, kind metricKind) *labelSet {
 	s := l.shape(attrs)
-	p := s.plan(c, kind, l.secret)
+	p := l.planOf(s, c, kind)
 	l.plan, l.values = p, append(l.values, p.scope...)
 	ls := &l.set
 	ls.serial++
@@ -647,13 +693,10 @@ func (l *labeler) findShape() *shape {
 			return s
 		}
 	}
-	if l.count >= maxShapes {
-		clear(l.shapes)
-		l.count, l.memos = 0, 0
-	}
 	s := newShape(l.keys, l.namer)
-	l.shapes[hash] = append(l.shapes[hash], s)
-	l.count++
+	if s.kept = l.account.take(s.cost()); s.kept {
+		l.shapes[hash] = append(l.shapes[hash], s)
+	}
 	return s
 }
 
@@ -710,11 +753,10 @@ func quoteNonFinite(v pcommon.Value) {
 func (l *labeler) intString(i int64) string {
 	s, ok := l.ints[i]
 	if !ok {
-		if len(l.ints) >= maxCachedInts {
-			clear(l.ints)
-		}
 		s = strconv.FormatInt(i, 10)
-		l.ints[i] = s
+		if l.account.take(mapSlots*(8+stringSize) + 2*allocation) {
+			l.ints[i] = s
+		}
 	}
 	return s
 }
@@ -723,6 +765,12 @@ func (l *labeler) intString(i int64) string {
 func (l *labeler) forget() {
 	l.keys, l.values = emptied(l.keys), emptied(l.values)
 	l.set.le, l.set.quantile = "", ""
+	for _, p := range l.large {
+		*p = plan{}
+	}
+	if len(l.large) > 0 || l.last != nil && !l.last.kept {
+		l.large, l.last, l.plan, l.set.plan = nil, nil, nil, nil
+	}
 }
 
 // maxKept is how long a slice may be that is kept for the next payload, whose elements refer to this one's.

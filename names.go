@@ -1,9 +1,9 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
-	"fmt"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/prometheus/otlptranslator"
 
@@ -20,10 +20,6 @@ const (
 	// exportedPrefix marks an attribute whose label name is taken, as Prometheus does for scraped labels.
 	exportedPrefix = "exported_"
 )
-
-// maxCachedNames bounds each cache of names. A full cache is emptied rather than searched for what to evict: it fills
-// again in as many look-ups.
-const maxCachedNames = 1 << 14
 
 // naming is how names are made, and what keeps their hashes secret.
 type naming struct {
@@ -43,6 +39,7 @@ type namer struct {
 	unit       otlptranslator.UnitNamer
 	targetInfo string
 
+	account *cacheAccount
 	metrics map[metricKey]*metricNames
 	labels  map[string]string
 }
@@ -53,14 +50,15 @@ type metricKey struct {
 	typ        otlptranslator.MetricType
 }
 
-// metricNames are the names of all series that a metric may become. The metric's own points decide which are used.
+// metricNames are the names of all series that a metric of its type may become.
 type metricNames struct {
 	family string
 	// unit is the metric's unit in Prometheus's words.
 	unit               string
 	plain              seriesName
 	bucket, sum, count seriesName
-	err                error
+	// invalid says that the metric cannot be named.
+	invalid bool
 }
 
 // seriesName is the name of a series, ready for use: encoded as a label, and hashed.
@@ -77,7 +75,7 @@ type seriesName struct {
 	classic bool
 }
 
-func newNamer(how naming) *namer {
+func newNamer(how naming, account *cacheAccount) *namer {
 	n := &namer{
 		secret: how.secret,
 		metric: otlptranslator.NewMetricNamer(how.namespace, how.strategy),
@@ -85,9 +83,9 @@ func newNamer(how naming) *namer {
 			UTF8Allowed:                 !how.strategy.ShouldEscape(),
 			PreserveMultipleUnderscores: how.preserveUnderscores,
 		},
-		metrics: make(map[metricKey]*metricNames),
-		labels:  make(map[string]string),
+		account: account,
 	}
+	n.forget()
 	n.unit.UTF8Allowed = n.label.UTF8Allowed
 	n.targetInfo = "target_info"
 	if how.namespace != "" {
@@ -96,19 +94,33 @@ func newNamer(how naming) *namer {
 	return n
 }
 
-// metricNames returns the names for a metric; err is set in it if the metric cannot be named.
+// metricNames returns the names for a metric; invalid is set in them if it cannot be named.
 func (n *namer) metricNames(key metricKey) *metricNames {
 	if names, ok := n.metrics[key]; ok {
 		return names
 	}
-	if len(n.metrics) >= maxCachedNames {
-		clear(n.metrics)
-	}
-	// The strings belong to the payload, of which nothing may be kept.
-	key.name, key.unit = strings.Clone(key.name), strings.Clone(key.unit)
 	names := n.buildMetricNames(key)
-	n.metrics[key] = names
+	if n.account.take(names.cost(key)) {
+		// The strings belong to the payload, of which nothing may be kept.
+		key.name, key.unit = strings.Clone(key.name), strings.Clone(key.unit)
+		n.metrics[key] = names
+	}
 	return names
+}
+
+// cost is the bytes that the names take in the cache.
+func (m *metricNames) cost(key metricKey) int {
+	cost := mapSlots*int(unsafe.Sizeof(key)+unsafe.Sizeof(m)) + int(unsafe.Sizeof(*m)) + 4*allocation +
+		len(key.name) + len(key.unit) + len(m.family) + len(m.unit)
+	for _, s := range []*seriesName{&m.plain, &m.bucket, &m.sum, &m.count} {
+		cost += len(s.name) + cap(s.label) + 2*allocation
+	}
+	return cost
+}
+
+// forget empties the caches.
+func (n *namer) forget() {
+	n.metrics, n.labels = make(map[metricKey]*metricNames), make(map[string]string)
 }
 
 func (n *namer) buildMetricNames(key metricKey) *metricNames {
@@ -117,22 +129,21 @@ func (n *namer) buildMetricNames(key metricKey) *metricNames {
 		Unit: strings.ToValidUTF8(key.unit, string(utf8.RuneError)),
 		Type: key.typ,
 	})
-	switch {
-	case err != nil:
-		return &metricNames{err: err}
-	case family == "":
-		return &metricNames{err: fmt.Errorf("metric %q has no name", key.name)}
-	case !n.label.UTF8Allowed && !isClassicMetricName(family):
-		return &metricNames{err: fmt.Errorf("metric %q: %q is not a valid metric name", key.name, family)}
+	if err != nil || family == "" || !n.label.UTF8Allowed && !isClassicMetricName(family) {
+		return &metricNames{invalid: true}
 	}
-	return &metricNames{
-		family: family,
-		unit:   n.unit.Build(strings.ToValidUTF8(key.unit, string(utf8.RuneError))),
-		plain:  n.seriesName(family),
-		bucket: n.seriesName(family + "_bucket"),
-		sum:    n.seriesName(family + "_sum"),
-		count:  n.seriesName(family + "_count"),
+	// A name may be the payload's, of which nothing may be kept.
+	names := &metricNames{family: strings.Clone(family)}
+	names.unit = strings.Clone(n.unit.Build(strings.ToValidUTF8(key.unit, string(utf8.RuneError))))
+	names.plain = n.seriesName(names.family)
+	switch key.typ {
+	case otlptranslator.MetricTypeHistogram:
+		names.bucket = n.seriesName(family + "_bucket")
+		fallthrough
+	case otlptranslator.MetricTypeSummary:
+		names.sum, names.count = n.seriesName(family+"_sum"), n.seriesName(family+"_count")
 	}
+	return names
 }
 
 func (n *namer) seriesName(name string) seriesName {
@@ -164,12 +175,10 @@ func (n *namer) labelName(key string) string {
 	if name, ok := n.labels[key]; ok {
 		return name
 	}
-	if len(n.labels) >= maxCachedNames {
-		clear(n.labels)
+	name := strings.Clone(n.buildLabelName(key))
+	if n.account.take(mapSlots*2*int(unsafe.Sizeof(key)) + 2*allocation + len(key) + len(name)) {
+		n.labels[strings.Clone(key)] = name
 	}
-	key = strings.Clone(key)
-	name := n.buildLabelName(key)
-	n.labels[key] = name
 	return name
 }
 

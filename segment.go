@@ -1,6 +1,8 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
+	"unsafe"
+
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/block"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
@@ -46,6 +48,12 @@ type fullSegment struct {
 
 func (s *segment) empty() bool {
 	return s.Empty() && len(s.full) == 0
+}
+
+// capacity is the bytes of the segment's buffers.
+func (s *segment) capacity() int {
+	return cap(s.plain) + cap(s.elements) + cap(s.scratch) + cap(s.histogram) + cap(s.index)*int(unsafe.Sizeof(indexEntry{})) +
+		s.table.Capacity()
 }
 
 // total is the number of samples.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/prometheus/otlptranslator"
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -41,6 +42,8 @@ type translation struct {
 	external         []constLabel
 	// maxLabels is the most labels of a series; 0 is no limit.
 	maxLabels int
+	// caches is what the caches of all translators may hold together.
+	caches *cacheBudget
 }
 
 func newTranslation(cfg *Config, secret partitionSecret) translation {
@@ -59,6 +62,7 @@ func newTranslation(cfg *Config, secret partitionSecret) translation {
 		keepClassic:      cfg.KeepClassicHistograms,
 		promoted:         cfg.ResourceConstantLabels,
 		maxLabels:        cfg.MaxLabels,
+		caches:           newCacheBudget(translatorShare),
 	}
 	for name, value := range cfg.ExternalLabels {
 		l := constLabel{name: name, value: strings.ToValidUTF8(value, "\uFFFD")}
@@ -73,6 +77,7 @@ func newTranslation(cfg *Config, secret partitionSecret) translation {
 type translator struct {
 	translation
 	payload
+	account        *cacheAccount
 	namer          *namer
 	labeler        *labeler
 	targetInfoName seriesName
@@ -106,9 +111,11 @@ type translator struct {
 }
 
 func newTranslator(tr translation, memory *boundMemory, families *families) *translator {
-	n := newNamer(tr.naming)
+	account := &cacheAccount{budget: tr.caches}
+	n := newNamer(tr.naming, account)
 	t := &translator{
 		translation:    tr,
+		account:        account,
 		namer:          n,
 		labeler:        newLabeler(n),
 		targetInfoName: n.seriesName(n.targetInfo),
@@ -119,6 +126,13 @@ func newTranslator(tr translation, memory *boundMemory, families *families) *tra
 	for i := range t.segments {
 		t.segments[i].limits = &t.limits
 	}
+	t.bounds.account = account
+	account.clear = func() {
+		t.namer.forget()
+		t.labeler.forgetShapes()
+		t.bounds.forget()
+	}
+	account.clear()
 	return t
 }
 
@@ -402,7 +416,7 @@ func (t *translator) checkTemporality(m pmetric.Metric, temporality pmetric.Aggr
 // names returns the metric's names, or drops all n points if it cannot be named.
 func (t *translator) names(m pmetric.Metric, typ otlptranslator.MetricType, n int) *metricNames {
 	names := t.namer.metricNames(metricKey{name: m.Name(), unit: m.Unit(), typ: typ})
-	if names.err != nil {
+	if names.invalid {
 		t.drop(account.ReasonInvalidName, n, m.Name())
 		return nil
 	}
@@ -686,6 +700,16 @@ func (t *translator) reset() {
 	t.exemplars.forget()
 	t.resource, t.context.labels, t.context.scope = emptied(t.resource), emptied(t.context.labels), emptied(t.context.scope)
 	t.scope, t.watch = pmetric.ScopeMetrics{}, watch{}
+	t.bounds.forgetLarge()
+}
+
+// scratch is the bytes of the translator's buffers, which are as large as the largest payload was.
+func (t *translator) scratch() int {
+	n := cap(t.labeler.set.buf) + cap(t.labeler.set.values)*int(unsafe.Sizeof(valueSpan{})) + 8*len(t.seen.slots)
+	for i := range t.segments {
+		n += t.segments[i].capacity()
+	}
+	return n
 }
 
 // selects says whether a resource attribute becomes a label of all series.

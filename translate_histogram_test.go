@@ -643,7 +643,7 @@ func TestExemplarLabelsOfTooMany(t *testing.T) {
 	for i := range 10_000 {
 		ex.FilteredAttributes().PutInt("key "+strconv.Itoa(i), int64(i))
 	}
-	n := newNamer(testTranslation(configOf(nil)).naming)
+	n := testNamer(configOf(nil))
 	assert.Empty(t, new(exemplarScratch).exemplarLabels(n, ex))
 	assert.LessOrEqual(t, len(n.labels), maxExemplarRunes)
 }

@@ -188,9 +188,7 @@ func TestHashesAreDistinct(t *testing.T) {
 // TestCachesAreRight: a translator answers like a new one also after it has seen more names, keys, shapes, bounds and
 // integers than it remembers, and when it sees the first ones again.
 func TestCachesAreRight(t *testing.T) {
-	const perPayload = 250
-	// Each n gives three names and three keys.
-	most := max(maxCachedNames/3, maxShapes, maxBoundSets, maxCachedInts)
+	const perPayload, most = 250, 5000
 	r := rand.New(rand.NewPCG(seed(t), 0))
 	c := newComparison(configOf(nil))
 	payload := func(i int) pmetric.Metrics {
@@ -207,16 +205,22 @@ func TestCachesAreRight(t *testing.T) {
 		}
 		return metricsOf([]any{"service.name", i}, all...)
 	}
-	for i := 0; i < most+most/4; i += perPayload {
+	// With the smallest budget nothing is kept, with the others what fits.
+	sizes := []int64{0, 64 << 10, 1 << 20, 4 << 20}
+	forgotten := 0
+	for i := 0; i < most; i += perPayload {
+		budget := c.translator.caches
+		budget.size = sizes[i/perPayload*len(sizes)*perPayload/most]
+		before := budget.used.Load()
 		c.check(t, payload(i))
 		require.False(t, t.Failed())
+		if after := budget.used.Load(); after < before {
+			forgotten++
+		}
+		require.LessOrEqual(t, budget.used.Load(), budget.size)
+		require.Equal(t, c.translator.account.used, budget.used.Load())
 	}
-	tr := c.translator
-	assert.LessOrEqual(t, len(tr.namer.metrics), maxCachedNames)
-	assert.LessOrEqual(t, len(tr.namer.labels), maxCachedNames)
-	assert.LessOrEqual(t, len(tr.labeler.shapes), maxShapes)
-	assert.LessOrEqual(t, len(tr.labeler.ints), maxCachedInts)
-	assert.LessOrEqual(t, len(tr.bounds.sets), maxBoundSets)
+	assert.Positive(t, forgotten, "times that the caches were emptied")
 }
 
 // TestNothingOfAPayloadIsKept: when a translator is reset, it holds no string of the payload.

@@ -62,6 +62,10 @@ var testSecret = partitionSecret{0x0706050403020100, 0x0f0e0d0c0b0a0908}
 
 func testTranslation(cfg *Config) translation { return newTranslation(cfg, testSecret) }
 
+func testNamer(cfg *Config) *namer {
+	return newTranslator(testTranslation(cfg), newBoundMemory(0), nil).namer
+}
+
 func newTestTranslator(cfg *Config) *testTranslator {
 	t := &testTranslator{translator: newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil)}
 	if cfg.ProtobufMessage == MessageV2 {

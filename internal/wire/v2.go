@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"math"
 	"slices"
+	"unsafe"
 )
 
 // Field numbers of io.prometheus.write.v2.Request and its TimeSeries (Remote-Write 2.0, "Protobuf Message"). Samples and
@@ -77,6 +78,11 @@ func (s *Symbols) Len() int { return 1 + len(s.spans) }
 
 // Size is the bytes of the encoded table.
 func (s *Symbols) Size() int { return emptySymbol + len(s.encoded) }
+
+// Capacity is the bytes that the table holds, used or not.
+func (s *Symbols) Capacity() int {
+	return cap(s.encoded) + cap(s.spans)*int(unsafe.Sizeof(symbolSpan{})) + len(s.slots)*int(unsafe.Sizeof(symbolSlot{}))
+}
 
 // Generation changes with each reset. References are good for one generation.
 func (s *Symbols) Generation() uint64 { return s.generation }
