@@ -506,7 +506,7 @@ func TestRule07TypesAndTemporality(t *testing.T) {
 			name: "cumulative",
 			metrics: metrics{
 				gaugeOf("a", number(1.5), number(-2, with("k", "v"))), sumOf("b", true, number(7)), sumOf("c", false, number(-3)),
-				gaugeOf("d", number(math.MaxInt64)), gaugeOf("e", number(math.Inf(-1))), gaugeOf("f", number(math.Copysign(0, -1))), gaugeOf("g", number(0.0)),
+				gaugeOf("d", number(int64(math.MaxInt64))), gaugeOf("e", number(math.Inf(-1))), gaugeOf("f", number(math.Copysign(0, -1))), gaugeOf("g", number(0.0)),
 			},
 			want: []string{
 				`a{} 1.5 @1000`, `a{k="v"} -2 @1000`, `b_total{} 7 @1000`, `c{} -3 @1000`, `d{} 9.223372036854776e+18 @1000`, `e{} -Inf @1000`,

@@ -491,6 +491,8 @@ func number(value any, edits ...func(dataPoint)) func(pmetric.NumberDataPoint) {
 		switch v := value.(type) {
 		case int:
 			dp.SetIntValue(int64(v))
+		case int64:
+			dp.SetIntValue(v)
 		case float64:
 			dp.SetDoubleValue(v)
 		}

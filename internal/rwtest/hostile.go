@@ -236,7 +236,7 @@ func (h hostile) time() pcommon.Timestamp {
 	if h.rarely(4) {
 		return pick(h, hostileTimes)
 	}
-	return pcommon.Timestamp(1767225600e9 + h.IntN(8)*500_000) // half milliseconds from 2026-01-01
+	return pcommon.Timestamp(1767225600e9 + int64(h.IntN(8))*500_000) // half milliseconds from 2026-01-01
 }
 
 func (h hostile) float() float64 {
