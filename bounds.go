@@ -51,6 +51,19 @@ type boundSet struct {
 	remembered atomic.Int64
 }
 
+func newBoundSet(name string, values []float64) *boundSet {
+	s := &boundSet{values: slices.Clone(values), labels: make([]extraLabel, 0, len(values)+1)}
+	for _, v := range values {
+		s.labels = append(s.labels, newExtraLabel(name, v))
+	}
+	if name == leLabel {
+		s.labels = append(s.labels, newExtraLabel(name, math.Inf(1)))
+	}
+	s.sent = [2]remembered{{s, false}, {s, true}}
+	s.size = s.cost()
+	return s
+}
+
 // cost is the bytes of the set.
 func (s *boundSet) cost() int {
 	cost := mapSlots*4*8 + 8 + int(unsafe.Sizeof(*s)) + 8*cap(s.values) + cap(s.labels)*int(unsafe.Sizeof(extraLabel{})) + 3*allocation
@@ -117,15 +130,7 @@ func (c *boundCache) get(name string, values []float64) *boundSet {
 			return s
 		}
 	}
-	s := &boundSet{values: slices.Clone(values), labels: make([]extraLabel, 0, len(values)+1)}
-	for _, v := range values {
-		s.labels = append(s.labels, newExtraLabel(name, v))
-	}
-	if name == leLabel {
-		s.labels = append(s.labels, newExtraLabel(name, math.Inf(1)))
-	}
-	s.sent = [2]remembered{{s, false}, {s, true}}
-	s.size = s.cost()
+	s := newBoundSet(name, values)
 	if s.kept = c.account.take(s.size); s.kept {
 		c.sets[hash] = append(c.sets[hash], s)
 	}

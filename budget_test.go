@@ -81,7 +81,7 @@ func (c *smallCaches) budgets() []*cacheBudget {
 // TestCachesKeepToTheirBudget: whatever a client sends ever new ones of, all caches together hold no more than their budget, in
 // their own figures and in those of the runtime.
 func TestCachesKeepToTheirBudget(t *testing.T) {
-	const size, perPayload, payloads = 8 << 20, 500, 100
+	const size, perPayload, payloads = 8 << 20, 500, 40
 	for name, flood := range floods {
 		t.Run(name, func(t *testing.T) {
 			c := newSmallCaches(size, func(cfg *Config) { cfg.ProtobufMessage = MessageV2 })
@@ -193,7 +193,7 @@ func TestLargeEntryIsNotKept(t *testing.T) {
 		tr := newTestTranslator(configOf(unlimited))
 		tr.caches.size = 1 << 20
 		p := newLargePayload()
-		payload(20_000, p)
+		payload(10_000, p)
 		before := heapInUse()
 		require.NoError(t, tr.translator.translate(t.Context(), p.md, tr.protocol))
 		tr.reset()
@@ -211,8 +211,7 @@ func TestLargeEntryIsNotKept(t *testing.T) {
 func TestBoundsAreRememberedWithinTheBudget(t *testing.T) {
 	m := newBoundMemory(time.Hour)
 	m.budget.size = 1 << 20
-	bounds := newTranslator(testTranslation(configOf(nil)), m, nil).bounds.get(leLabel, []float64{1})
-	other := newTranslator(testTranslation(configOf(nil)), m, nil).bounds.get(leLabel, nil)
+	bounds, other := newBoundSet(leLabel, []float64{1}), newBoundSet(leLabel, nil)
 	now := time.Now()
 	const n = 100_000
 	for key := range uint64(n) {
