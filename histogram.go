@@ -61,6 +61,9 @@ func (t *translator) classicHistogram(ls *labelSet, names *metricNames, bounds *
 	counts := dp.BucketCounts()
 	cumulative := uint64(0)
 	for i := range bounds.labels {
+		if t.watch.done(1 + len(ls.buf)/64) {
+			return
+		}
 		value := float64(dp.Count())
 		n := len(exemplars)
 		// The last bound is +Inf. Its bucket is the count, whatever the buckets add up to.
@@ -100,6 +103,9 @@ func compareFloats(a, b float64) int {
 // staleClassic ends the series of a classic histogram with t.point.
 func (t *translator) staleClassic(ls *labelSet, names *metricNames, sent remembered) {
 	for i := range sent.bounds.labels {
+		if t.watch.done(1 + len(ls.buf)/64) {
+			return
+		}
 		t.emit(ls, &names.bucket, &sent.bounds.labels[i], &noLabel)
 	}
 	if sent.hasSum {
@@ -139,6 +145,9 @@ func (t *translator) summaries(m pmetric.Metric, points pmetric.SummaryDataPoint
 			return wire.Recorded(v)
 		}
 		for i := range quantiles.labels {
+			if t.watch.done(1 + len(ls.buf)/64) {
+				return
+			}
 			v := 0.0
 			if !stale {
 				v = dp.QuantileValues().At(i).Value()

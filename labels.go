@@ -475,8 +475,10 @@ func (ls *labelSet) change(p *plan, values []string, secret partitionSecret) boo
 	for i := range p.slots {
 		slot := &p.slots[i]
 		at, value := &ls.values[i], values[slot.from]
-		at.start += shift
-		at.end += shift
+		if shift != 0 {
+			at.start += shift
+			at.end += shift
+		}
 		if string(buf[at.start:at.end]) == value {
 			continue
 		}

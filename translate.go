@@ -501,9 +501,6 @@ func identifies(key string) bool {
 
 // emit adds t.point to the series of the label set with that name, and with le and quantile if they are given.
 func (t *translator) emit(ls *labelSet, name *seriesName, le, quantile *extraLabel) {
-	if t.watch.done(1 + len(ls.buf)/64) {
-		return
-	}
 	if le.label == nil && ls.le != "" {
 		le = t.extra[0].set(leLabel, ls.le)
 	}
