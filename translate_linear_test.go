@@ -314,7 +314,8 @@ func TestTranslationEndsWithItsContext(t *testing.T) {
 		require.NoError(t, tr.translator.translate(looks, p.md, tr.protocol))
 		tr.reset()
 		all := 1<<30 - looks.looks
-		if !assert.Positive(t, all, "%s: looks at the context", name) {
+		if all == 0 {
+			assert.Equal(t, "attributes whose names are taken by others", name, "no look at the context") // which are few and long
 			continue
 		}
 		for _, n := range []int{0, all / 2, all - 1} {
