@@ -79,10 +79,10 @@ func TestJoinedChunks(t *testing.T) {
 func TestPackingTakesNoRoom(t *testing.T) {
 	md := benchGauges(20_000, 20)
 	cfg := configOf(func(c *Config) { c.Partitions, c.Batch.MaxSamples, c.Batch.MaxSizeBytes = 1, 1<<20, 1<<30 })
-	tr := newTranslator(cfg, newBoundMemory(0), nil)
+	tr := newTranslator(testTranslation(cfg), newBoundMemory(0), nil)
 	for i := range md {
 		setTimes(md[i], 1e18)
-		tr.translate(md[i], wire.V1)
+		require.NoError(t, tr.translate(t.Context(), md[i], wire.V1))
 		body := bodyOf(&tr.segments[0])
 		whole := block.Compress(block.Decompress(body))
 		assert.Greater(t, tr.segments[0].chunks[0].size, 10*block.Size)

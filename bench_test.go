@@ -114,14 +114,14 @@ type benchPipeline struct {
 func newBenchPipeline(cfg *Config) *benchPipeline {
 	p := &benchPipeline{
 		q: newQueue(cfg.queueOptions(), account.NewLedger()),
-		t: newTranslator(cfg, newBoundMemory(time.Hour), nil),
+		t: newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil),
 	}
 	p.q.start(func(d *delivery) { p.ready = append(p.ready, d) })
 	return p
 }
 
 func (p *benchPipeline) consume(b *testing.B, md pmetric.Metrics) (bytes int) {
-	p.t.translate(md, p.protocol)
+	require.NoError(b, p.t.translate(b.Context(), md, p.protocol))
 	if _, err := p.q.admit(b.Context(), &p.t.payload); err != nil {
 		b.Fatal(err)
 	}
@@ -230,8 +230,8 @@ func decodedSeries(tb testing.TB, md pmetric.Metrics) *prompb.WriteRequest {
 	cfg.Partitions = 1
 	cfg.Batch.MaxSamples = 1 << 20
 	cfg.Batch.MaxSizeBytes = 1 << 30
-	t := newTranslator(cfg, newBoundMemory(time.Hour), nil)
-	t.translate(md, wire.V1)
+	t := newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil)
+	require.NoError(tb, t.translate(tb.Context(), md, wire.V1))
 	var r prompb.WriteRequest
 	require.NoError(tb, r.Unmarshal(block.Decompress(bodyOf(&t.segments[0]))))
 	return &r

@@ -53,6 +53,9 @@ type Config struct {
 	// ResourceConstantLabels selects resource attributes that become labels of every series of the resource.
 	ResourceConstantLabels ResourceConstantLabelsConfig `mapstructure:"resource_constant_labels"`
 
+	// MaxLabels is the most labels of a series, its name included; points with more are dropped. 0 is no limit.
+	MaxLabels int `mapstructure:"max_labels"`
+
 	// TranslationStrategy says how metric and attribute names become metric and label names.
 	TranslationStrategy otlptranslator.TranslationStrategyOption `mapstructure:"translation_strategy"`
 
@@ -319,6 +322,7 @@ func createDefaultConfig() component.Config {
 		Fallback:            true,
 		MetadataInterval:    time.Minute,
 		TargetInfo:          TargetInfoConfig{Enabled: true},
+		MaxLabels:           1000,
 		TranslationStrategy: otlptranslator.UnderscoreEscapingWithSuffixes,
 		Partitions:          32,
 		Batch: BatchConfig{

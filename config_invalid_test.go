@@ -194,6 +194,8 @@ var loudlyWrong = []invalid{
 	{`resource_constant_labels: {included: 5}`, "resource_constant_labels.included: must be a list, not 5"},
 	{`resource_constant_labels: {included: [{a: b}]}`, "resource_constant_labels.included[0]: must be a string, not a section with keys"},
 
+	{`max_labels: -1`, "max_labels: must be at least 0, not -1"},
+
 	{`partitions: 0`, "partitions: must be at least 1, not 0"},
 	{`partitions: 1025`, "partitions: must be at most 1024, not 1025"},
 	{`partitions: "8"`, `partitions: must be a whole number, not the string "8"`},

@@ -74,6 +74,7 @@ func TestValidConfigs(t *testing.T) {
 				Included: []string{"k8s.*", "host.name"},
 				Excluded: []string{"k8s.pod.u?d"},
 			}
+			c.MaxLabels = 60
 			c.TranslationStrategy = otlptranslator.NoTranslation
 			c.Partitions = 16
 			c.MaxInFlight = 12
@@ -242,6 +243,7 @@ func TestDefaults(t *testing.T) {
 		"on_error.retries_exhausted":                       "discard",
 		"on_error.fatal":                                   "pause",
 		"on_error.rejected":                                "discard",
+		"max_labels":                                       1000,
 		"on_error.max_isolation_requests":                  250,
 		"out_of_order":                                     "separate",
 		"max_future":                                       10 * time.Minute,

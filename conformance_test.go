@@ -648,10 +648,10 @@ func TestConformanceV2Samples(t *testing.T) {
 	t.Run("0 MUST be an unset start timestamp", func(t *testing.T) {
 		cfg := configOf(func(c *Config) { c.Partitions = 1 })
 		for start, want := range map[pcommon.Timestamp]int64{0: 0, 5_000_000: 5, 3e9: 0} { // 3 s is after the sample
-			tr := newTranslator(cfg, newBoundMemory(time.Hour), nil)
-			tr.translate(metricsOf(nil, sumOf("a", true, number(1, at(2e9), func(p dataPoint) {
+			tr := newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil)
+			require.NoError(t, tr.translate(t.Context(), metricsOf(nil, sumOf("a", true, number(1, at(2e9), func(p dataPoint) {
 				p.(pmetric.NumberDataPoint).SetStartTimestamp(start)
-			}))), wire.V2)
+			}))), wire.V2))
 			message, err := rwtest.ValidateV2(bodyOf(&tr.segments[0]))
 			require.NoError(t, err)
 			assert.Equal(t, want, message.Timeseries[0].Samples[0].StartTimestamp)

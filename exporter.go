@@ -33,7 +33,7 @@ type orderedExporter struct {
 
 	queue       *queue
 	ledger      *account.Ledger
-	translators sync.Pool
+	translators *translatorPool
 	telemetry   *telemetry
 	standard    *standard
 	status      *statusReporter
@@ -55,7 +55,7 @@ type orderedExporter struct {
 
 var _ exporter.Metrics = (*orderedExporter)(nil)
 
-func newExporter(ctx context.Context, set exporter.Settings, cfg *Config) (*orderedExporter, error) {
+func newExporter(ctx context.Context, set exporter.Settings, cfg *Config, secret partitionSecret) (*orderedExporter, error) {
 	e := &orderedExporter{
 		cfg:       cfg,
 		settings:  set.TelemetrySettings,
@@ -72,7 +72,7 @@ func newExporter(ctx context.Context, set exporter.Settings, cfg *Config) (*orde
 		e.families = newFamilies()
 	}
 	memory := newBoundMemory(cfg.SeriesIdleTimeout)
-	e.translators.New = func() any { return newTranslator(cfg, memory, e.families) }
+	e.translators = newTranslatorPool(newTranslation(cfg, secret), memory, e.families)
 	var err error
 	if e.standard, err = newStandard(ctx, set); err != nil {
 		return nil, err
@@ -252,12 +252,12 @@ func keepaliveOf(c *confighttp.ClientConfig) *confighttp.KeepaliveClientConfig {
 // ConsumeMetrics accepts the payload as a whole, or refuses it as a whole and returns an error. What cannot be translated
 // is dropped and counted, and does not keep the rest from being accepted.
 func (e *orderedExporter) ConsumeMetrics(ctx context.Context, md pmetric.Metrics) error {
-	t := e.translators.Get().(*translator)
-	defer func() {
-		t.reset()
-		e.translators.Put(t)
-	}()
-	t.translate(md, e.version.protocol())
+	t := e.translators.take()
+	defer e.translators.giveBack(t)
+	if err := t.translate(ctx, md, e.version.protocol()); err != nil {
+		e.telemetry.refused(ctx, md.DataPointCount())
+		return err
+	}
 	if t.reordered {
 		e.telemetry.reordered(ctx)
 	}

@@ -5,10 +5,10 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/prometheus/prompb"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -27,7 +27,6 @@ import (
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/metadata"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
-	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
@@ -70,9 +69,9 @@ func unstarted(t testing.TB, receiver http.RoundTripper, edit ...func(*Config)) 
 		e(cfg)
 	}
 	require.NoError(t, cfg.Validate())
-	exp, err := NewFactory().CreateMetrics(t.Context(), set, cfg)
+	var err error
+	h.orderedExporter, err = newExporter(t.Context(), set, cfg, testSecret)
 	require.NoError(t, err)
-	h.orderedExporter = exp.(*orderedExporter)
 	return h
 }
 
@@ -219,25 +218,27 @@ func answers(status int) *rwtest.Receiver {
 	return &rwtest.Receiver{Script: func(rwtest.Request) rwtest.Answer { return rwtest.Answer{Status: status} }}
 }
 
-// seriesPartition computes the partition of a series from its labels alone, as a fresh reader of the design would: from
-// the hash of the family and the labels without le and quantile.
+// seriesPartition computes the partition of a series from its labels and the secret alone, as a fresh reader of the design
+// would: from the sum over the family and the labels without le and quantile, for a target_info over job and instance.
 func seriesPartition(labels []prompb.Label, partitions int) int {
-	var name string
-	ls := &labelSet{}
+	var key uint64
+	add := func(name, value string) { key += testSecret.label(testSecret.name(name), []byte(value)) }
+	target := slices.ContainsFunc(labels, func(l prompb.Label) bool { return l.Name == nameLabel && l.Value == "target_info" })
 	for _, l := range labels {
-		switch l.Name {
-		case nameLabel:
-			name = l.Value
-		case leLabel, quantileLabel:
-		default:
-			ls.buf = wire.AppendLabel(ls.buf, l.Name, l.Value)
-			ls.hash += labelHash(nameHash(l.Name), xxhash.Sum64String(l.Value))
+		switch {
+		case l.Name == nameLabel:
+			family := l.Value
+			for _, suffix := range []string{"_bucket", "_sum", "_count"} {
+				if f, ok := strings.CutSuffix(family, suffix); ok {
+					family = f
+					break
+				}
+			}
+			add(nameLabel, family)
+		case l.Name == leLabel || l.Name == quantileLabel:
+		case !target || l.Name == jobLabel || l.Name == instanceLabel:
+			add(l.Name, l.Value)
 		}
-	}
-	n := (&namer{targetInfo: "target_info"}).seriesName(name)
-	key := ls.partitionKey(&n)
-	if n.targetInfo {
-		key = targetHash(ls)
 	}
 	return partitionOf(key, partitions)
 }

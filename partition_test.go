@@ -431,7 +431,7 @@ func TestExamplesAreRenderedAfterAdmission(t *testing.T) {
 				p.protocol = version
 				md := gauge(time.Now(), 3)
 				for range 2 {
-					p.t.translate(md, version)
+					require.NoError(t, p.t.translate(t.Context(), md, version))
 					_, err := p.q.admit(t.Context(), &p.t.payload)
 					require.NoError(t, err)
 					for r := range p.t.drops {

@@ -3,6 +3,7 @@ package orderedremotewriteexporter // import "github.com/orderedremotewrite/orde
 import (
 	"cmp"
 	"slices"
+	"unsafe"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/block"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
@@ -59,6 +60,12 @@ func (c *indexedChunk) exampleOf(number int) string {
 
 func (s *segment) empty() bool {
 	return s.Empty() && len(s.chunks) == 0
+}
+
+// capacity is the bytes of the segment's buffers.
+func (s *segment) capacity() int {
+	return cap(s.plain) + cap(s.elements) + cap(s.scratch) + cap(s.histogram) + cap(s.index)*int(unsafe.Sizeof(indexEntry{})) +
+		cap(s.part) + s.table.Capacity()
 }
 
 // received is the number of samples of a finished segment that were received. A target_info that the translation has made is

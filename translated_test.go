@@ -1,8 +1,10 @@
 package orderedremotewriteexporter
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"math"
 	"slices"
 	"strconv"
@@ -10,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 	"github.com/stretchr/testify/assert"
@@ -57,15 +58,28 @@ type testTranslator struct {
 	protocol wire.Protocol
 }
 
+// testSecret makes tests find the same partitions as the exporter.
+var testSecret = partitionSecret{0x0706050403020100, 0x0f0e0d0c0b0a0908}
+
+func testTranslation(cfg *Config) translation { return newTranslation(cfg, testSecret) }
+
+func testNamer(cfg *Config) *namer {
+	return newTranslator(testTranslation(cfg), newBoundMemory(0), nil).namer
+}
+
 func newTestTranslator(cfg *Config) *testTranslator {
-	t := &testTranslator{translator: newTranslator(cfg, newBoundMemory(time.Hour), nil)}
+	t := &testTranslator{translator: newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil)}
 	if cfg.ProtobufMessage == MessageV2 {
 		t.protocol = wire.V2
 	}
 	return t
 }
 
-func (tr *testTranslator) translate(md pmetric.Metrics) { tr.translator.translate(md, tr.protocol) }
+func (tr *testTranslator) translate(md pmetric.Metrics) {
+	if err := tr.translator.translate(context.Background(), md, tr.protocol); err != nil {
+		panic(err)
+	}
+}
 
 func configOf(edit func(*Config)) *Config {
 	cfg := createDefaultConfig().(*Config)
@@ -224,7 +238,9 @@ func shortened(s string) string {
 	if len(s) <= longest {
 		return s
 	}
-	return fmt.Sprintf("%s...%x", s[:20], xxhash.Sum64String(s))
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(s))
+	return fmt.Sprintf("%s...%x", s[:20], h.Sum64())
 }
 
 // pointString renders the point of a series as value @milliseconds, with its exemplars after it.

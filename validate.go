@@ -67,7 +67,7 @@ func (c *Config) validateMessage() []error {
 }
 
 func (c *Config) validateTranslation() []error {
-	errs := []error{oneOf("translation_strategy", c.TranslationStrategy,
+	errs := []error{atLeast("max_labels", c.MaxLabels, 0), oneOf("translation_strategy", c.TranslationStrategy,
 		otlptranslator.UnderscoreEscapingWithSuffixes, otlptranslator.UnderscoreEscapingWithoutSuffixes,
 		otlptranslator.NoUTF8EscapingWithSuffixes, otlptranslator.NoTranslation)}
 	switch c.TranslationStrategy {

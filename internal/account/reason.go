@@ -28,6 +28,8 @@ const (
 	ReasonNoSum
 	// ReasonNeedsV2 is for a series that Remote-Write 1.0 cannot carry.
 	ReasonNeedsV2
+	// ReasonTooManyLabels is for a series with more labels than max_labels.
+	ReasonTooManyLabels
 	// ReasonDuplicate is for a second sample of a series and time.
 	ReasonDuplicate
 	// ReasonOutOfOrder is for a sample that is older than the last one of its series.
@@ -78,6 +80,7 @@ var reasonNames = [Reasons]string{
 	ReasonScale:            "scale_too_low",
 	ReasonNoSum:            "no_sum",
 	ReasonNeedsV2:          "needs_remote_write_2",
+	ReasonTooManyLabels:    "too_many_labels",
 	ReasonDuplicate:        "duplicate",
 	ReasonOutOfOrder:       "out_of_order",
 	ReasonTooNew:           "too_new",
