@@ -65,7 +65,7 @@ func (s *segment) empty() bool {
 // capacity is the bytes of the segment's buffers.
 func (s *segment) capacity() int {
 	return cap(s.plain) + cap(s.elements) + cap(s.scratch) + cap(s.histogram) + cap(s.index)*int(unsafe.Sizeof(indexEntry{})) +
-		cap(s.part) + s.table.Capacity()
+		cap(s.part) + cap(s.chunks)*int(unsafe.Sizeof(indexedChunk{})) + s.table.Capacity()
 }
 
 // received is the number of samples of a finished segment that were received. A target_info that the translation has made is
@@ -175,7 +175,8 @@ func (s *segment) pack(n int) {
 	s.plain = s.plain[:copy(s.plain, s.plain[n:])]
 }
 
-// finish cuts what is left. Nothing can be added until the segment is reset.
+// finish cuts what is left. Nothing can be added until the segment is reset. A small chunk has the segment's own bytes, which
+// the queue copies when it keeps them.
 func (s *segment) finish() {
 	if s.Empty() {
 		return
@@ -183,11 +184,13 @@ func (s *segment) finish() {
 	c := s.chunk()
 	switch {
 	case c.packed != nil:
-	case s.protocol == wire.V2:
+	case s.protocol == wire.V1:
+		c.plain, c.borrowed = s.plain, true
+	case s.partSize() < minPacked:
 		s.part = s.appendPart(s.part[:0])
 		c.plain, c.borrowed = s.part, true
 	default:
-		c.plain, c.borrowed = s.plain, true
+		c.plain = s.appendPart(make([]byte, 0, s.partSize()))
 	}
 	s.end(c)
 	// The chunk has the index until the segment is reset, and then the segment uses it again.
@@ -200,11 +203,16 @@ func (s *segment) cut() {
 	switch {
 	case c.packed != nil:
 	case s.protocol == wire.V2:
-		c.plain = s.appendPart(make([]byte, 0, partHeaderLen+len(s.plain)+s.table.DraftSize()))
+		c.plain = s.appendPart(make([]byte, 0, s.partSize()))
 	default:
 		c.plain = slices.Clone(s.plain)
 	}
 	s.end(c)
+}
+
+// partSize is the bytes that appendPart appends.
+func (s *segment) partSize() int {
+	return partHeaderLen + len(s.plain) + s.table.DraftSize()
 }
 
 // chunk is what the segment holds, packed if it is large, or else still without its bytes.
