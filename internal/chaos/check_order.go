@@ -1,0 +1,156 @@
+package chaos
+
+import "strings"
+
+// checkOrder is the promise of order: it follows every series through all requests.
+func (c *checker) checkOrder() {
+	for _, x := range c.flights {
+		x.attempt, x.firstAt = 1, x.Start
+		x.items = make([]*item, 0, len(x.Points))
+		touched := make(map[*line]bool)
+		for _, pt := range x.Points {
+			s := c.model.series[pt.Series]
+			if s == nil {
+				c.passUnknown(x, pt)
+				continue
+			}
+			c.place(s, x, pt, touched)
+		}
+		c.checkApart(x)
+		c.checkAgain(x)
+		for _, it := range x.items {
+			if it.last != nil {
+				it.last.again++
+			}
+			it.last = x
+		}
+		for l := range touched {
+			if l.first < 0 {
+				continue
+			}
+			// What was accepted before the first of the request's samples has its outcome, or it would be in the request.
+			l.floor = max(l.floor, l.first)
+			if c.final(x) {
+				l.floor = max(l.floor, l.latest+1)
+			}
+		}
+	}
+	if c.Settings.OutOfOrder == "drop" {
+		c.checkDropped()
+	}
+	for _, text := range c.Receiver {
+		// What was accepted out of order may be sent out of order, even in one request; checkOrder knows it better.
+		if inLine := c.Settings.OutOfOrder == "send" && !c.Rules.SortsPayloads; !inLine || !strings.Contains(text, "in timestamp order") {
+			c.problem("receiver: %.600s", text)
+		}
+	}
+}
+
+// place finds the sample of a request among what was accepted of its series.
+func (c *checker) place(s *seriesModel, x *flight, pt Point, touched map[*line]bool) {
+	l := &s.line
+	if len(l.at[pt.at()]) == 0 {
+		l = &s.apart
+	}
+	if !touched[l] {
+		touched[l] = true
+		l.request, l.first, l.latest = x, -1, -1
+	}
+	after := max(l.floor, l.latest+1)
+	if l == &s.apart {
+		after = l.floor
+	}
+	for _, i := range l.at[pt.at()] {
+		it := l.items[i]
+		if i < after || it.call.Begin > x.Begin || l == &s.apart && it.last != nil && c.final(it.last) {
+			continue
+		}
+		if l != &s.apart {
+			if l.first < 0 {
+				l.first = i
+			}
+			l.latest = i
+		}
+		x.items = append(x.items, it)
+		return
+	}
+	switch at := l.at[pt.at()]; {
+	case len(at) == 0:
+		c.problem("%v has a sample that was not accepted: %v", x, pt)
+	case l.items[at[0]].call.Begin > x.Begin:
+		c.problem("%v has a sample before it was accepted: %v", x, pt)
+	case l.latest >= 0 && at[len(at)-1] <= l.latest:
+		c.problem("%v has samples out of order: %v after %d", x, pt, l.items[l.latest].Timestamp)
+	default:
+		c.problem("%v has a sample that had its outcome before: %v, accepted as number %d of the series, after number %d was sent",
+			x, pt, at[len(at)-1], l.floor)
+	}
+}
+
+// passUnknown takes note of a sample that nothing is known of, which only a wild payload can have brought.
+func (c *checker) passUnknown(x *flight, pt Point) {
+	if !c.model.wild {
+		c.problem("%v has a series of which nothing was accepted: %v", x, pt)
+		return
+	}
+	it := c.unknown[pt]
+	if it == nil {
+		it = &item{Point: pt}
+		c.unknown[pt] = it
+	} else if it.last != nil && c.final(it.last) || slicesContain(x.items, it) {
+		// It may be another one, which was given again.
+		c.ambiguous = true
+	}
+	x.items = append(x.items, it)
+}
+
+func slicesContain(items []*item, it *item) bool {
+	for _, other := range items {
+		if other == it {
+			return true
+		}
+	}
+	return false
+}
+
+// checkApart checks that late samples are in no request with a newer one of their series, and in order of time.
+func (c *checker) checkApart(x *flight) {
+	latest := make(map[string]int64)
+	var newest map[string]int64
+	for _, it := range x.items {
+		if !it.apart {
+			continue
+		}
+		if newest == nil {
+			newest = make(map[string]int64)
+			for _, other := range x.items {
+				if ts, ok := newest[other.Series]; !other.apart && (!ok || other.Timestamp > ts) {
+					newest[other.Series] = other.Timestamp
+				}
+			}
+		}
+		if ts, ok := newest[it.Series]; ok {
+			c.problem("%v has a late sample together with one of %d: %v", x, ts, it.Point)
+		}
+		if ts, ok := latest[it.Series]; ok && ts > it.Timestamp {
+			c.problem("%v has late samples out of order: %v after %d", x, it.Point, ts)
+		}
+		latest[it.Series] = it.Timestamp
+	}
+}
+
+// checkDropped checks that with out_of_order: drop nothing goes back in time.
+func (c *checker) checkDropped() {
+	for series, s := range c.model.series {
+		var last *item
+		for _, it := range s.line.items {
+			if it.last == nil || it.optional {
+				continue
+			}
+			if last != nil && it.Timestamp <= last.Timestamp {
+				c.problem("out_of_order is drop, but %v sent %d after %d of %.300s", it.last, it.Timestamp, last.Timestamp, series)
+			}
+			last = it
+		}
+	}
+}
