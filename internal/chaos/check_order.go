@@ -1,6 +1,9 @@
 package chaos
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // checkOrder is the promise of order: it follows every series through all requests.
 func (c *checker) checkOrder() {
@@ -34,9 +37,6 @@ func (c *checker) checkOrder() {
 				l.floor = max(l.floor, l.latest+1)
 			}
 		}
-	}
-	if c.Settings.OutOfOrder == "drop" {
-		c.checkDropped()
 	}
 	for _, text := range c.Receiver {
 		// What was accepted out of order may be sent out of order, even in one request; checkOrder knows it better.
@@ -97,20 +97,11 @@ func (c *checker) passUnknown(x *flight, pt Point) {
 	if it == nil {
 		it = &item{Point: pt}
 		c.unknown[pt] = it
-	} else if it.last != nil && c.final(it.last) || slicesContain(x.items, it) {
+	} else if it.last != nil && c.final(it.last) || slices.Contains(x.items, it) {
 		// It may be another one, which was given again.
 		c.ambiguous = true
 	}
 	x.items = append(x.items, it)
-}
-
-func slicesContain(items []*item, it *item) bool {
-	for _, other := range items {
-		if other == it {
-			return true
-		}
-	}
-	return false
 }
 
 // checkApart checks that late samples are in no request with a newer one of their series, and in order of time.
@@ -136,21 +127,5 @@ func (c *checker) checkApart(x *flight) {
 			c.problem("%v has late samples out of order: %v after %d", x, it.Point, ts)
 		}
 		latest[it.Series] = it.Timestamp
-	}
-}
-
-// checkDropped checks that with out_of_order: drop nothing goes back in time.
-func (c *checker) checkDropped() {
-	for series, s := range c.model.series {
-		var last *item
-		for _, it := range s.line.items {
-			if it.last == nil || it.optional {
-				continue
-			}
-			if last != nil && it.Timestamp <= last.Timestamp {
-				c.problem("out_of_order is drop, but %v sent %d after %d of %.300s", it.last, it.Timestamp, last.Timestamp, series)
-			}
-			last = it
-		}
 	}
 }

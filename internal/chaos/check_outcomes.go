@@ -57,9 +57,13 @@ func (c *checker) checkUnsent(a *Accounts) {
 	unsent, optional := 0, 0
 	example := Point{}
 	for _, s := range c.model.series {
+		sent := make(map[sampleAt]bool)
+		for _, it := range slices.Concat(s.line.items, s.apart.items) {
+			sent[it.at()] = sent[it.at()] || it.last != nil
+		}
 		for _, it := range slices.Concat(s.line.items, s.apart.items) {
 			switch {
-			case it.last != nil:
+			case sent[it.at()]: // it, or another one that is the same
 			case it.optional:
 				optional++
 			default:

@@ -40,6 +40,10 @@ var anyDamage = []string{
 // damaged chooses what is wrong with the next point of a stream, if anything.
 func (p *Payloads) damaged(st *stream) *damage {
 	d := &damage{temporality: pmetric.AggregationTemporalityCumulative}
+	if p.late && p.rnd.IntN(10) == 0 {
+		d.older = 1 + p.rnd.Int64N(60_000)
+		return d
+	}
 	if !p.happens() {
 		return d
 	}
@@ -65,8 +69,8 @@ func (p *Payloads) damaged(st *stream) *damage {
 	case "stale":
 		d.stale = true
 	case "no name":
-		// With a namespace even that is a name.
-		if p.settings.Namespace == "" {
+		// With a namespace or a suffix even that is a name.
+		if p.settings.Namespace == "" && st.unit == "" && !(st.kind == pmetric.MetricTypeSum && st.monotonic) {
 			d.nameless, d.reason = true, "invalid_name"
 		}
 	case "temporality":

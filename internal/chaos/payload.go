@@ -54,6 +54,7 @@ type Payloads struct {
 	clock int64
 	// permille is the probability of an error in a point.
 	permille int
+	late     bool
 	before   []*Payload
 	// damages counts the errors, by kind.
 	damages map[string]int
@@ -82,34 +83,40 @@ var kinds = []pmetric.MetricType{
 	pmetric.MetricTypeGauge, pmetric.MetricTypeSum, pmetric.MetricTypeHistogram, pmetric.MetricTypeExponentialHistogram, pmetric.MetricTypeSummary,
 }
 
-// PayloadOptions say what a producer's payloads are like. A zero field is random.
+// PayloadOptions say what a producer's payloads are like.
 type PayloadOptions struct {
-	Kinds    []pmetric.MetricType
+	// Kinds are the types of metrics; none are all.
+	Kinds []pmetric.MetricType
+	// Permille is the probability of an error in a point.
 	Permille int
-	Start    time.Time
+	// Start is the time of the first points.
+	Start time.Time
+	// Simple leaves out what needs more than attributes, job and instance to translate, and Late makes some points late.
+	Simple, Late bool
 }
 
-func newPayloads(r *rand.Rand, s *Settings, number int, o PayloadOptions) *Payloads {
+func newPayloads(r *rand.Rand, s *Settings, number int, o *PayloadOptions) *Payloads {
 	p := &Payloads{
 		rnd: r, settings: s, left: 2 + r.IntN(40), perTurn: 1 + r.IntN(40), clock: o.Start.UnixMilli(),
-		permille: o.Permille, damages: make(map[string]int),
+		permille: o.Permille, late: o.Late, damages: make(map[string]int),
 	}
 	if s.MaxSamples < 20 {
 		// What makes many requests anyway.
 		p.left, p.perTurn = min(p.left, 10), min(p.perTurn, 8)
 	}
-	if o.Kinds == nil {
-		o.Kinds = kinds
+	all := o.Kinds
+	if all == nil {
+		all = kinds
 	}
 	for i := range 1 + r.IntN(2) {
 		p.hosts = append(p.hosts, pick(r, "", "h"+strconv.Itoa(i)))
 	}
 	for i := range 1 + r.IntN(40) {
 		st := &stream{
-			kind: o.Kinds[i%len(o.Kinds)], resource: r.IntN(len(p.hosts)), named: r.IntN(3) == 0, monotonic: r.IntN(2) == 0,
+			kind: all[i%len(all)], resource: r.IntN(len(p.hosts)), named: !o.Simple && r.IntN(3) == 0, monotonic: r.IntN(2) == 0,
 			scale: pick[int32](r, 0, 3, 8, 10), last: p.clock,
 		}
-		st.name(p, number, i)
+		st.name(p, number, i, o.Simple)
 		p.streams = append(p.streams, st)
 	}
 	return p

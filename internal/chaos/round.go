@@ -35,6 +35,8 @@ type round struct {
 	options  PayloadOptions
 	// abrupt ends the round while producers are still at work.
 	abrupt bool
+	// impatient gives the shutdown less time than the configuration.
+	impatient bool
 	// wild is whether there are payloads of which nothing is known.
 	wild bool
 	took time.Duration
@@ -82,6 +84,7 @@ func (r *round) choose() {
 	r.settings = randomSettings(r.rnd, &r.subject.Rules, lossless, r.t.TempDir())
 	r.chooseMessageFaults(lossless)
 	r.abrupt = !lossless && r.rnd.IntN(5) == 0
+	r.impatient = !lossless && r.rnd.IntN(4) == 0
 	r.wild = r.rnd.IntN(4) == 0
 	r.record = &Record{Settings: r.settings, Rules: r.subject.Rules, Lossless: lossless, Start: time.Now()}
 	r.options = PayloadOptions{Start: time.Now().Add(-time.Duration(r.rnd.IntN(600)) * time.Second)}
@@ -114,7 +117,7 @@ func (r *round) chooseMessageFaults(lossless bool) {
 func (r *round) shutdown() {
 	limit := r.settings.ShutdownTimeout
 	ctx := context.Background()
-	if !r.record.Lossless && r.rnd.IntN(4) == 0 {
+	if r.impatient {
 		limit = min(limit, time.Duration(r.rnd.IntN(5000))*time.Millisecond)
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, limit)
@@ -241,12 +244,15 @@ func (r *round) producers() []*producer {
 		all = append(all, p)
 	}
 	damaged := rnd.IntN(3)
+	if r.options.Simple {
+		damaged = 0
+	}
 	for i := range 1 + rnd.IntN(4) {
 		o := r.options
 		if i < damaged {
 			o.Permille = 1 + rnd.IntN(200)
 		}
-		p := newPayloads(rand.New(rand.NewPCG(rnd.Uint64(), 0)), r.settings, i, o)
+		p := newPayloads(rand.New(rand.NewPCG(rnd.Uint64(), 0)), r.settings, i, &o)
 		r.payloads = append(r.payloads, p)
 		add(p.Next)
 	}

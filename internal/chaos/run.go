@@ -28,6 +28,8 @@ const (
 	maxRound = 5 * time.Minute
 	// maxFailures is the number of rounds with violations after which a test gives up.
 	maxFailures = 5
+	// maxProblems bounds what is told of one round.
+	maxProblems = 10
 )
 
 // Seed returns the flag -seed of the test binary, or a new seed if it is 0 or there is no such flag.
@@ -81,7 +83,7 @@ func Run(t *testing.T, subject Subject) {
 		problems := r.check(t)
 		total.add(r, problems)
 		if len(problems) > 0 {
-			t.Errorf("%v\n\t%s", r, strings.Join(problems, "\n\t"))
+			t.Errorf("%v\n\t%s\n\t(%d in all)", r, strings.Join(problems[:min(len(problems), maxProblems)], "\n\t"), len(problems))
 		}
 		return len(problems) == 0
 	})

@@ -54,7 +54,7 @@ var (
 )
 
 // name gives the stream a name and labels of its own.
-func (st *stream) name(p *Payloads, producer, number int) {
+func (st *stream) name(p *Payloads, producer, number int, simple bool) {
 	s, r := p.settings, p.rnd
 	spelled := func(n spelling) string {
 		if s.escapes() {
@@ -77,7 +77,7 @@ func (st *stream) name(p *Payloads, producer, number int) {
 	if st.kind == pmetric.MetricTypeSum && st.monotonic {
 		st.given, st.family = st.given+"_total", st.family+"_total"
 	}
-	if st.kind == pmetric.MetricTypeGauge && r.IntN(3) == 0 {
+	if st.kind == pmetric.MetricTypeGauge && !simple && r.IntN(3) == 0 {
 		st.given, st.family = st.given+"_age", st.family+"_age"
 		if st.unit = "s"; s.suffixes() {
 			st.family += "_seconds"
