@@ -82,6 +82,9 @@ func fatalAnswer(status int) bool {
 // final says whether the samples of a request have their outcome by its answer. This repeats the rules of the specification
 // and of the configuration in a few words, and says nothing where they are complicated.
 func (c *checker) final(x *flight) bool {
+	if c.Unseen {
+		return false
+	}
 	s := c.Settings
 	canFallBack := x.V2 && s.Fallback
 	switch status := x.Status; {

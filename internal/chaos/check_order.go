@@ -40,7 +40,7 @@ func (c *checker) checkOrder() {
 	}
 	for _, text := range c.Receiver {
 		// What was accepted out of order may be sent out of order, even in one request; checkOrder knows it better.
-		if inLine := c.Settings.OutOfOrder == "send" && !c.Rules.SortsPayloads; !inLine || !strings.Contains(text, "in timestamp order") {
+		if inLine := c.Settings.OutOfOrder == "send" && !c.Rules.SortsPayloads || c.model.forgot; !inLine || !strings.Contains(text, "in timestamp order") {
 			c.problem("receiver: %.600s", text)
 		}
 	}

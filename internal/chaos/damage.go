@@ -40,14 +40,14 @@ var anyDamage = []string{
 // damaged chooses what is wrong with the next point of a stream, if anything.
 func (p *Payloads) damaged(st *stream) *damage {
 	d := &damage{temporality: pmetric.AggregationTemporalityCumulative}
-	if p.late && p.rnd.IntN(10) == 0 {
+	if p.Late && p.rnd.IntN(10) == 0 {
 		d.older = 1 + p.rnd.Int64N(60_000)
 		return d
 	}
 	if !p.happens() {
 		return d
 	}
-	switch d.kind = pick(p.rnd, anyDamage...); d.kind {
+	switch d.kind = pick(p.rnd, p.Damages...); d.kind {
 	case "out of order":
 		d.older = 1 + p.rnd.Int64N(60_000)
 	case "same time":

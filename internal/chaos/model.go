@@ -65,6 +65,8 @@ type model struct {
 	drops, unsure map[string]int
 	// wild says that there were payloads of which nothing is known.
 	wild bool
+	// forgot says that a series came again of which the exporter may not know that it has come before.
+	forgot bool
 	// lossy says that a full queue may have dropped what the exporter then does not know.
 	lossy bool
 }
@@ -165,6 +167,7 @@ func (m *model) advance(s *seriesModel, c *Call, ts int64) bool {
 	if s.known && c.Ended.Sub(s.active) >= m.record.Settings.SeriesIdleTimeout {
 		s.unsure = true
 	}
+	m.forgot = m.forgot || s.known && s.unsure
 	s.active = c.Ended
 	if s.known && ts <= s.newest {
 		return false

@@ -1,7 +1,6 @@
 package chaos
 
 import (
-	"math"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -52,10 +51,8 @@ type Payloads struct {
 	hosts    []string
 	// clock is the time of the producer's points.
 	clock int64
-	// permille is the probability of an error in a point.
-	permille int
-	late     bool
-	before   []*Payload
+	PayloadOptions
+	before []*Payload
 	// damages counts the errors, by kind.
 	damages map[string]int
 
@@ -91,38 +88,49 @@ type PayloadOptions struct {
 	Permille int
 	// Start is the time of the first points.
 	Start time.Time
+	// Damages are the kinds of errors in points; none are all.
+	Damages []string
+	// NoExemplars leaves them out.
+	NoExemplars bool
+	// Pace is the most time between two payloads, by their points, and Jump how far a broken clock jumps at most; 0 is 15 s
+	// and an hour.
+	Pace, Jump time.Duration
 	// Simple leaves out what needs more than attributes, job and instance to translate, and Late makes some points late.
 	Simple, Late bool
 }
 
 func newPayloads(r *rand.Rand, s *Settings, number int, o *PayloadOptions) *Payloads {
 	p := &Payloads{
-		rnd: r, settings: s, left: 2 + r.IntN(40), perTurn: 1 + r.IntN(40), clock: o.Start.UnixMilli(),
-		permille: o.Permille, late: o.Late, damages: make(map[string]int),
+		rnd: r, settings: s, left: 2 + r.IntN(40), perTurn: 1 + r.IntN(40), clock: o.Start.UnixMilli(), PayloadOptions: *o, damages: make(map[string]int),
+	}
+	if p.Kinds == nil {
+		p.Kinds = kinds
+	}
+	if p.Damages == nil {
+		p.Damages = anyDamage
+	}
+	if p.Pace == 0 {
+		p.Pace, p.Jump = 15*time.Second, time.Hour
 	}
 	if s.MaxSamples < 20 {
 		// What makes many requests anyway.
 		p.left, p.perTurn = min(p.left, 10), min(p.perTurn, 8)
-	}
-	all := o.Kinds
-	if all == nil {
-		all = kinds
 	}
 	for i := range 1 + r.IntN(2) {
 		p.hosts = append(p.hosts, pick(r, "", "h"+strconv.Itoa(i)))
 	}
 	for i := range 1 + r.IntN(40) {
 		st := &stream{
-			kind: all[i%len(all)], resource: r.IntN(len(p.hosts)), named: !o.Simple && r.IntN(3) == 0, monotonic: r.IntN(2) == 0,
+			kind: p.Kinds[i%len(p.Kinds)], resource: r.IntN(len(p.hosts)), named: !p.Simple && r.IntN(3) == 0, monotonic: r.IntN(2) == 0,
 			scale: pick[int32](r, 0, 3, 8, 10), last: p.clock,
 		}
-		st.name(p, number, i, o.Simple)
+		st.name(p, number, i)
 		p.streams = append(p.streams, st)
 	}
 	return p
 }
 
-func (p *Payloads) happens() bool { return p.rnd.IntN(1000) < p.permille }
+func (p *Payloads) happens() bool { return p.rnd.IntN(1000) < p.Permille }
 
 // Next returns the next payload, or nil.
 func (p *Payloads) Next() *Payload {
@@ -163,10 +171,10 @@ func (p *Payloads) begin() {
 
 // tick moves the producer's clock, which jumps now and then if it is a broken one.
 func (p *Payloads) tick() {
-	p.clock += p.rnd.Int64N(15_000)
+	p.clock += p.rnd.Int64N(p.Pace.Milliseconds())
 	if p.happens() {
 		p.damages["clock jumps"]++
-		p.clock += pick[int64](p.rnd, -1, 1) * p.rnd.Int64N(3_600_000)
+		p.clock += pick[int64](p.rnd, -1, 1) * p.rnd.Int64N(p.Jump.Milliseconds())
 	}
 }
 
@@ -270,22 +278,21 @@ func (p *Payloads) metric(st *stream, name string, temporality pmetric.Aggregati
 	return m
 }
 
-// wildPayloads are hostile metrics of which nobody says what they become. In a tame one no two payloads have points of one
-// time.
-func wildPayloads(r *rand.Rand, left int, tame bool) func() *Payload {
-	shift := pcommon.Timestamp(0)
+// wildPayloads are hostile metrics of which nobody says what they become. From a time on, if it is given, no two payloads
+// have points of one time.
+func wildPayloads(r *rand.Rand, left int, from time.Time) func() *Payload {
+	shift := time.Duration(0)
 	return func() *Payload {
 		if left--; left < 0 {
 			return nil
 		}
 		md := rwtest.Hostile(r)
-		shift += pcommon.Timestamp(time.Second)
-		if tame {
+		if shift += time.Second; !from.IsZero() {
 			forEachTime(md, func(ts pcommon.Timestamp) pcommon.Timestamp {
-				if ts < pcommon.Timestamp(time.Hour) || ts > math.MaxInt64 {
-					return ts
+				if ts == 0 {
+					return 0
 				}
-				return 1767225600e9 + shift + ts%1e6
+				return pcommon.NewTimestampFromTime(from.Add(shift)) + ts%1e6
 			})
 		}
 		return &Payload{Metrics: md, Wild: true}

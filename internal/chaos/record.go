@@ -26,8 +26,9 @@ type Record struct {
 	Rules    Rules
 	// Lossless says that nothing may be lost but what cannot be sent.
 	Lossless bool
-	// Network says that times are not those of a fake clock, and that the receiver may learn late that a client has given up.
-	Network bool
+	// Network says that times are not those of a fake clock, and Unseen that the client may not have seen an answer that the
+	// receiver gave.
+	Network, Unseen bool
 	// Ambiguous says that points were given that cannot be told from others.
 	Ambiguous bool
 

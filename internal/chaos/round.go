@@ -257,9 +257,11 @@ func (r *round) producers() []*producer {
 		add(p.Next)
 	}
 	if r.wild {
-		tame := rnd.IntN(4) > 0
-		r.record.Ambiguous = !tame
-		add(wildPayloads(rand.New(rand.NewPCG(rnd.Uint64(), 0)), rnd.IntN(30), tame))
+		from := r.record.Start
+		if r.record.Ambiguous = rnd.IntN(4) == 0; r.record.Ambiguous {
+			from = time.Time{}
+		}
+		add(wildPayloads(rand.New(rand.NewPCG(rnd.Uint64(), 0)), rnd.IntN(30), from))
 	}
 	return all
 }

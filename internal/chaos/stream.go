@@ -54,7 +54,7 @@ var (
 )
 
 // name gives the stream a name and labels of its own.
-func (st *stream) name(p *Payloads, producer, number int, simple bool) {
+func (st *stream) name(p *Payloads, producer, number int) {
 	s, r := p.settings, p.rnd
 	spelled := func(n spelling) string {
 		if s.escapes() {
@@ -63,7 +63,7 @@ func (st *stream) name(p *Payloads, producer, number int, simple bool) {
 		return n.verbatim
 	}
 	name, extra := plainName, []spelling(nil)
-	if p.permille > 0 && (s.escapes() || !s.mayFallBack()) {
+	if p.Permille > 0 && (s.escapes() || !s.mayFallBack()) {
 		name = pick(r, plainName, plainName, pick(r, metricNames...))
 		if r.IntN(3) == 0 {
 			extra = append(extra, pick(r, attributeKeys...))
@@ -77,7 +77,7 @@ func (st *stream) name(p *Payloads, producer, number int, simple bool) {
 	if st.kind == pmetric.MetricTypeSum && st.monotonic {
 		st.given, st.family = st.given+"_total", st.family+"_total"
 	}
-	if st.kind == pmetric.MetricTypeGauge && !simple && r.IntN(3) == 0 {
+	if st.kind == pmetric.MetricTypeGauge && !p.Simple && r.IntN(3) == 0 {
 		st.given, st.family = st.given+"_age", st.family+"_age"
 		if st.unit = "s"; s.suffixes() {
 			st.family += "_seconds"
@@ -111,7 +111,7 @@ func (st *stream) label(p *Payloads, spelled func(spelling) string, extra []spel
 		st.attributes = append(st.attributes, [2]string{"a_b", "second"})
 		st.labels[len(st.labels)-1].Value += ";second"
 	}
-	if p.permille > 0 && p.rnd.IntN(3) == 0 {
+	if p.Permille > 0 && p.rnd.IntN(3) == 0 {
 		attribute("region", "region", "own")
 		attribute("empty", "", "")
 	}
@@ -209,7 +209,7 @@ func (st *stream) addNumber(p *Payloads, dp pmetric.NumberDataPoint, ts int64, d
 		st.count += uint64(p.rnd.IntN(1000))
 		v = float64(st.count)
 		dp.SetIntValue(int64(st.count))
-		if st.monotonic && p.rnd.IntN(4) == 0 {
+		if st.monotonic && p.exemplars() {
 			st.exemplar(p, dp.Exemplars().AppendEmpty(), ts)
 		}
 	default:
@@ -217,6 +217,9 @@ func (st *stream) addNumber(p *Payloads, dp pmetric.NumberDataPoint, ts int64, d
 	}
 	return []Point{{st.series("", d.more()...), value(v)}}
 }
+
+// exemplars says whether a point has one.
+func (p *Payloads) exemplars() bool { return p.rnd.IntN(4) == 0 && !p.NoExemplars }
 
 func (st *stream) exemplar(p *Payloads, e pmetric.Exemplar, ts int64) {
 	e.SetTimestamp(pcommon.Timestamp(ts) * pcommon.Timestamp(time.Millisecond))
@@ -241,7 +244,7 @@ func (st *stream) addClassic(p *Payloads, dp pmetric.HistogramDataPoint, ts int6
 	if d.contradicts {
 		dp.ExplicitBounds().FromRaw([]float64{3, 2, 1})
 	}
-	if p.rnd.IntN(4) == 0 {
+	if p.exemplars() {
 		st.exemplar(p, dp.Exemplars().AppendEmpty(), ts)
 	}
 	h := histogram{schema: -53, count: st.count, sum: st.sum, bounds: classicBounds, positive: make(map[int64]uint64)}
@@ -276,7 +279,7 @@ func (st *stream) addNative(p *Payloads, dp pmetric.ExponentialHistogramDataPoin
 	dp.Negative().BucketCounts().FromRaw(st.buckets[3:])
 	dp.SetCount(st.count)
 	dp.SetSum(st.sum)
-	if p.rnd.IntN(4) == 0 {
+	if p.exemplars() {
 		st.exemplar(p, dp.Exemplars().AppendEmpty(), ts)
 	}
 	switch {
