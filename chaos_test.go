@@ -1,6 +1,7 @@
 package orderedremotewriteexporter_test
 
 import (
+	"strconv"
 	"testing"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter"
@@ -19,4 +20,15 @@ func subject() chaos.Subject {
 // receiver with random faults, and checks every promise of the design after each.
 func TestChaos(t *testing.T) {
 	chaos.Run(t, subject())
+}
+
+// TestChaosWithPartitions is the same with the numbers of partitions at which something could change.
+func TestChaosWithPartitions(t *testing.T) {
+	for _, n := range []int{1, 2, 32, 256} {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
+			s := subject()
+			s.Partitions = n
+			chaos.Run(t, s)
+		})
+	}
 }

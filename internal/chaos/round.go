@@ -81,7 +81,7 @@ func (r *round) choose() {
 	r.rnd = rand.New(rand.NewPCG(r.seed, r.number))
 	lossless := r.rnd.IntN(5) < 2
 	r.faults = newFaults(r.rnd, r.rnd.Uint64(), lossless)
-	r.settings = randomSettings(r.rnd, &r.subject.Rules, lossless, r.t.TempDir())
+	r.settings = randomSettings(r.rnd, &r.subject, lossless, r.t.TempDir())
 	r.chooseMessageFaults(lossless)
 	r.abrupt = !lossless && r.rnd.IntN(5) == 0
 	r.impatient = !lossless && r.rnd.IntN(4) == 0
@@ -213,7 +213,7 @@ func (r *round) watch(rnd *rand.Rand, ended <-chan struct{}) {
 		case <-time.After(time.Duration(rnd.Int64N(int64(pause)))):
 		}
 		r.collect(nil)
-		pause += pause / 20
+		pause = min(pause+pause/10, time.Hour)
 	}
 }
 

@@ -49,7 +49,7 @@ func Seed() uint64 {
 // Rounds calls do for one round after the other, for as long or as often as the flags say, until five have failed. do
 // returns false for a failed round. It prints how to repeat.
 func Rounds(t *testing.T, seed uint64, do func(t *testing.T, number uint64) bool) {
-	fmt.Fprintf(os.Stderr, "chaos: -seed %d\n", seed)
+	fmt.Fprintf(os.Stderr, "chaos: %s -seed %d\n", t.Name(), seed)
 	start := time.Now()
 	progress, failures := start, 0
 	for number := *firstRound; failures < maxFailures; number++ {

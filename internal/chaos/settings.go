@@ -152,7 +152,7 @@ func between(r *rand.Rand, least, most time.Duration) time.Duration {
 
 // randomSettings makes the configuration of a round on a fake clock. In a lossless one nothing is lost but what cannot be
 // sent. The directory is for dead letters.
-func randomSettings(r *rand.Rand, rules *Rules, lossless bool, directory string) *Settings {
+func randomSettings(r *rand.Rand, subject *Subject, lossless bool, directory string) *Settings {
 	s := &Settings{
 		Timeout:           between(r, time.Second, 10*time.Second),
 		Partitions:        pick(r, 1, 2, 8, 32, 256, 1+r.IntN(9)),
@@ -171,12 +171,19 @@ func randomSettings(r *rand.Rand, rules *Rules, lossless bool, directory string)
 		Fatal:             retry,
 		Rejected:          pick(r, discard, isolate),
 		MaxIsolation:      1 << 20,
-		OutOfOrder:        pick(r, rules.OutOfOrder...),
+		OutOfOrder:        pick(r, subject.Rules.OutOfOrder...),
 		SeriesIdleTimeout: pick(r, time.Hour, time.Hour, 10*time.Second, 500*time.Millisecond),
 		ShutdownTimeout:   24 * time.Hour,
 	}
+	if subject.Partitions > 0 {
+		s.Partitions = subject.Partitions
+	}
+	if s.Partitions <= 8 && r.IntN(2) == 0 {
+		// A queue that can get full.
+		s.MaxSizeBytes = minBatchSize
+	}
 	s.MaxInterval = s.InitialInterval + between(r, 0, 5*time.Second)
-	s.QueueSizeBytes = max(int64(s.Partitions)*s.MaxSizeBytes*int64(2+r.IntN(3)), 4*s.MaxSizeBytes) + r.Int64N(100)
+	s.QueueSizeBytes = max(int64(s.Partitions)*s.MaxSizeBytes*pick[int64](r, 2, 2, 3, 4), 4*s.MaxSizeBytes) + r.Int64N(100)
 	s.chooseTranslation(r)
 	if lossless {
 		return s

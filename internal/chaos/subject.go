@@ -21,6 +21,8 @@ import (
 type Subject struct {
 	Factory exporter.Factory
 	Rules   Rules
+	// Partitions is the number of partitions in every round; 0 is a random one.
+	Partitions int
 }
 
 // running is a started exporter with everything that it shows.
