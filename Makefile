@@ -25,11 +25,14 @@ GENERATED := README.md documentation.md 'generated_*_test.go' internal/metadata 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
 
+# The tag leaves out service discoveries of clouds, which Prometheus and its receiver bring along and nothing here needs.
+WITHOUT_SD := -tags remove_all_sd
+
 .PHONY: build
 build: build/tools/.stamp ## build a collector with the exporter: bin/otelcol
 	@mkdir -p build bin
 	build/tools/builder --config builder-config.yaml --skip-compilation
-	go build -C build/otelcol -ldflags '-s -w' -o ../../bin/otelcol .
+	go build -C build/otelcol $(WITHOUT_SD) -ldflags '-s -w' -o ../../bin/otelcol .
 	@ls -l bin/otelcol
 
 .PHONY: run
@@ -56,6 +59,7 @@ test-fast: ## run the tests of the root module alone, without the race detector
 .PHONY: check
 check: ## run everything that must hold before a change is merged, as the continuous integration does
 	@$(MAKE) lint
+	@$(MAKE) cross
 	@$(MAKE) check-generate
 	@$(MAKE) demo-check
 	@$(MAKE) test
@@ -69,6 +73,13 @@ lint: build/tools/.stamp ## check all code: go vet, staticcheck, gofumpt
 	unformatted=$$($(own_files) | xargs -0 build/tools/gofumpt -l); \
 	if [ -n "$$unformatted" ]; then printf 'not formatted (make fmt):\n%s\n' "$$unformatted"; failed=1; fi; \
 	exit $$failed
+
+# Every system and architecture, and the tests too, from source: go vet would compile all dependencies for each.
+.PHONY: cross
+cross: ## type-check the exporter for Linux, macOS and Windows on amd64, arm64, 386 and arm
+	@mkdir -p build/tools
+	@go build -C tools -o ../build/tools/cross ./cross
+	@build/tools/cross
 
 .PHONY: fmt
 fmt: build/tools/.stamp ## format all code with gofumpt
@@ -117,11 +128,10 @@ build/tools/.stamp: tools/go.mod tools/go.sum
 	go build -C tools -o ../build/tools/ tool
 	@touch $@
 
-# The tag leaves out service discoveries that nothing here needs.
 build/tools/prometheus: tools/prometheus/go.mod tools/prometheus/go.sum
 	@echo "building Prometheus: takes some minutes the first time"
 	@mkdir -p build/tools
-	go build -C tools/prometheus -tags remove_all_sd -o ../../build/tools/prometheus github.com/prometheus/prometheus/cmd/prometheus
+	go build -C tools/prometheus $(WITHOUT_SD) -o ../../build/tools/prometheus github.com/prometheus/prometheus/cmd/prometheus
 
 build/tools/victoria-metrics: tools/victoriametrics/go.mod tools/victoriametrics/go.sum
 	@echo "building VictoriaMetrics: takes a minute the first time"

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"runtime"
 	runtimemetrics "runtime/metrics"
-	"syscall"
 	"testing"
 	"time"
 
@@ -241,14 +240,6 @@ func collectingTime() time.Duration {
 	samples := []runtimemetrics.Sample{{Name: "/cpu/classes/gc/total:cpu-seconds"}, {Name: "/cpu/classes/gc/mark/idle:cpu-seconds"}}
 	runtimemetrics.Read(samples)
 	return time.Duration((samples[0].Value.Float64() - samples[1].Value.Float64()) * float64(time.Second))
-}
-
-func cpuTime() time.Duration {
-	var usage syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
-		panic(err)
-	}
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 // start goes on measuring, and stop pauses.

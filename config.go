@@ -64,6 +64,10 @@ type Config struct {
 	// TranslationStrategy says how metric and attribute names become metric and label names.
 	TranslationStrategy otlptranslator.TranslationStrategyOption `mapstructure:"translation_strategy"`
 
+	// LabelNamePreserveMultipleUnderscores keeps runs of underscores in label names, which the specification makes one
+	// underscore. What is sent then has the names that Prometheus and the contrib exporter give it.
+	LabelNamePreserveMultipleUnderscores bool `mapstructure:"label_name_preserve_multiple_underscores"`
+
 	// Partitions is the number of partitions, each with a queue and one request in flight.
 	Partitions int `mapstructure:"partitions"`
 
@@ -104,6 +108,10 @@ type Config struct {
 type TargetInfoConfig struct {
 	// Enabled says whether target_info is sent.
 	Enabled bool `mapstructure:"enabled"`
+
+	// KeepIdentifyingResourceAttributes leaves service.name, service.namespace and service.instance.id among the labels,
+	// beside job and instance.
+	KeepIdentifyingResourceAttributes bool `mapstructure:"keep_identifying_resource_attributes"`
 
 	// prevent unkeyed literal initialization
 	_ struct{}
@@ -446,6 +454,12 @@ func (c *Config) validateTranslation() error {
 		if c.ProtobufMessage == MessageV1 {
 			errs = append(errs, fmt.Errorf("translation_strategy: %s needs UTF-8 names, which protobuf_message %s cannot carry", c.TranslationStrategy, MessageV1))
 		}
+	}
+	if c.LabelNamePreserveMultipleUnderscores && !c.TranslationStrategy.ShouldEscape() {
+		errs = append(errs, fmt.Errorf("label_name_preserve_multiple_underscores: has no effect with translation_strategy %s, which leaves label names as they are", c.TranslationStrategy))
+	}
+	if c.TargetInfo.KeepIdentifyingResourceAttributes && !c.TargetInfo.Enabled {
+		errs = append(errs, errors.New("target_info.keep_identifying_resource_attributes: has no effect without target_info.enabled"))
 	}
 	if c.Namespace != "" && !isClassicMetricName(c.Namespace) {
 		errs = append(errs, fmt.Errorf("namespace: %q is not a valid metric name", c.Namespace))

@@ -98,7 +98,11 @@ func TestValidConfigs(t *testing.T) {
 			c.ShutdownTimeout = 20 * time.Second
 			c.DeadLetter = DeadLetterConfig{Directory: "/var/lib/otelcol/dead-letters", MaxSizeBytes: 1 << 30}
 		},
-		"metadata":    func(c *Config) { c.SendMetadata = true },
+		"metadata": func(c *Config) { c.SendMetadata = true },
+		"as_prometheus": func(c *Config) {
+			c.LabelNamePreserveMultipleUnderscores = true
+			c.TargetInfo.KeepIdentifyingResourceAttributes = true
+		},
 		"header_list": func(c *Config) { c.HTTP.Headers = configopaque.MapList{{Name: "X-Scope-OrgID", Value: "tenant"}} },
 		"least": func(c *Config) {
 			const ms = time.Millisecond
@@ -148,7 +152,8 @@ func TestAllOptionsAreInOneConfig(t *testing.T) {
 	defaults, set := optionsOf(createDefaultConfig()), optionsOf(all)
 	for key, value := range defaults {
 		switch key {
-		case "send_metadata", "retry_on_failure.enabled": // exclude others
+		case "send_metadata", "retry_on_failure.enabled", "target_info.keep_identifying_resource_attributes", "label_name_preserve_multiple_underscores":
+			// They exclude others.
 		default:
 			assert.NotEqual(t, value, set[key], key)
 		}
@@ -158,45 +163,47 @@ func TestAllOptionsAreInOneConfig(t *testing.T) {
 // TestDefaults are those that the design names; a change of one changes how running collectors behave.
 func TestDefaults(t *testing.T) {
 	assert.Equal(t, map[string]any{
-		"protobuf_message":                      "prometheus.WriteRequest",
-		"fallback":                              true,
-		"send_metadata":                         false,
-		"metadata_interval":                     time.Minute,
-		"convert_explicit_histograms_to_nhcb":   false,
-		"keep_classic_histograms":               false,
-		"namespace":                             "",
-		"external_labels":                       map[string]string(nil),
-		"target_info.enabled":                   true,
-		"disable_scope_info":                    false,
-		"resource_constant_labels.included":     []string(nil),
-		"resource_constant_labels.excluded":     []string(nil),
-		"translation_strategy":                  "UnderscoreEscapingWithSuffixes",
-		"partitions":                            8,
-		"batch.max_samples":                     2000,
-		"batch.max_size_bytes":                  int64(3_000_000),
-		"batch.flush_timeout":                   time.Second,
-		"queue.max_size_bytes":                  int64(268_435_456),
-		"queue.on_full":                         "block",
-		"queue.block_timeout":                   10 * time.Second,
-		"queue.max_age":                         time.Duration(0),
-		"retry_on_failure.enabled":              true,
-		"retry_on_failure.initial_interval":     30 * time.Millisecond,
-		"retry_on_failure.max_interval":         5 * time.Second,
-		"retry_on_failure.multiplier":           2.0,
-		"retry_on_failure.randomization_factor": 0.5,
-		"retry_on_failure.max_elapsed_time":     5 * time.Minute,
-		"retry_on_failure.max_retries":          0,
-		"retry_on_failure.max_retry_after":      time.Minute,
-		"retry_on_429":                          true,
-		"on_error.retries_exhausted":            "discard",
-		"on_error.fatal":                        "fail",
-		"on_error.rejected":                     "discard",
-		"on_error.max_isolation_requests":       250,
-		"out_of_order":                          "send",
-		"series_idle_timeout":                   time.Hour,
-		"shutdown_timeout":                      15 * time.Second,
-		"dead_letter.directory":                 "",
-		"dead_letter.max_size_bytes":            int64(134_217_728),
+		"protobuf_message":                    "prometheus.WriteRequest",
+		"fallback":                            true,
+		"send_metadata":                       false,
+		"metadata_interval":                   time.Minute,
+		"convert_explicit_histograms_to_nhcb": false,
+		"keep_classic_histograms":             false,
+		"namespace":                           "",
+		"external_labels":                     map[string]string(nil),
+		"target_info.enabled":                 true,
+		"target_info.keep_identifying_resource_attributes": false,
+		"label_name_preserve_multiple_underscores":         false,
+		"disable_scope_info":                               false,
+		"resource_constant_labels.included":                []string(nil),
+		"resource_constant_labels.excluded":                []string(nil),
+		"translation_strategy":                             "UnderscoreEscapingWithSuffixes",
+		"partitions":                                       8,
+		"batch.max_samples":                                2000,
+		"batch.max_size_bytes":                             int64(3_000_000),
+		"batch.flush_timeout":                              time.Second,
+		"queue.max_size_bytes":                             int64(268_435_456),
+		"queue.on_full":                                    "block",
+		"queue.block_timeout":                              10 * time.Second,
+		"queue.max_age":                                    time.Duration(0),
+		"retry_on_failure.enabled":                         true,
+		"retry_on_failure.initial_interval":                30 * time.Millisecond,
+		"retry_on_failure.max_interval":                    5 * time.Second,
+		"retry_on_failure.multiplier":                      2.0,
+		"retry_on_failure.randomization_factor":            0.5,
+		"retry_on_failure.max_elapsed_time":                5 * time.Minute,
+		"retry_on_failure.max_retries":                     0,
+		"retry_on_failure.max_retry_after":                 time.Minute,
+		"retry_on_429":                                     true,
+		"on_error.retries_exhausted":                       "discard",
+		"on_error.fatal":                                   "fail",
+		"on_error.rejected":                                "discard",
+		"on_error.max_isolation_requests":                  250,
+		"out_of_order":                                     "send",
+		"series_idle_timeout":                              time.Hour,
+		"shutdown_timeout":                                 15 * time.Second,
+		"dead_letter.directory":                            "",
+		"dead_letter.max_size_bytes":                       int64(134_217_728),
 	}, optionsOf(createDefaultConfig()))
 	assert.Equal(t, 30*time.Second, createDefaultConfig().(*Config).HTTP.Timeout)
 }
@@ -268,7 +275,13 @@ func TestInvalidConfigs(t *testing.T) {
 		"metadata_interval":         {tooShort("metadata_interval", "0s")},
 		"nhcb_without_2":            {"convert_explicit_histograms_to_nhcb: needs protobuf_message io.prometheus.write.v2.Request"},
 		"keep_classic_without_nhcb": {"keep_classic_histograms: has no effect without convert_explicit_histograms_to_nhcb"},
-		"metadata_with_2":           {"send_metadata: has no effect with protobuf_message io.prometheus.write.v2.Request, which always has metadata"},
+		"keep_identifying_without_target_info": {
+			"target_info.keep_identifying_resource_attributes: has no effect without target_info.enabled",
+		},
+		"underscores_without_escaping": {
+			"label_name_preserve_multiple_underscores: has no effect with translation_strategy NoTranslation, which leaves label names as they are",
+		},
+		"metadata_with_2": {"send_metadata: has no effect with protobuf_message io.prometheus.write.v2.Request, which always has metadata"},
 		"translation_strategy": {
 			"translation_strategy: must be one of UnderscoreEscapingWithSuffixes, UnderscoreEscapingWithoutSuffixes, " +
 				`NoUTF8EscapingWithSuffixes, NoTranslation, not "underscoreescapingwithsuffixes"`,

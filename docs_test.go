@@ -255,6 +255,15 @@ func TestMetricsOfTheREADME(t *testing.T) {
 	assert.Equal(t, want, got)
 }
 
+// TestMetricsAreNoRatios: a gauge of the unit 1 would get _ratio behind its name from whatever makes Prometheus's names of it,
+// like this exporter, and queries would not find it.
+func TestMetricsAreNoRatios(t *testing.T) {
+	for name, metric := range ownMetrics(t) {
+		require.Contains(t, metric, "unit", name)
+		assert.NotEqual(t, "1", metric["unit"], name)
+	}
+}
+
 // reasons are the names of all reasons, in the order of the way of a sample.
 func reasons() (names []string) {
 	for r := account.NoReason + 1; r < account.Reasons; r++ {

@@ -303,3 +303,7 @@ func (e *orderedExporter) Shutdown(ctx context.Context) error {
 	e.letters.close(ctx)
 	return nil
 }
+
+// ExporterHelperBatchingEnabled says that requests are composed here, so that the service, from v0.165 on, warns of a batch
+// processor in the same pipeline.
+func (e *orderedExporter) ExporterHelperBatchingEnabled() bool { return true }

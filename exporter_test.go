@@ -251,3 +251,16 @@ func zapReason(r account.Reason) zap.Field { return zap.Stringer("reason", r) }
 
 // nopSettings is for an exporter that a test makes itself.
 func nopSettings() exporter.Settings { return exportertest.NewNopSettings(metadata.Type) }
+
+// What the factory makes tells the service that it batches, so that a batch processor in front of it is warned of.
+func TestExporterSaysThatItBatches(t *testing.T) {
+	factory := NewFactory()
+	cfg := factory.CreateDefaultConfig().(*Config)
+	cfg.HTTP.Endpoint = "http://receiver.test/api/v1/write"
+	e, err := factory.CreateMetrics(t.Context(), exportertest.NewNopSettings(metadata.Type), cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, e.Shutdown(context.Background())) })
+	batcher, ok := e.(interface{ ExporterHelperBatchingEnabled() bool })
+	require.True(t, ok)
+	assert.True(t, batcher.ExporterHelperBatchingEnabled())
+}

@@ -89,6 +89,30 @@ func TestSendMetadataIsOff(t *testing.T) {
 	})
 }
 
+// TestRule16SendMetadata: 1.0 says of gauges that Prometheus has other types for what 2.0 says.
+func TestRule16SendMetadata(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := record(nil)
+		h := newHarness(t, r, sendMetadata)
+		var all metrics
+		for _, typ := range []string{"unknown", "info", "stateset"} {
+			all = append(all, func(m pmetric.Metric) { gaugeOf(typ, number(1))(withHint(m, typ)) })
+		}
+		md := metricsOf(nil, all...)
+		retime(md, time.Now())
+		h.consume(md)
+		time.Sleep(2 * time.Minute)
+		h.shutdown()
+		requests := r.metadataRequests()
+		require.Len(t, requests, 1)
+		assert.Len(t, requests[0], len(all))
+		assert.Equal(t, prompb.MetricMetadata_UNKNOWN, requests[0]["unknown"].Type)
+		assert.Equal(t, prompb.MetricMetadata_INFO, requests[0]["info"].Type)
+		assert.Equal(t, prompb.MetricMetadata_STATESET, requests[0]["stateset"].Type)
+		assert.Empty(t, r.Problems())
+	})
+}
+
 // TestSendMetadataOfTheLatest has metadata that change.
 func TestSendMetadataOfTheLatest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

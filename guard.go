@@ -9,7 +9,9 @@ import (
 
 // indexEntry is what the guard must know of an encoded series.
 type indexEntry struct {
-	identity  uint64
+	identity uint64
+	// target is what the target_info series of one job and instance have in common.
+	target    uint64
 	timestamp int64
 	// number is that of the series in its message; start and end are where it stands in the segment's bytes, before they
 	// are compressed.
@@ -28,10 +30,11 @@ const (
 	unguarded guardKind = iota
 	// guarded is dropped and counted if it is not newer than the last one of its series.
 	guarded
-	// guardedTarget is a target_info that was received as a metric: guarded whatever the configuration.
-	guardedTarget
-	// madeTarget is a target_info that the translation made. It is left out without being counted: nothing was
-	// received that is lost.
+	// receivedTarget is a target_info that was received as a metric. It is guarded like any other series, and what is made
+	// for its target must be newer.
+	receivedTarget
+	// madeTarget is a target_info that the translation made. It is left out, whatever the configuration, if it is not newer
+	// than the last one of its target. That is not counted: nothing was received that is lost.
 	madeTarget
 )
 
@@ -61,11 +64,7 @@ type renderer interface {
 func (g *guard) refused(index []indexEntry, r renderer, now time.Time, drops *account.Drops) []indexEntry {
 	var refused []indexEntry
 	for _, e := range index {
-		table := g.series
-		if e.guard != guarded {
-			table = g.targets
-		}
-		order := table.Advance(e.identity, e.timestamp, now)
+		order := g.advance(&e, now)
 		if order == lastseen.Newer {
 			continue
 		}
@@ -84,4 +83,22 @@ func (g *guard) refused(index []indexEntry, r renderer, now time.Time, drops *ac
 		drops.Add(reason, 1, example)
 	}
 	return refused
+}
+
+// advance compares a sample with the last one, and remembers it if it is newer.
+func (g *guard) advance(e *indexEntry, now time.Time) lastseen.Order {
+	if e.guard == madeTarget {
+		if order := g.targets.Advance(e.target, e.timestamp, now); order != lastseen.Newer {
+			return order
+		}
+	}
+	// What is newer than all that its target has is newer than its own series.
+	order := lastseen.Newer
+	if g.series != nil {
+		order = g.series.Advance(e.identity, e.timestamp, now)
+	}
+	if e.guard == receivedTarget && order == lastseen.Newer {
+		g.targets.Advance(e.target, e.timestamp, now)
+	}
+	return order
 }

@@ -1,20 +1,18 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
+	"errors"
 	"math"
 	"slices"
 	"strconv"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/otlptranslator"
-	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
-	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
-
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/nativehist"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
 // classicHistograms emits each point as its buckets, sum and count (OpenTelemetry specification, "Prometheus and
@@ -29,22 +27,22 @@ func (t *translator) classicHistograms(m pmetric.Metric, points pmetric.Histogra
 		if !ok {
 			continue
 		}
+		if t.customBuckets && t.protocol == wire.V2 {
+			t.customHistogram(m, names, dp, ts)
+			if !t.keepClassic {
+				continue
+			}
+		}
 		stale := dp.Flags().NoRecordedValue()
 		bounds, ok := t.bounds.bucketBounds(dp)
 		if !ok && !stale {
 			t.drop(account.ReasonInvalidHistogram, 1, m.Name())
 			continue
 		}
-		if t.customBuckets && t.protocol == wire.V2 {
-			t.customHistogram(m, names, bounds, dp, ts)
-			if !t.keepClassic {
-				continue
-			}
-		}
 		ls := t.labeler.labelSet(dp.Attributes(), &t.context, histogramKind)
 		key := ls.pointKey(names, histogramKind)
 		if stale {
-			t.point = point{timestamp: ts, start: startTimestamp(dp.StartTimestamp(), dp.Timestamp()), value: staleNaN}
+			t.point = point{timestamp: ts, start: startTimestamp(dp.StartTimestamp(), dp.Timestamp()), value: wire.StaleNaN}
 			t.staleClassic(ls, names, t.memory.get(key, bounds, dp.HasSum(), t.now))
 			continue
 		}
@@ -74,12 +72,13 @@ func (t *translator) classicHistogram(ls *labelSet, names *metricNames, bounds *
 				n++
 			}
 		}
+		sortExemplars(exemplars[:n])
 		t.point = point{timestamp: ts, start: start, value: value, exemplars: exemplars[:n]}
 		exemplars = exemplars[n:]
 		t.emit(ls, &names.bucket, &bounds.labels[i], &noLabel)
 	}
 	if dp.HasSum() {
-		t.point = point{timestamp: ts, start: start, value: recordedValue(dp.Sum())}
+		t.point = point{timestamp: ts, start: start, value: wire.Recorded(dp.Sum())}
 		t.emit(ls, &names.sum, &noLabel, &noLabel)
 	}
 	t.point = point{timestamp: ts, start: start, value: float64(dp.Count())}
@@ -132,9 +131,9 @@ func (t *translator) summaries(m pmetric.Metric, points pmetric.SummaryDataPoint
 		}
 		value := func(v float64) float64 {
 			if stale {
-				return staleNaN
+				return wire.StaleNaN
 			}
-			return recordedValue(v)
+			return wire.Recorded(v)
 		}
 		for i := range quantiles.labels {
 			v := 0.0
@@ -151,15 +150,6 @@ func (t *translator) summaries(m pmetric.Metric, points pmetric.SummaryDataPoint
 	}
 }
 
-// Range of the schemas of native histograms with exponential buckets.
-const (
-	minSchema = -4
-	maxSchema = 8
-)
-
-// defaultZeroThreshold is Prometheus's own default, for points that give none.
-const defaultZeroThreshold = 1e-128
-
 // nativeHistograms emits each point as a native histogram (OpenTelemetry specification, "Prometheus and OpenMetrics
 // Compatibility", "Exponential Histograms").
 func (t *translator) nativeHistograms(m pmetric.Metric, points pmetric.ExponentialHistogramDataPointSlice) {
@@ -172,9 +162,9 @@ func (t *translator) nativeHistograms(m pmetric.Metric, points pmetric.Exponenti
 		if !ok {
 			continue
 		}
-		h, r := t.histogram.translate(dp)
-		if r != account.NoReason {
-			t.drop(r, 1, m.Name())
+		h, err := t.histogram.Exponential(dp)
+		if err != nil {
+			t.drop(reasonOf(err), 1, m.Name())
 			continue
 		}
 		t.point = point{timestamp: ts, start: startTimestamp(dp.StartTimestamp(), dp.Timestamp()), histogram: h}
@@ -185,59 +175,24 @@ func (t *translator) nativeHistograms(m pmetric.Metric, points pmetric.Exponenti
 	}
 }
 
-// histogramScratch holds a native histogram while it is made.
-type histogramScratch struct {
-	histogram wire.Histogram
-	buf       []byte
-}
-
-// translate makes a native histogram of a point. The reason is why it cannot, or account.NoReason.
-func (s *histogramScratch) translate(dp pmetric.ExponentialHistogramDataPoint) (*wire.Histogram, account.Reason) {
-	h := &s.histogram
-	*h = wire.Histogram{
-		NegativeSpans: h.NegativeSpans[:0], NegativeDeltas: h.NegativeDeltas[:0],
-		PositiveSpans: h.PositiveSpans[:0], PositiveDeltas: h.PositiveDeltas[:0],
-	}
-	if dp.Flags().NoRecordedValue() {
-		h.Sum = staleNaN
-		return h, account.NoReason
-	}
+// reasonOf is why a point is dropped that cannot be a native histogram.
+func reasonOf(err error) account.Reason {
 	switch {
-	case dp.Scale() < minSchema:
-		return nil, account.ReasonScale
-	case !dp.HasSum():
-		return nil, account.ReasonNoSum
+	case errors.Is(err, nativehist.ErrScale):
+		return account.ReasonScale
+	case errors.Is(err, nativehist.ErrNoSum):
+		return account.ReasonNoSum
+	default:
+		return account.ReasonInvalidHistogram
 	}
-	h.Schema = min(dp.Scale(), maxSchema)
-	h.Count, h.Sum = dp.Count(), recordedValue(dp.Sum())
-	h.ZeroCount, h.ZeroThreshold = dp.ZeroCount(), dp.ZeroThreshold()
-	if !(h.ZeroThreshold > 0) || math.IsInf(h.ZeroThreshold, 0) {
-		h.ZeroThreshold = defaultZeroThreshold
-	}
-	scaleDown := int64(dp.Scale()) - int64(h.Schema)
-	positive := bucketSide{spans: h.PositiveSpans, deltas: h.PositiveDeltas}
-	negative := bucketSide{spans: h.NegativeSpans, deltas: h.NegativeDeltas}
-	if !positive.add(dp.Positive(), scaleDown) || !negative.add(dp.Negative(), scaleDown) {
-		return nil, account.ReasonInvalidHistogram
-	}
-	h.PositiveSpans, h.PositiveDeltas = positive.spans, positive.deltas
-	h.NegativeSpans, h.NegativeDeltas = negative.spans, negative.deltas
-	// A receiver refuses a histogram whose count is not that of its buckets; only observations of NaN are in none.
-	sum := positive.total + negative.total
-	overflow := sum < positive.total || sum+h.ZeroCount < sum
-	sum += h.ZeroCount
-	if overflow || sum > h.Count || sum < h.Count && !math.IsNaN(h.Sum) {
-		return nil, account.ReasonInvalidHistogram
-	}
-	return h, account.NoReason
 }
 
 // customHistogram emits a point as a native histogram with custom buckets (OpenTelemetry specification, "Prometheus and
 // OpenMetrics Compatibility", "Histograms").
-func (t *translator) customHistogram(m pmetric.Metric, names *metricNames, bounds *boundSet, dp pmetric.HistogramDataPoint, ts int64) {
-	h, r := t.histogram.translateCustom(dp, bounds.values)
-	if r != account.NoReason {
-		t.drop(r, 1, m.Name())
+func (t *translator) customHistogram(m pmetric.Metric, names *metricNames, dp pmetric.HistogramDataPoint, ts int64) {
+	h, err := t.histogram.Custom(dp)
+	if err != nil {
+		t.drop(reasonOf(err), 1, m.Name())
 		return
 	}
 	t.point = point{timestamp: ts, start: startTimestamp(dp.StartTimestamp(), dp.Timestamp()), histogram: h}
@@ -245,126 +200,6 @@ func (t *translator) customHistogram(m pmetric.Metric, names *metricNames, bound
 		t.point.exemplars = t.exemplars.translate(t.namer, dp.Exemplars(), ts)
 	}
 	t.emit(t.labeler.labelSet(dp.Attributes(), &t.context, plainKind), &names.plain, &noLabel, &noLabel)
-}
-
-// customBucketsSchema is the schema of native histograms with custom buckets.
-const customBucketsSchema = -53
-
-// translateCustom makes a native histogram with custom buckets of a point. The reason is why it cannot, or account.NoReason.
-func (s *histogramScratch) translateCustom(dp pmetric.HistogramDataPoint, bounds []float64) (*wire.Histogram, account.Reason) {
-	h := &s.histogram
-	*h = wire.Histogram{
-		Schema:        customBucketsSchema,
-		PositiveSpans: h.PositiveSpans[:0], PositiveDeltas: h.PositiveDeltas[:0],
-		NegativeSpans: h.NegativeSpans[:0], NegativeDeltas: h.NegativeDeltas[:0],
-	}
-	if dp.Flags().NoRecordedValue() {
-		h.Sum = staleNaN
-		return h, account.NoReason
-	}
-	if !dp.HasSum() {
-		return nil, account.ReasonNoSum
-	}
-	h.Count, h.Sum, h.CustomValues = dp.Count(), recordedValue(dp.Sum()), bounds
-	side := bucketSide{spans: h.PositiveSpans, deltas: h.PositiveDeltas}
-	counts := dp.BucketCounts()
-	for i := range counts.Len() {
-		n := counts.At(i)
-		if s := side.total + n; n > math.MaxInt64 || s > math.MaxInt64 {
-			return nil, account.ReasonInvalidHistogram
-		}
-		side.total += n
-		switch {
-		case n == 0:
-		case int64(i) > int64(len(bounds)) && side.next == int64(len(bounds))+1:
-			// +Inf was given as a bound, so that there are two buckets for it.
-			side.grow(int64(n))
-		default:
-			side.append(min(int64(i), int64(len(bounds))), int64(n))
-		}
-	}
-	if counts.Len() == 0 && h.Count > 0 {
-		if h.Count > math.MaxInt64 {
-			return nil, account.ReasonInvalidHistogram
-		}
-		side.total = h.Count
-		side.append(0, int64(h.Count))
-	}
-	h.PositiveSpans, h.PositiveDeltas = side.spans, side.deltas
-	if side.total > h.Count || side.total < h.Count && !math.IsNaN(h.Sum) {
-		return nil, account.ReasonInvalidHistogram
-	}
-	return h, account.NoReason
-}
-
-// maxGap is the longest run of empty buckets that is written as such; a longer one costs more than a new span.
-const maxGap = 1
-
-// bucketSide collects the positive or the negative buckets of a native histogram.
-type bucketSide struct {
-	spans  []wire.Span
-	deltas []int64
-	// next is the index after the last bucket, last its count, total the count of all.
-	next  int64
-	last  int64
-	total uint64
-}
-
-// add adds dense buckets, 2^scaleDown of them merged into one. OpenTelemetry's bucket i is (base^i, base^(i+1)],
-// Prometheus's is (base^(i-1), base^i]. It returns false if an index or a count does not fit.
-func (s *bucketSide) add(b pmetric.ExponentialHistogramDataPointBuckets, scaleDown int64) bool {
-	counts := b.BucketCounts()
-	offset := int64(b.Offset())
-	for i := 0; i < counts.Len(); {
-		index := shiftRight(offset+int64(i), scaleDown)
-		count := uint64(0)
-		for ; i < counts.Len() && shiftRight(offset+int64(i), scaleDown) == index; i++ {
-			if count += counts.At(i); count > math.MaxInt64 || counts.At(i) > math.MaxInt64 {
-				return false
-			}
-		}
-		if count == 0 {
-			continue
-		}
-		if s.total += count; s.total > math.MaxInt64 || index+1 > math.MaxInt32 || index+1 < math.MinInt32 {
-			return false
-		}
-		s.append(index+1, int64(count))
-	}
-	return true
-}
-
-// shiftRight is floor(v / 2^n).
-func shiftRight(v, n int64) int64 {
-	return v >> min(n, 63)
-}
-
-func (s *bucketSide) append(index, count int64) {
-	gap := index - s.next
-	switch {
-	case len(s.spans) == 0:
-		s.spans = append(s.spans, wire.Span{Offset: int32(index)})
-	case gap > maxGap:
-		s.spans = append(s.spans, wire.Span{Offset: int32(gap)})
-	default:
-		for range gap {
-			s.appendDelta(0)
-		}
-	}
-	s.appendDelta(count)
-	s.next = index + 1
-}
-
-// grow adds to the last bucket.
-func (s *bucketSide) grow(count int64) {
-	s.deltas[len(s.deltas)-1] += count
-	s.last += count
-}
-
-func (s *bucketSide) appendDelta(count int64) {
-	s.spans[len(s.spans)-1].Length++
-	s.deltas = append(s.deltas, count-s.last)
-	s.last = count
 }
 
 // extraLabel is the le or quantile of a series, encoded and hashed; the zero value is none.
@@ -474,77 +309,4 @@ func (c *boundCache) get(name string, values []float64) *boundSet {
 func (s *boundSet) is(name string, values []float64) bool {
 	return (name == leLabel) == (len(s.labels) > len(s.values)) &&
 		slices.EqualFunc(s.values, values, func(a, b float64) bool { return math.Float64bits(a) == math.Float64bits(b) })
-}
-
-// exemplarScratch holds exemplars while their point is encoded.
-type exemplarScratch struct {
-	// classic leaves out attributes whose names 1.0 cannot carry.
-	classic   bool
-	exemplars []wire.Exemplar
-	labels    []wire.Label
-}
-
-// maxExemplarRunes is the most characters that the names and values of an exemplar's labels may have together
-// (OpenMetrics 1.0, "Exemplars").
-const maxExemplarRunes = 128
-
-// translate returns the exemplars of a point. They are valid until the next call.
-func (s *exemplarScratch) translate(n *namer, exemplars pmetric.ExemplarSlice, pointTimestamp int64) []wire.Exemplar {
-	s.exemplars, s.labels = s.exemplars[:0], s.labels[:0]
-	for _, ex := range exemplars.All() {
-		e := wire.Exemplar{Timestamp: int64(ex.Timestamp() / 1_000_000)}
-		if e.Timestamp == 0 {
-			e.Timestamp = pointTimestamp
-		}
-		switch ex.ValueType() {
-		case pmetric.ExemplarValueTypeDouble:
-			e.Value = recordedValue(ex.DoubleValue())
-		case pmetric.ExemplarValueTypeInt:
-			e.Value = float64(ex.IntValue())
-		default:
-			continue
-		}
-		e.Labels = s.exemplarLabels(n, ex)
-		s.exemplars = append(s.exemplars, e)
-	}
-	return s.exemplars
-}
-
-// exemplarLabels returns trace_id and span_id, and the attributes if all of them fit, sorted by name (Remote-Write 2.0,
-// types.proto, "Exemplar").
-func (s *exemplarScratch) exemplarLabels(n *namer, ex pmetric.Exemplar) []wire.Label {
-	start := len(s.labels)
-	if id := ex.SpanID(); !id.IsEmpty() {
-		s.labels = append(s.labels, wire.Label{Name: "span_id", Value: id.String()})
-	}
-	if id := ex.TraceID(); !id.IsEmpty() {
-		s.labels = append(s.labels, wire.Label{Name: "trace_id", Value: id.String()})
-	}
-	ids := len(s.labels)
-	for key, value := range ex.FilteredAttributes().All() {
-		s.addAttribute(start, n.labelName(key), value)
-	}
-	runes := 0
-	for _, l := range s.labels[start:] {
-		runes += utf8.RuneCountInString(l.Name) + utf8.RuneCountInString(l.Value)
-	}
-	if runes > maxExemplarRunes {
-		s.labels = s.labels[:ids]
-	}
-	slices.SortFunc(s.labels[start:], func(a, b wire.Label) int { return strings.Compare(a.Name, b.Name) })
-	return s.labels[start:len(s.labels):len(s.labels)]
-}
-
-func (s *exemplarScratch) addAttribute(start int, name string, value pcommon.Value) {
-	v := validValue(value)
-	if name == "" || v == "" || s.classic && !isClassicLabelName(name) || slices.ContainsFunc(s.labels[start:], func(l wire.Label) bool { return l.Name == name }) {
-		return
-	}
-	s.labels = append(s.labels, wire.Label{Name: name, Value: v})
-}
-
-// forget lets go of what belongs to a payload.
-func (s *exemplarScratch) forget() {
-	clear(s.exemplars[:cap(s.exemplars)])
-	clear(s.labels[:cap(s.labels)])
 }

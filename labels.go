@@ -106,7 +106,7 @@ const (
 	plainKind metricKind = iota
 	histogramKind
 	summaryKind
-	// targetInfoKind leaves out the attributes that identify a resource.
+	// targetInfoKind leaves out the attributes that identify a resource, unless the context keeps them.
 	targetInfoKind
 	kinds
 )
@@ -174,9 +174,20 @@ type constLabel struct {
 	own bool
 }
 
+// scopeValue is a value of a label of the scope, which has several if several attribute keys become its name.
+type scopeValue struct {
+	name, value string
+	// key says where the value stands among those that are joined with it.
+	key string
+}
+
 // labelContext is the constant labels of a resource and scope, sorted by name.
 type labelContext struct {
 	labels []constLabel
+	// scope are the values of those labels that are the scope's, sorted by name and key.
+	scope []scopeValue
+	// keepIdentifying says that the attributes that identify a resource are among the labels of its target_info.
+	keepIdentifying bool
 	// epoch tells contexts apart; it is never 0.
 	epoch uint64
 }
@@ -187,6 +198,17 @@ func (c *labelContext) find(name string) (constLabel, bool) {
 		return constLabel{}, false
 	}
 	return c.labels[i], true
+}
+
+// scopeValues returns the scope's values for the label of that name.
+func (c *labelContext) scopeValues(name string) []scopeValue {
+	byName := func(v scopeValue, name string) int { return strings.Compare(v.name, name) }
+	first, _ := slices.BinarySearchFunc(c.scope, name, byName)
+	end := first
+	for end < len(c.scope) && c.scope[end].name == name {
+		end++
+	}
+	return c.scope[first:end]
 }
 
 // plan is a shape in a context.
@@ -200,6 +222,8 @@ type plan struct {
 	// slots are the items with a label from attributes, unless joins is set: then some are made from several attributes.
 	slots []planSlot
 	joins bool
+	// scope are values of the scope that are joined with those of attributes. In planItem.from they follow the attributes.
+	scope []string
 	// hash is the sum of those of the constant labels.
 	hash uint64
 	// size is the most bytes of a label set besides the attribute values.
@@ -242,28 +266,30 @@ var (
 func (s *shape) plan(c *labelContext, kind metricKind) *plan {
 	p := &s.plans[kind]
 	if p.epoch != c.epoch {
-		p.build(s.renamed(c, kind), c)
+		p.build(s.renamed(c, kind), s.keys, c)
 	}
 	return p
 }
 
 // renamed returns the shape's labels such that none has a name that is reserved: such a label is prefixed until its
-// name is free, so that no attribute is lost and two series cannot become one.
+// name is free, so that no attribute is lost and two series cannot become one. The names of the scope's labels stay: there
+// the values are joined.
 func (s *shape) renamed(c *labelContext, kind metricKind) []shapeAttr {
 	attrs := s.attrs
-	if kind == targetInfoKind {
+	if kind == targetInfoKind && !c.keepIdentifying {
 		attrs = s.describing()
 	}
 	taken := func(name string) bool {
 		l, ok := c.find(name)
 		return ok && l.own || kind.reserves(name)
 	}
-	if !slices.ContainsFunc(attrs, func(a shapeAttr) bool { return taken(a.name) }) {
+	renames := func(name string) bool { return taken(name) && len(c.scopeValues(name)) == 0 }
+	if !slices.ContainsFunc(attrs, func(a shapeAttr) bool { return renames(a.name) }) {
 		return attrs
 	}
 	attrs = slices.Clone(attrs)
 	for i := range attrs {
-		if !taken(attrs[i].name) {
+		if !renames(attrs[i].name) {
 			continue
 		}
 		name := exportedPrefix + attrs[i].name
@@ -288,8 +314,8 @@ func (s *shape) describing() []shapeAttr {
 	return attrs
 }
 
-// build merges labels from attributes with those of the context, both sorted by name.
-func (p *plan) build(attrs []shapeAttr, c *labelContext) {
+// build merges labels from attributes of the keys with those of the context, both sorted by name.
+func (p *plan) build(attrs []shapeAttr, keys []string, c *labelContext) {
 	for i := range p.memos {
 		p.memos[i].generation = 0
 	}
@@ -325,6 +351,10 @@ func (p *plan) build(attrs []shapeAttr, c *labelContext) {
 		a := attrs[0]
 		attrs = attrs[1:]
 		endRuns(a.name)
+		if scope := c.scopeValues(a.name); len(scope) > 0 {
+			a.from = p.joinScope(a.from, keys, scope)
+			constants = constants[1:]
+		}
 		p.count(a.name, len(a.from))
 		switch a.name {
 		case leLabel:
@@ -349,6 +379,21 @@ func (p *plan) build(attrs []shapeAttr, c *labelContext) {
 	if item.constant != nil {
 		push()
 	}
+}
+
+// joinScope returns the attributes that a label is made from and the scope's values for it, in the order of their keys
+// (OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility", "Metric Attributes").
+func (p *plan) joinScope(from []int, keys []string, scope []scopeValue) []int {
+	joined := make([]int, 0, len(from)+len(scope))
+	for _, v := range scope {
+		for len(from) > 0 && keys[from[0]] < v.key {
+			joined, from = append(joined, from[0]), from[1:]
+		}
+		joined = append(joined, len(keys)+len(p.scope))
+		// The value may belong to the payload, of which nothing may be kept.
+		p.scope = append(p.scope, strings.Clone(v.value))
+	}
+	return append(joined, from...)
 }
 
 // count counts a label of the plan.
@@ -539,7 +584,7 @@ func newLabeler(n *namer) *labeler {
 func (l *labeler) labelSet(attrs pcommon.Map, c *labelContext, kind metricKind) *labelSet {
 	s := l.shape(attrs)
 	p := s.plan(c, kind)
-	l.plan = p
+	l.plan, l.values = p, append(l.values, p.scope...)
 	ls := &l.set
 	ls.serial++
 	if !ls.change(p, l.values) {

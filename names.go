@@ -67,8 +67,11 @@ type seriesName struct {
 
 func newNamer(cfg *Config) *namer {
 	n := &namer{
-		metric:  otlptranslator.NewMetricNamer(cfg.Namespace, cfg.TranslationStrategy),
-		label:   otlptranslator.LabelNamer{UTF8Allowed: !cfg.TranslationStrategy.ShouldEscape()},
+		metric: otlptranslator.NewMetricNamer(cfg.Namespace, cfg.TranslationStrategy),
+		label: otlptranslator.LabelNamer{
+			UTF8Allowed:                 !cfg.TranslationStrategy.ShouldEscape(),
+			PreserveMultipleUnderscores: cfg.LabelNamePreserveMultipleUnderscores,
+		},
 		metrics: make(map[metricKey]*metricNames),
 		labels:  make(map[string]string),
 	}
@@ -160,12 +163,17 @@ func (n *namer) buildLabelName(key string) string {
 		return ""
 	}
 	// otlptranslator keeps the underscores of __key__ as they are.
-	if strings.HasPrefix(key, "__") {
-		key = "_" + strings.TrimLeft(key, "_")
-	}
-	name, err := n.label.Build(strings.ToValidUTF8(key, string(utf8.RuneError)))
+	name, err := n.label.Build(strings.ToValidUTF8(notReserved(key), string(utf8.RuneError)))
 	if err != nil {
 		return "_"
+	}
+	return notReserved(name)
+}
+
+// notReserved begins with one underscore if name begins with several.
+func notReserved(name string) string {
+	if strings.HasPrefix(name, "__") {
+		return "_" + strings.TrimLeft(name, "_")
 	}
 	return name
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -372,6 +373,50 @@ func TestTargetInfoNeverGoesBack(t *testing.T) {
 		assert.Equal(t, int64(4+2), h.delivered())
 		assert.Empty(t, h.dropped(), "what was not received is not dropped")
 	})
+}
+
+// TestReceivedTargetInfoSeriesAreSeries: those that clients send are told apart by all their labels, in payloads of their own
+// too, and what is made for their target is newer or left out.
+func TestReceivedTargetInfoSeriesAreSeries(t *testing.T) {
+	for _, outOfOrder := range []OutOfOrder{OutOfOrderSend, OutOfOrderDrop} {
+		t.Run(string(outOfOrder), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				receiver := &rwtest.Receiver{}
+				h := newHarness(t, receiver, func(c *Config) { c.OutOfOrder = outOfOrder })
+				start := time.Now()
+				received := func(host string, ts time.Time) pmetric.Metrics {
+					return metricsOf([]any{"service.name", "shop"}, gaugeOf("target_info", number(1, with("host", host), at(pcommon.NewTimestampFromTime(ts)))))
+				}
+				made := func(ts time.Time) pmetric.Metrics {
+					return metricsOf([]any{"service.name", "shop", "host", "a"}, gaugeOf("x", number(1, at(pcommon.NewTimestampFromTime(ts)))))
+				}
+				for _, host := range []string{"a", "b", "c", "d", "e"} {
+					h.consume(received(host, start))
+				}
+				h.consume(made(start))                             // not newer than what was received
+				h.consume(made(start.Add(2 * time.Second)))        // newer
+				h.consume(received("b", start.Add(time.Second)))   // older than what was made, but of another series
+				h.consume(made(start.Add(2 * time.Second)))        // not newer, and a repetition
+				h.consume(received("a", start.Add(2*time.Second))) // the very same as what was made
+				h.shutdown()
+				infos := make(map[string]int)
+				for key, samples := range receiver.Delivered() {
+					if strings.HasPrefix(key, `{__name__="target_info",`) {
+						infos[key] = len(samples)
+					}
+				}
+				dropped := map[string]int64{}
+				if outOfOrder == OutOfOrderDrop {
+					dropped["duplicate"] = 2 // the last one, and x
+				}
+				assert.Equal(t, map[string]int{
+					`{__name__="target_info",host="a",job="shop"}`: 2, `{__name__="target_info",host="b",job="shop"}`: 2,
+					`{__name__="target_info",host="c",job="shop"}`: 1, `{__name__="target_info",host="d",job="shop"}`: 1, `{__name__="target_info",host="e",job="shop"}`: 1,
+				}, infos)
+				assert.Equal(t, dropped, h.dropped())
+			})
+		})
+	}
 }
 
 // TestOldestSampleAge looks at the gauge while the endpoint is away.

@@ -1,9 +1,11 @@
 package orderedremotewriteexporter
 
 import (
+	"cmp"
 	"maps"
 	"math"
 	"math/big"
+	"slices"
 	"strconv"
 
 	"github.com/prometheus/otlptranslator"
@@ -39,32 +41,27 @@ func (r *reference) histograms(m pmetric.Metric, points pmetric.HistogramDataPoi
 			continue
 		}
 		stale := dp.Flags().NoRecordedValue()
-		bounds, counts := dp.ExplicitBounds().AsRaw(), dp.BucketCounts().AsRaw()
-		if len(counts) == 0 {
-			bounds = nil
-		}
-		sound := len(counts) == 0 || len(counts) == len(bounds)+1
-		for i, b := range bounds {
-			sound = sound && !math.IsNaN(b) && (i == 0 || b > bounds[i-1])
-		}
-		switch {
-		case !sound && stale:
-			bounds = nil
-		case !sound:
-			r.drop(account.ReasonInvalidHistogram, 1)
-			continue
-		case len(bounds) > 0 && math.IsInf(bounds[len(bounds)-1], 1):
-			bounds = bounds[:len(bounds)-1]
-		}
 		if r.cfg.ProtobufMessage == MessageV2 && r.cfg.ConvertExplicitHistogramsToNHCB {
 			h, why := &nativeHistogram{schema: -53, sum: math.Float64frombits(0x7ff0000000000002)}, account.NoReason
 			if !stale {
-				h, why = customOf(dp, bounds)
+				h, why = customOf(dp)
 			}
 			r.native(name, dp, h, why, timestamp)
 			if !r.cfg.KeepClassicHistograms {
 				continue
 			}
+		}
+		counts := dp.BucketCounts().AsRaw()
+		bounds, sound := finiteBounds(dp)
+		switch {
+		case len(counts) == 0:
+			bounds = nil
+		case sound && len(counts) == dp.ExplicitBounds().Len()+1:
+		case stale:
+			bounds = nil
+		default:
+			r.drop(account.ReasonInvalidHistogram, 1)
+			continue
 		}
 		labels := r.labels(dp.Attributes(), "le")
 		sent := r.boundsOf("histogram "+name, labels, stale, sentBounds{formatted(append(bounds, math.Inf(1))), dp.HasSum()})
@@ -88,6 +85,18 @@ func (r *reference) histograms(m pmetric.Metric, points pmetric.HistogramDataPoi
 		}
 		r.sumAndCount(name, labels, timestamp, stale, sent.hasSum, dp.Sum(), dp.Count())
 	}
+}
+
+// finiteBounds are the bounds of a point without the one that every histogram has, +Inf. They must increase.
+func finiteBounds(dp pmetric.HistogramDataPoint) (bounds []float64, sound bool) {
+	bounds, sound = dp.ExplicitBounds().AsRaw(), true
+	for i, b := range bounds {
+		sound = sound && !math.IsNaN(b) && (i == 0 || b > bounds[i-1])
+	}
+	if n := len(bounds); n > 0 && math.IsInf(bounds[n-1], 1) {
+		bounds = bounds[:n-1]
+	}
+	return bounds, sound
 }
 
 func (r *reference) sendStale(name string, labels labelMap, timestamp int64) {
@@ -224,26 +233,29 @@ func (h *nativeHistogram) agreesWith(inBuckets *big.Int) account.Reason {
 	return account.ReasonInvalidHistogram
 }
 
-// customOf is a native histogram whose buckets are those of the point; the last one is up to +Inf.
-func customOf(dp pmetric.HistogramDataPoint, bounds []float64) (*nativeHistogram, account.Reason) {
-	if !dp.HasSum() {
-		return nil, account.ReasonNoSum
-	}
-	h := &nativeHistogram{schema: -53, count: dp.Count(), sum: notStale(dp.Sum()), custom: bounds, positive: make(map[int64]uint64)}
-	counts := dp.BucketCounts().AsRaw()
-	if len(counts) == 0 {
-		counts = []uint64{h.count}
-	}
+// customOf is a native histogram whose buckets are those of the point; the last one is up to +Inf, and has what is in no
+// other (rule 21).
+func customOf(dp pmetric.HistogramDataPoint) (*nativeHistogram, account.Reason) {
+	bounds, sound := finiteBounds(dp)
+	h := &nativeHistogram{schema: -53, sum: notStale(dp.Sum()), custom: bounds, positive: make(map[int64]uint64)}
 	total := new(big.Int)
-	for i, n := range counts {
-		if total.Add(total, new(big.Int).SetUint64(n)); !total.IsInt64() {
-			return nil, account.ReasonInvalidHistogram
-		}
-		if n > 0 {
-			h.positive[int64(min(i, len(bounds)))] += n
-		}
+	fits := func() bool { return total.IsInt64() }
+	for i, n := range dp.BucketCounts().AsRaw() {
+		total.Add(total, new(big.Int).SetUint64(n))
+		sound = sound && fits()
+		h.positive[int64(min(i, len(bounds)))] += n
 	}
-	return h, h.agreesWith(total)
+	if missing := new(big.Int).Sub(new(big.Int).SetUint64(dp.Count()), total); missing.Sign() > 0 {
+		total.Add(total, missing)
+		sound = sound && fits()
+		h.positive[int64(len(bounds))] += missing.Uint64()
+	}
+	if !sound {
+		return nil, account.ReasonInvalidHistogram
+	}
+	maps.DeleteFunc(h.positive, func(_ int64, n uint64) bool { return n == 0 })
+	h.count = total.Uint64()
+	return h, account.NoReason
 }
 
 // nativeIndex is the index that Prometheus gives to OpenTelemetry's bucket. Going down by one scale merges two
@@ -255,10 +267,11 @@ func nativeIndex(index int64, scale int32) int64 {
 	return index + 1
 }
 
-// exampleOf is a value and the exemplar that it is the value of.
+// exampleOf is an exemplar with its value and time.
 type exampleOf struct {
-	value    float64
-	exemplar string
+	value     float64
+	timestamp int64
+	exemplar  string
 }
 
 func printed(exemplars []exampleOf) []string {
@@ -280,8 +293,7 @@ func splitExemplars(exemplars []exampleOf, belongs func(float64) bool) (in, out 
 	return in, out
 }
 
-// exemplars is rule 12, which does not say what becomes of two keys that are one name: the first one stays. Names that the
-// version of the protocol has no place for are left out.
+// exemplars is rules 12 and 22. Names that the version of the protocol has no place for are left out.
 func (r *reference) exemplars(exemplars pmetric.ExemplarSlice, pointTimestamp int64) []exampleOf {
 	var examples []exampleOf
 	for _, ex := range exemplars.All() {
@@ -303,13 +315,10 @@ func (r *reference) exemplars(exemplars pmetric.ExemplarSlice, pointTimestamp in
 		if id := ex.SpanID(); !id.IsEmpty() {
 			ids["span_id"] = id.String()
 		}
-		labels := maps.Clone(ids)
-		for key, v := range ex.FilteredAttributes().All() {
-			name, value := r.labelName(key), labelValue(v)
-			if name != "" && value != "" && labels[name] == "" && (r.cfg.ProtobufMessage == MessageV2 || classicOnly(labelMap{"__name__": "x", name: value})) {
-				labels[name] = value
-			}
-		}
+		attributes := slices.DeleteFunc(r.attributes(ex.FilteredAttributes(), "", func(string) bool { return false }), func(a namedValue) bool {
+			return ids[a.name] != "" || r.cfg.ProtobufMessage == MessageV1 && !classicOnly(labelMap{"__name__": "x", a.name: a.value})
+		})
+		labels := withDefaults(joined(attributes, func(string) bool { return true }), ids)
 		characters := 0
 		for name, value := range labels {
 			characters += len([]rune(name)) + len([]rune(value))
@@ -317,7 +326,16 @@ func (r *reference) exemplars(exemplars pmetric.ExemplarSlice, pointTimestamp in
 		if characters > 128 {
 			labels = ids
 		}
-		examples = append(examples, exampleOf{value, exemplarString(sortedLabels(labels), value, timestamp)})
+		examples = append(examples, exampleOf{value, timestamp, exemplarString(sortedLabels(labels), value, timestamp)})
 	}
+	slices.SortStableFunc(examples, func(a, b exampleOf) int {
+		switch {
+		case a.timestamp != b.timestamp:
+			return cmp.Compare(a.timestamp, b.timestamp)
+		case math.IsNaN(a.value) || math.IsNaN(b.value): // which is greater than all others
+			return cmp.Compare(b.value, a.value)
+		}
+		return cmp.Compare(a.value, b.value)
+	})
 	return examples
 }

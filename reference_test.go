@@ -34,11 +34,14 @@ type reference struct {
 
 	promoted    labelMap
 	jobInstance labelMap
-	scope       labelMap
+	scope       []namedValue
 	latest      int64
+	// describing says that a target_info is made.
+	describing bool
 
 	// What 2.0 says of the points of a metric, and the start of one.
 	typ, unit, help string
+	starts          bool
 	start           int64
 }
 
@@ -93,22 +96,24 @@ func (r *reference) drop(why account.Reason, n int) {
 }
 
 // emit sends a point of a series, or returns why not: the series has one of that time already (rule 14), or the version of
-// the protocol has no place for its names. A target has one target_info for a time, whatever its other labels (rule 5).
+// the protocol has no place for its names. What is made for a target gives way to any target_info of the target and time
+// (rule 5).
 func (r *reference) emit(name string, labels labelMap, timestamp int64, value string, exemplars []string) account.Reason {
 	labels = maps.Clone(labels)
 	labels["__name__"] = name
 	identity := seriesString(sortedLabels(labels))
 	point := fmt.Sprint(identity, timestamp)
+	target := point
 	if name == r.targetInfo() {
-		point = fmt.Sprintf("target %q %q %d", labels["job"], labels["instance"], timestamp)
+		target = fmt.Sprintf("target %q %q %d", labels["job"], labels["instance"], timestamp)
 	}
 	switch {
 	case r.cfg.ProtobufMessage == MessageV1 && !classicOnly(labels):
 		return account.ReasonNeedsV2
-	case r.taken[point]:
+	case r.taken[point] || r.describing && r.taken[target]:
 		return account.ReasonDuplicate
 	}
-	r.taken[point] = true
+	r.taken[point], r.taken[target] = true, true
 	r.latest = max(r.latest, timestamp)
 	r.result.series[identity] = append(r.result.series[identity], sampleString(value, timestamp, exemplars))
 	if r.cfg.ProtobufMessage == MessageV2 {
@@ -131,10 +136,11 @@ func sortedLabels(labels labelMap) []prompb.Label {
 }
 
 var (
-	illegal      = regexp.MustCompile(`[^a-zA-Z0-9]+`)
-	reserved     = regexp.MustCompile(`^__+`)
-	leadingDigit = regexp.MustCompile(`^[0-9]`)
-	classicName  = regexp.MustCompile(`^[a-zA-Z_:][a-zA-Z0-9_:]*$`)
+	illegal          = regexp.MustCompile(`[^a-zA-Z0-9]+`)
+	illegalCharacter = regexp.MustCompile(`[^a-zA-Z0-9]`)
+	reserved         = regexp.MustCompile(`^__+`)
+	leadingDigit     = regexp.MustCompile(`^[0-9]`)
+	classicName      = regexp.MustCompile(`^[a-zA-Z_:][a-zA-Z0-9_:]*$`)
 )
 
 // classicOnly says whether all names can be sent in 1.0.
@@ -154,7 +160,11 @@ func validUTF8(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 func (r *reference) labelName(key string) string {
 	key = validUTF8(key)
 	if r.escapes() {
-		key = illegal.ReplaceAllString(key, "_")
+		if r.cfg.LabelNamePreserveMultipleUnderscores { // rule 20
+			key = illegalCharacter.ReplaceAllString(key, "_")
+		} else {
+			key = illegal.ReplaceAllString(key, "_")
+		}
 		if leadingDigit.MatchString(key) {
 			key = "key_" + key
 		}
@@ -222,7 +232,7 @@ func jobAndInstance(resource pcommon.Map) labelMap {
 }
 
 // namedValue is a label made from one attribute.
-type namedValue struct{ name, value string }
+type namedValue struct{ name, value, key string }
 
 // attributes are the labels made from attributes, in the order of the keys.
 func (r *reference) attributes(m pcommon.Map, prefix string, skip func(key string) bool) []namedValue {
@@ -239,7 +249,7 @@ func (r *reference) attributes(m pcommon.Map, prefix string, skip func(key strin
 	slices.SortStableFunc(pairs, func(a, b pair) int { return cmp.Compare(a.key, b.key) })
 	var attributes []namedValue
 	for _, p := range pairs {
-		attributes = append(attributes, namedValue{r.labelName(prefix + p.key), labelValue(p.value)})
+		attributes = append(attributes, namedValue{r.labelName(prefix + p.key), labelValue(p.value), prefix + p.key})
 	}
 	return attributes
 }
@@ -305,34 +315,31 @@ func (r *reference) promote(resource pcommon.Map) labelMap {
 	return labels
 }
 
-// scopeLabels is rule 6.
-func (r *reference) scopeLabels(sm pmetric.ScopeMetrics) labelMap {
+// scopeLabels is rules 6 and 17.
+func (r *reference) scopeLabels(sm pmetric.ScopeMetrics) []namedValue {
 	if r.cfg.DisableScopeInfo {
 		return nil
 	}
-	attributes := []namedValue{
-		{"otel_scope_name", validUTF8(sm.Scope().Name())},
-		{"otel_scope_version", validUTF8(sm.Scope().Version())},
-		{"otel_scope_schema_url", validUTF8(sm.SchemaUrl())},
-	}
+	own := []string{"otel_scope_name", "otel_scope_version", "otel_scope_schema_url"}
 	seen := make(map[string]bool)
-	attributes = append(attributes, r.attributes(sm.Scope().Attributes(), "otel_scope_", func(key string) bool {
+	attributes := r.attributes(sm.Scope().Attributes(), "otel_scope_", func(key string) bool {
 		again := seen[key]
 		seen[key] = true
-		return again || key == "name" || key == "version" || key == "schema_url"
-	})...)
-	return joined(attributes, func(string) bool { return true })
+		return again || slices.Contains(own, r.labelName("otel_scope_"+key))
+	})
+	for i, value := range []string{sm.Scope().Name(), sm.Scope().Version(), sm.SchemaUrl()} {
+		attributes = append(attributes, namedValue{own[i], validUTF8(value), own[i]})
+	}
+	return slices.DeleteFunc(attributes, func(a namedValue) bool { return a.value == "" })
 }
 
-// labels are those of a point. Attributes give way to job, instance, the scope's labels and to what the type of metric
-// needs (rule 15), but not to promoted resource attributes and external labels.
+// labels are those of a point. Attributes give way to job, instance and to what the type of metric needs (rule 15), but not
+// to promoted resource attributes and external labels, and are joined with the labels of the scope (rule 18).
 func (r *reference) labels(m pcommon.Map, needed string) labelMap {
-	own := maps.Clone(r.jobInstance)
-	maps.Copy(own, r.scope)
-	labels := joined(r.attributes(m, "", func(string) bool { return false }), func(name string) bool {
-		return own[name] == "" && name != needed
-	})
-	return withDefaults(labels, own, r.promoted, r.cfg.ExternalLabels)
+	attributes := append(slices.Clone(r.scope), r.attributes(m, "", func(string) bool { return false })...)
+	slices.SortStableFunc(attributes, func(a, b namedValue) int { return cmp.Compare(a.key, b.key) })
+	labels := joined(attributes, func(name string) bool { return r.jobInstance[name] == "" && name != needed })
+	return withDefaults(labels, r.jobInstance, r.promoted, r.cfg.ExternalLabels)
 }
 
 // withDefaults adds the labels of each map whose names are not there yet.
@@ -347,17 +354,21 @@ func withDefaults(labels labelMap, defaults ...labelMap) labelMap {
 	return labels
 }
 
-// describe sends target_info, which is rule 5.
+// describe sends target_info, which is rules 5 and 19.
 func (r *reference) describe(resource pcommon.Map) {
-	labels := joined(
-		r.attributes(resource, "", func(key string) bool {
-			return key == "service.name" || key == "service.namespace" || key == "service.instance.id"
-		}),
-		func(name string) bool { return name != "job" && name != "instance" },
-	)
+	identifies := func(key string) bool {
+		return key == "service.name" || key == "service.namespace" || key == "service.instance.id"
+	}
+	free := func(name string) bool { return name != "job" && name != "instance" }
+	labels := joined(r.attributes(resource, "", identifies), free)
+	if r.cfg.TargetInfo.KeepIdentifyingResourceAttributes && len(labels) > 0 {
+		labels = joined(r.attributes(resource, "", func(string) bool { return false }), free)
+	}
 	r.typ, r.unit, r.help, r.start = "gauge", "", "Target metadata", 0
 	if r.cfg.TargetInfo.Enabled && len(labels) > 0 && len(r.jobInstance) > 0 && r.latest > 0 {
+		r.describing = true
 		r.emit(r.targetInfo(), withDefaults(labels, r.jobInstance, r.cfg.ExternalLabels), r.latest, "1", nil)
+		r.describing = false
 	}
 }
 
@@ -376,8 +387,15 @@ func (r *reference) name(m pmetric.Metric, typ otlptranslator.MetricType, points
 	case otlptranslator.MetricTypeSummary:
 		r.typ = "summary"
 	default:
-		r.typ = "gauge"
+		r.typ = "gauge" // rule 16
+		switch hint, _ := m.Metadata().AsRaw()["prometheus.type"].(string); hint {
+		case "unknown":
+			r.typ = "unspecified"
+		case "info", "stateset":
+			r.typ = hint
+		}
 	}
+	r.starts = typ != otlptranslator.MetricTypeGauge && typ != otlptranslator.MetricTypeNonMonotonicCounter
 	units := otlptranslator.UnitNamer{UTF8Allowed: !r.escapes()}
 	r.unit, r.help = units.Build(validUTF8(m.Unit())), validUTF8(m.Description())
 	return name, true
@@ -389,7 +407,7 @@ func (r *reference) times(ts, start pcommon.Timestamp) (timestamp int64, ok bool
 		r.drop(account.ReasonNoTimestamp, 1)
 		return 0, false
 	}
-	if r.start = int64(start / 1e6); start > ts || r.typ == "gauge" {
+	if r.start = int64(start / 1e6); start > ts || !r.starts {
 		r.start = 0
 	}
 	return int64(ts / 1e6), true

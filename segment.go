@@ -132,7 +132,7 @@ func (s *segment) add(sr *series) {
 		return
 	}
 	s.index = append(s.index, indexEntry{
-		identity: sr.identity, timestamp: p.timestamp, number: number, start: start, end: end,
+		identity: sr.identity, target: sr.target, timestamp: p.timestamp, number: number, start: start, end: end,
 		guard: sr.guard, histogram: p.histogram != nil, exemplars: len(p.exemplars),
 	})
 }

@@ -12,7 +12,9 @@ type series struct {
 	metadata     *metricMetadata
 	// identity is the hash of all labels.
 	identity uint64
-	guard    guardKind
+	// target is the hash of job and instance of a target_info.
+	target uint64
+	guard  guardKind
 }
 
 // point is what a series has at one time: a sample or a native histogram.

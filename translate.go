@@ -1,7 +1,7 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
-	"math"
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -11,16 +11,9 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
-	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
-
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
-)
-
-// staleNaN is the value of a stale marker (Remote-Write 1.0, "Stale Markers"), and normalNaN the one for every other
-// NaN that happens to have the same bits.
-var (
-	staleNaN  = math.Float64frombits(0x7ff0000000000002)
-	normalNaN = math.Float64frombits(0x7ff8000000000001)
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/nativehist"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
 // Resource attributes that become job and instance (OpenTelemetry specification, "Prometheus and OpenMetrics
@@ -40,6 +33,7 @@ type translator struct {
 	guard            bool
 	disableScopeInfo bool
 	targetInfo       bool
+	keepIdentifying  bool
 	customBuckets    bool
 	keepClassic      bool
 	promoted         ResourceConstantLabelsConfig
@@ -66,7 +60,7 @@ type translator struct {
 	protocol  wire.Protocol
 	metadata  metricMetadata
 	point     point
-	histogram histogramScratch
+	histogram nativehist.Builder
 	exemplars exemplarScratch
 	extra     [2]extraLabel
 }
@@ -79,6 +73,7 @@ func newTranslator(cfg *Config, memory *boundMemory, families *families) *transl
 		guard:            cfg.OutOfOrder == OutOfOrderDrop,
 		disableScopeInfo: cfg.DisableScopeInfo,
 		targetInfo:       cfg.TargetInfo.Enabled,
+		keepIdentifying:  cfg.TargetInfo.KeepIdentifyingResourceAttributes,
 		customBuckets:    cfg.ConvertExplicitHistogramsToNHCB,
 		keepClassic:      cfg.KeepClassicHistograms,
 		promoted:         cfg.ResourceConstantLabels,
@@ -200,61 +195,85 @@ func addConstant(labels []constLabel, name, value string, joins bool) []constLab
 
 // enterScope makes the context of a scope.
 func (t *translator) enterScope(sm pmetric.ScopeMetrics) {
-	labels := append(t.context.labels[:0], t.resource...)
+	labels, scope := append(t.context.labels[:0], t.resource...), t.context.scope[:0]
 	if !t.disableScopeInfo {
-		labels = t.appendScopeLabels(labels, sm)
+		scope = t.appendScopeValues(scope, sm)
+		labels = appendScopeLabels(labels, scope)
 	}
-	t.setContext(labels)
+	t.setContext(labels, scope)
 }
 
-func (t *translator) appendScopeLabels(labels []constLabel, sm pmetric.ScopeMetrics) []constLabel {
+// The labels of a scope that are made from no attribute.
+const (
+	scopeNameLabel      = "otel_scope_name"
+	scopeVersionLabel   = "otel_scope_version"
+	scopeSchemaURLLabel = "otel_scope_schema_url"
+)
+
+// appendScopeValues appends what the scope says of itself, sorted by name and key. Attributes that would take the place of
+// its name, version or schema URL are left out (OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility",
+// "Instrumentation Scope").
+func (t *translator) appendScopeValues(values []scopeValue, sm pmetric.ScopeMetrics) []scopeValue {
 	scope := sm.Scope()
-	own := func(name, value string) {
-		if value == "" {
-			return
+	add := func(name, key, value string) {
+		values = append(values, scopeValue{name: name, key: key, value: strings.ToValidUTF8(value, "\uFFFD")})
+	}
+	add(scopeNameLabel, scopeNameLabel, scope.Name())
+	add(scopeVersionLabel, scopeVersionLabel, scope.Version())
+	add(scopeSchemaURLLabel, scopeSchemaURLLabel, sm.SchemaUrl())
+	for key, value := range scope.Attributes().All() {
+		if key == "" {
+			continue
 		}
-		value = strings.ToValidUTF8(value, "\uFFFD")
-		for i := range labels {
-			if labels[i].name == name {
-				// Only a promoted resource attribute or another scope attribute can have the name. The scope's own wins.
-				if labels[i].own {
-					labels[i].value += ";" + value
-				} else {
-					labels[i] = constLabel{name, value, true}
-				}
-				return
+		key = "otel_scope_" + key
+		switch name := t.namer.labelName(key); name {
+		case scopeNameLabel, scopeVersionLabel, scopeSchemaURLLabel:
+		default:
+			add(name, key, anyString(value))
+		}
+	}
+	slices.SortStableFunc(values, func(a, b scopeValue) int {
+		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.key, b.key))
+	})
+	// Of a key that is there twice, the first one counts.
+	values = slices.CompactFunc(values, func(a, b scopeValue) bool { return a.key == b.key })
+	return slices.DeleteFunc(values, func(v scopeValue) bool { return v.value == "" })
+}
+
+// appendScopeLabels appends a label for each name, its values joined. Promoted resource attributes give way to them.
+func appendScopeLabels(labels []constLabel, scope []scopeValue) []constLabel {
+	byName := func(v scopeValue, name string) int { return strings.Compare(v.name, name) }
+	labels = slices.DeleteFunc(labels, func(l constLabel) bool {
+		_, ok := slices.BinarySearchFunc(scope, l.name, byName)
+		return ok && !l.own
+	})
+	for len(scope) > 0 {
+		name, n := scope[0].name, 1
+		for n < len(scope) && scope[n].name == name {
+			n++
+		}
+		value := scope[0].value
+		if n > 1 {
+			values := make([]string, n)
+			for i := range values {
+				values[i] = scope[i].value
 			}
+			value = strings.Join(values, ";")
 		}
-		labels = append(labels, constLabel{name, value, true})
-	}
-	own("otel_scope_name", scope.Name())
-	own("otel_scope_version", scope.Version())
-	own("otel_scope_schema_url", sm.SchemaUrl())
-	if scope.Attributes().Len() == 0 {
-		return labels
-	}
-	var keys []string
-	for key := range scope.Attributes().All() {
-		// The specification leaves out what would take the place of the three labels above.
-		if key != "" && key != "name" && key != "version" && key != "schema_url" {
-			keys = append(keys, key)
-		}
-	}
-	slices.Sort(keys)
-	for _, key := range slices.Compact(keys) {
-		value, _ := scope.Attributes().Get(key)
-		own(t.namer.labelName("otel_scope_"+key), anyString(value))
+		labels = append(labels, constLabel{name: name, value: value, own: true})
+		scope = scope[n:]
 	}
 	return labels
 }
 
-// setContext completes the labels with the external ones and makes them the context.
-func (t *translator) setContext(labels []constLabel) {
+// setContext completes the labels, of which those of scope are joined with attributes, with the external ones and makes
+// them the context.
+func (t *translator) setContext(labels []constLabel, scope []scopeValue) {
 	for _, l := range t.external {
 		labels = addConstant(labels, l.name, l.value, false)
 	}
 	slices.SortFunc(labels, func(a, b constLabel) int { return strings.Compare(a.name, b.name) })
-	t.context = labelContext{labels: labels, epoch: t.context.epoch + 1}
+	t.context = labelContext{labels: labels, scope: scope, epoch: t.context.epoch + 1}
 }
 
 func (t *translator) metric(m pmetric.Metric) {
@@ -308,7 +327,7 @@ func (t *translator) names(m pmetric.Metric, typ otlptranslator.MetricType, n in
 	}
 	t.metadata = metricMetadata{
 		serial: t.metadata.serial + 1,
-		typ:    metadataType(typ),
+		typ:    metadataType(typ, m.Metadata()),
 		help:   strings.ToValidUTF8(m.Description(), "\uFFFD"),
 		unit:   names.unit,
 	}
@@ -318,8 +337,13 @@ func (t *translator) names(m pmetric.Metric, typ otlptranslator.MetricType, n in
 	return names
 }
 
-// metadataType is the type that Prometheus knows a metric by.
-func metadataType(typ otlptranslator.MetricType) wire.MetricType {
+// prometheusType is the key under which a metric's metadata has the type that it had in Prometheus, of types that
+// OpenTelemetry does not have.
+const prometheusType = "prometheus.type"
+
+// metadataType is the type that Prometheus knows a metric by (OpenTelemetry specification, "Prometheus and OpenMetrics
+// Compatibility", "Gauges" and "Sums").
+func metadataType(typ otlptranslator.MetricType, metadata pcommon.Map) wire.MetricType {
 	switch typ {
 	case otlptranslator.MetricTypeMonotonicCounter:
 		return wire.MetricTypeCounter
@@ -327,9 +351,18 @@ func metadataType(typ otlptranslator.MetricType) wire.MetricType {
 		return wire.MetricTypeHistogram
 	case otlptranslator.MetricTypeSummary:
 		return wire.MetricTypeSummary
-	default:
-		return wire.MetricTypeGauge
 	}
+	if hint, ok := metadata.Get(prometheusType); ok {
+		switch hint.Str() {
+		case "unknown":
+			return wire.MetricTypeUnspecified
+		case "info":
+			return wire.MetricTypeInfo
+		case "stateset":
+			return wire.MetricTypeStateset
+		}
+	}
+	return wire.MetricTypeGauge
 }
 
 // startTimestamp returns a point's start in milliseconds, or 0 if it has none that makes sense.
@@ -378,11 +411,11 @@ func (t *translator) numbers(m pmetric.Metric, points pmetric.NumberDataPointSli
 // numberValue returns the value of a point; ok is false if it has none.
 func numberValue(dp pmetric.NumberDataPoint) (value float64, ok bool) {
 	if dp.Flags().NoRecordedValue() {
-		return staleNaN, true
+		return wire.StaleNaN, true
 	}
 	switch dp.ValueType() {
 	case pmetric.NumberDataPointValueTypeDouble:
-		return recordedValue(dp.DoubleValue()), true
+		return wire.Recorded(dp.DoubleValue()), true
 	case pmetric.NumberDataPointValueTypeInt:
 		return float64(dp.IntValue()), true
 	default:
@@ -390,16 +423,8 @@ func numberValue(dp pmetric.NumberDataPoint) (value float64, ok bool) {
 	}
 }
 
-// recordedValue makes sure that a recorded value is no stale marker.
-func recordedValue(v float64) float64 {
-	if math.Float64bits(v) == math.Float64bits(staleNaN) {
-		return normalNaN
-	}
-	return v
-}
-
-// emitTargetInfo emits the resource's target_info: its attributes but those that identify it, which are job and
-// instance.
+// emitTargetInfo emits the resource's target_info: its attributes with job and instance, and without those attributes that
+// these are made from, unless they are to be kept. A resource that has no other attributes has no target_info.
 func (t *translator) emitTargetInfo(attrs pcommon.Map) {
 	described := false
 	for key, value := range attrs.All() {
@@ -415,7 +440,8 @@ func (t *translator) emitTargetInfo(attrs pcommon.Map) {
 	if len(labels) == 0 {
 		return
 	}
-	t.setContext(labels)
+	t.setContext(labels, t.context.scope[:0])
+	t.context.keepIdentifying = t.keepIdentifying
 	t.metadata = metricMetadata{serial: t.metadata.serial + 1, typ: wire.MetricTypeGauge, help: "Target metadata"}
 	t.point = point{timestamp: t.latest, value: 1}
 	t.emit(t.labeler.labelSet(attrs, &t.context, targetInfoKind), &t.targetInfoName, &noLabel, &noLabel)
@@ -446,10 +472,10 @@ func (t *translator) emit(ls *labelSet, name *seriesName, le, quantile *extraLab
 	}
 	key := ls.partitionKey(name)
 	if name.targetInfo {
-		sr.identity = targetHash(ls)
-		key = sr.identity
+		sr.target = targetHash(ls)
+		key = sr.target
 	}
-	if !t.seen.add(sr.identity, t.point.timestamp) {
+	if !t.first(&sr) {
 		if name != &t.targetInfoName {
 			t.drop(account.ReasonDuplicate, 1, t.example(account.ReasonDuplicate, &sr))
 		}
@@ -478,11 +504,27 @@ func (t *translator) guardOf(name *seriesName) guardKind {
 	case name == &t.targetInfoName:
 		return madeTarget
 	case name.targetInfo:
-		return guardedTarget
+		return receivedTarget
 	case t.guard:
 		return guarded
 	default:
 		return unguarded
+	}
+}
+
+// first says whether nothing of the payload has taken the series' place at its timestamp. The target_info that is made for
+// a target gives way to any other of the target, so that there is one of that timestamp, and those that were received are
+// told apart by all their labels.
+func (t *translator) first(sr *series) bool {
+	switch sr.guard {
+	case madeTarget:
+		return t.seen.add(sr.target, t.point.timestamp) && t.seen.add(sr.identity, t.point.timestamp)
+	case receivedTarget:
+		first := t.seen.add(sr.identity, t.point.timestamp)
+		t.seen.add(sr.target, t.point.timestamp)
+		return first
+	default:
+		return t.seen.add(sr.identity, t.point.timestamp)
 	}
 }
 
@@ -505,8 +547,8 @@ func (t *translator) example(r account.Reason, sr *series) string {
 	return renderLabels(labels)
 }
 
-// targetHash identifies a target by its job and instance. All its target_info series have the same hash, so that they
-// share a partition and a place in the guard: at most one of them is sent for a timestamp, and none after a newer one.
+// targetHash identifies a target by its job and instance. All its target_info series share a partition, so that one that is
+// made is never sent after a newer one.
 func targetHash(ls *labelSet) uint64 {
 	var job, instance uint64
 	labels, _ := wire.SeriesLabels(nil, ls.buf)
@@ -546,6 +588,7 @@ func (t *translator) reset() {
 	t.exemplars.forget()
 	clear(t.resource[:cap(t.resource)])
 	clear(t.context.labels[:cap(t.context.labels)])
+	clear(t.context.scope[:cap(t.context.scope)])
 }
 
 // selects says whether a resource attribute becomes a label of all series.

@@ -4,11 +4,13 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/otlptranslator"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/prompb"
 	"github.com/stretchr/testify/assert"
@@ -17,6 +19,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
 // TestRule08Histograms: cumulative buckets with +Inf, the count, and the sum unless it is unset.
@@ -42,7 +45,7 @@ func TestRule08Histograms(t *testing.T) {
 		},
 		{
 			name:    "a sum that has the bits of a stale marker",
-			metrics: changed(buckets(nil, []uint64{1}), func(dp pmetric.HistogramDataPoint) { dp.SetSum(staleNaN) }),
+			metrics: changed(buckets(nil, []uint64{1}), func(dp pmetric.HistogramDataPoint) { dp.SetSum(wire.StaleNaN) }),
 			want:    []string{`h_bucket{le="+Inf"} 1 @1000`, `h_sum{} NaN @1000`, `h_count{} 1 @1000`},
 		},
 		{
@@ -94,7 +97,7 @@ func TestRule08CustomBuckets(t *testing.T) {
 		{
 			name: "no buckets", edit: custom,
 			metrics: metrics{histogramOf("h", buckets(nil, []uint64{5}), buckets([]float64{1}, nil, at(2e9)))},
-			want:    []string{`h{} custom=[] count=5 sum=100 map[0:5] @1000`, `h{} custom=[] count=0 sum=100 map[] @2000`},
+			want:    []string{`h{} custom=[] count=5 sum=100 map[0:5] @1000`, `h{} custom=[1] count=0 sum=100 map[] @2000`},
 		},
 		{name: "a bound of +Inf", edit: custom, metrics: metrics{histogramOf("h", infinite)}, want: []string{`h{} custom=[1] count=6 sum=100 map[0:1 1:5] @1000`}},
 		{
@@ -114,18 +117,63 @@ func TestRule08CustomBuckets(t *testing.T) {
 		{
 			name: "what cannot be one", edit: custom,
 			metrics: metrics{histogramOf("h",
-				buckets([]float64{1}, []uint64{1}), buckets([]float64{2, 1}, []uint64{1, 2, 3}), buckets([]float64{1}, []uint64{math.MaxInt64, 1}),
-				buckets(nil, []uint64{math.MaxUint64}),
-				func(dp pmetric.HistogramDataPoint) {
-					buckets([]float64{1}, []uint64{1, 2})(dp)
-					dp.SetCount(4)
-				},
-				func(dp pmetric.HistogramDataPoint) {
-					buckets([]float64{1}, []uint64{1, 2})(dp)
-					dp.RemoveSum()
-				},
+				buckets([]float64{2, 1}, []uint64{1, 2, 3}), buckets([]float64{1, 1}, []uint64{1, 2, 3}), buckets([]float64{math.NaN()}, []uint64{1, 2}),
+				buckets([]float64{1}, []uint64{math.MaxInt64, 1}), buckets(nil, []uint64{math.MaxUint64}), counting(math.MaxUint64, buckets(nil, nil)),
 			)},
-			drops: map[account.Reason]int{account.ReasonInvalidHistogram: 5, account.ReasonNoSum: 1},
+			drops: map[account.Reason]int{account.ReasonInvalidHistogram: 6},
+		},
+	})
+}
+
+// counting is a point with another count.
+func counting(n uint64, point func(pmetric.HistogramDataPoint)) func(pmetric.HistogramDataPoint) {
+	return func(dp pmetric.HistogramDataPoint) {
+		point(dp)
+		dp.SetCount(n)
+	}
+}
+
+// TestRule21RepairedCustomBuckets: what a native histogram with custom buckets cannot say is repaired rather than dropped.
+func TestRule21RepairedCustomBuckets(t *testing.T) {
+	custom := func(c *Config) { c.ConvertExplicitHistogramsToNHCB = true }
+	bounds := []float64{1, 5}
+	runTranslations(t, []translationCase{
+		{
+			name: "no sum", edit: custom,
+			metrics: metrics{histogramOf("h", func(dp pmetric.HistogramDataPoint) {
+				buckets(bounds, []uint64{1, 2, 3})(dp)
+				dp.RemoveSum()
+			})},
+			want: []string{`h{} custom=[1 5] count=6 sum=0 map[0:1 1:2 2:3] @1000`},
+		},
+		{
+			name: "more counted than in the buckets", edit: custom, metrics: metrics{histogramOf("h", counting(10, buckets(bounds, []uint64{1, 2, 3})))},
+			want: []string{`h{} custom=[1 5] count=10 sum=100 map[0:1 1:2 2:7] @1000`},
+		},
+		{
+			name: "less counted than in the buckets", edit: custom, metrics: metrics{histogramOf("h", counting(2, buckets(bounds, []uint64{1, 2, 3})))},
+			want: []string{`h{} custom=[1 5] count=6 sum=100 map[0:1 1:2 2:3] @1000`},
+		},
+		{
+			name: "buckets left out at the end", edit: custom,
+			metrics: metrics{histogramOf("h", buckets(bounds, []uint64{1}), counting(4, buckets(bounds, []uint64{1, 2}, at(2e9))), counting(3, buckets(bounds, nil, at(3e9))))},
+			want: []string{
+				`h{} custom=[1 5] count=1 sum=100 map[0:1] @1000`, `h{} custom=[1 5] count=4 sum=100 map[0:1 1:2 2:1] @2000`,
+				`h{} custom=[1 5] count=3 sum=100 map[2:3] @3000`,
+			},
+		},
+		{
+			name: "more buckets than bounds", edit: custom, metrics: metrics{histogramOf("h", buckets(bounds, []uint64{1, 2, 3, 4, 5}))},
+			want: []string{`h{} custom=[1 5] count=15 sum=100 map[0:1 1:2 2:12] @1000`},
+		},
+		{
+			name: "but not of the classic series", metrics: metrics{histogramOf("h", buckets(bounds, []uint64{1}))},
+			edit: func(c *Config) {
+				custom(c)
+				c.KeepClassicHistograms = true
+			},
+			want:  []string{`h{} custom=[1 5] count=1 sum=100 map[0:1] @1000`},
+			drops: map[account.Reason]int{account.ReasonInvalidHistogram: 1},
 		},
 	})
 }
@@ -225,7 +273,7 @@ func TestRule09ExponentialHistograms(t *testing.T) {
 			name: "observations of NaN are in no bucket",
 			metrics: changed(exponential(0, 0, []uint64{1}), func(dp pmetric.ExponentialHistogramDataPoint) {
 				dp.SetCount(3)
-				dp.SetSum(staleNaN)
+				dp.SetSum(wire.StaleNaN)
 			}),
 			want: []string{`x{} schema=0 count=3 sum=NaN zero=0<=1e-128 +map[1:1] -map[] @1000`},
 		},
@@ -320,8 +368,8 @@ func TestRule10Summaries(t *testing.T) {
 			name: "values that have the bits of a stale marker",
 			metrics: metrics{summaryOf("s", quantiles([]float64{0.5}), func(dp pmetric.SummaryDataPoint) {
 				quantiles([]float64{0.5}, at(2e9))(dp)
-				dp.QuantileValues().At(0).SetValue(staleNaN)
-				dp.SetSum(staleNaN)
+				dp.QuantileValues().At(0).SetValue(wire.StaleNaN)
+				dp.SetSum(wire.StaleNaN)
 			})},
 			want: []string{
 				`s{quantile="0.5"} 5 @1000`, `s_sum{} 100 @1000`, `s_count{} 10 @1000`, `s{quantile="0.5"} NaN @2000`, `s_sum{} NaN @2000`, `s_count{} 10 @2000`,
@@ -341,7 +389,7 @@ func TestRule11StaleMarkers(t *testing.T) {
 		},
 		{
 			name:    "recorded NaNs",
-			metrics: metrics{gaugeOf("a", number(staleNaN)), gaugeOf("b", number(math.NaN())), gaugeOf("c", number(math.Float64frombits(0xfff0000000000002)))},
+			metrics: metrics{gaugeOf("a", number(wire.StaleNaN)), gaugeOf("b", number(math.NaN())), gaugeOf("c", number(math.Float64frombits(0xfff0000000000002)))},
 			want:    []string{`a{} NaN @1000`, `b{} NaN @1000`, `c{} NaN(fff0000000000002) @1000`},
 		},
 		{
@@ -485,7 +533,7 @@ func TestRule12Exemplars(t *testing.T) {
 		{
 			name: "values",
 			metrics: metrics{sumOf("a", true, number(1,
-				exampled(staleNaN), exampled(0, func(e pmetric.Exemplar) { e.SetIntValue(-7) }), exampled(0, func(e pmetric.Exemplar) { pmetric.NewExemplar().CopyTo(e) }),
+				exampled(wire.StaleNaN), exampled(0, func(e pmetric.Exemplar) { e.SetIntValue(-7) }), exampled(0, func(e pmetric.Exemplar) { pmetric.NewExemplar().CopyTo(e) }),
 			))},
 			want: []string{`a_total{} 1 @1000 # {} -7 @1000 # {} NaN @1000`},
 		},
@@ -497,7 +545,7 @@ func TestRule12Exemplars(t *testing.T) {
 		{
 			name:    "a trace_id that is none",
 			metrics: metrics{sumOf("a", true, number(1, exampled(1, attributes("trace_id", "attribute", "a.b", "first", "a-b", "second"))))},
-			want:    []string{`a_total{} 1 @1000 # {a_b="first",trace_id="attribute"} 1 @1000`},
+			want:    []string{`a_total{} 1 @1000 # {a_b="second;first",trace_id="attribute"} 1 @1000`},
 		},
 		{
 			name: "128 characters", metrics: metrics{sumOf("a", true, number(1, exampled(1, traced, attributes("z", fits))))},
@@ -521,4 +569,81 @@ func TestRule12Exemplars(t *testing.T) {
 			},
 		},
 	})
+}
+
+// TestRule22ExemplarsInOrder: the exemplars of a series are ordered by time, and those of one time by value.
+func TestRule22ExemplarsInOrder(t *testing.T) {
+	when := func(ms pcommon.Timestamp) func(pmetric.Exemplar) {
+		return func(e pmetric.Exemplar) { e.SetTimestamp(ms * 1e6) }
+	}
+	const want = ` # {} 9 @700 # {} 3 @800 # {} 1 @900 # {} 4 @900`
+	exampled := []func(dataPoint){exampled(4, when(900)), exampled(1, when(900)), exampled(9, when(700)), exampled(3, when(800))}
+	runTranslations(t, []translationCase{
+		{name: "of a counter", metrics: metrics{sumOf("a", true, number(1, exampled...))}, want: []string{`a_total{} 1 @1000` + want}},
+		{
+			name: "of an exponential histogram", metrics: metrics{exponentialOf("a", exponential(0, 0, nil, exampled...))},
+			want: []string{`a{} schema=0 count=0 sum=100 zero=0<=1e-128 +map[] -map[] @1000` + want},
+		},
+		{
+			name: "of a histogram with custom buckets", edit: func(c *Config) { c.ConvertExplicitHistogramsToNHCB = true },
+			metrics: metrics{histogramOf("a", buckets([]float64{3}, []uint64{1, 1}, exampled...))},
+			want:    []string{`a{} custom=[3] count=2 sum=100 map[0:1 1:1] @1000` + want},
+		},
+		{
+			name: "of the buckets of a histogram", metrics: metrics{histogramOf("a", buckets([]float64{3}, []uint64{1, 1}, exampled...))},
+			want: []string{
+				`a_bucket{le="3"} 1 @1000 # {} 3 @800 # {} 1 @900`, `a_bucket{le="+Inf"} 2 @1000 # {} 9 @700 # {} 4 @900`,
+				`a_sum{} 100 @1000`, `a_count{} 2 @1000`,
+			},
+		},
+	})
+}
+
+// TestRule22ExemplarLabels: attributes of an exemplar that become one label are joined as those of points are, but not with the
+// ids of trace and span.
+func TestRule22ExemplarLabels(t *testing.T) {
+	attributes := func(keysAndValues ...any) func(pmetric.Exemplar) {
+		return func(e pmetric.Exemplar) { putAll(e.FilteredAttributes(), keysAndValues) }
+	}
+	of := func(edits ...func(pmetric.Exemplar)) metrics {
+		return metrics{sumOf("a", true, number(1, exampled(1, edits...)))}
+	}
+	many := make([]any, 0, 2*65)
+	for i := range 65 {
+		many = append(many, string(rune('0'+i)), "v")
+	}
+	runTranslations(t, []translationCase{
+		{
+			name: "joined in the order of the keys", metrics: of(attributes("a_b", "3", "a.b", "2", "a-b", "1", "a/b", "")),
+			want: []string{`a_total{} 1 @1000 # {a_b="1;2;3"} 1 @1000`},
+		},
+		{
+			name: "not with the ids", metrics: of(attributes("trace.id", "1", "span_id", "2", "a", "3"), func(e pmetric.Exemplar) { e.SetSpanID(pcommon.SpanID{7: 2}) }),
+			want: []string{`a_total{} 1 @1000 # {a="3",span_id="0000000000000002",trace_id="1"} 1 @1000`},
+		},
+		{
+			name: "128 characters when they are joined", metrics: of(attributes("a.b", strings.Repeat("v", 62), "a-b", strings.Repeat("w", 62))),
+			want: []string{`a_total{} 1 @1000 # {a_b="` + strings.Repeat("w", 62) + ";" + strings.Repeat("v", 62) + `"} 1 @1000`},
+		},
+		{
+			name: "129 characters when they are joined", metrics: of(attributes("a.b", strings.Repeat("v", 62), "a-b", strings.Repeat("w", 63))),
+			want: []string{`a_total{} 1 @1000 # {} 1 @1000`},
+		},
+		{name: "more than can fit", metrics: of(attributes(many...)), want: []string{`a_total{} 1 @1000 # {} 1 @1000`}},
+		{
+			name: "names in UTF-8 in 2.0", edit: strategy(otlptranslator.NoTranslation), metrics: of(attributes("a.b", "1", "a-b", "2", "日本", "3")),
+			want: []string{`a{} 1 @1000 # {a-b="2",a.b="1",日本="3"} 1 @1000`},
+		},
+	})
+}
+
+// TestExemplarLabelsOfTooMany: of an exemplar with any number of attributes no more are looked at than could fit.
+func TestExemplarLabelsOfTooMany(t *testing.T) {
+	ex := pmetric.NewExemplar()
+	for i := range 10_000 {
+		ex.FilteredAttributes().PutInt("key "+strconv.Itoa(i), int64(i))
+	}
+	n := newNamer(configOf(nil))
+	assert.Empty(t, new(exemplarScratch).exemplarLabels(n, ex))
+	assert.LessOrEqual(t, len(n.labels), maxExemplarRunes)
 }

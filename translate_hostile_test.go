@@ -33,6 +33,8 @@ func variedConfig(n uint64) *Config {
 		c.OutOfOrder = pick(r, OutOfOrderSend, OutOfOrderDrop)
 		c.ConvertExplicitHistogramsToNHCB = r.IntN(4) == 0
 		c.KeepClassicHistograms = c.ConvertExplicitHistogramsToNHCB && r.IntN(2) == 0
+		c.TargetInfo.KeepIdentifyingResourceAttributes = r.IntN(3) == 0
+		c.LabelNamePreserveMultipleUnderscores = r.IntN(3) == 0
 		// 1.0 is also translated to after a fallback, from a configuration that is not for it.
 		c.ProtobufMessage = pick(r, MessageV1, MessageV2)
 	})

@@ -242,6 +242,43 @@ func TestRule04JobAndInstance(t *testing.T) {
 	})
 }
 
+// TestRule20RunsOfUnderscores: label names keep them if they are to be as Prometheus and the contrib exporter make them. Even
+// then no name begins with two, which is reserved.
+func TestRule20RunsOfUnderscores(t *testing.T) {
+	preserve := func(c *Config) { c.LabelNamePreserveMultipleUnderscores = true }
+	for _, c := range []struct{ key, collapsed, preserved string }{
+		{"a..b", "a_b", "a__b"},
+		{"a__b", "a_b", "a__b"},
+		{"a_.-b", "a_b", "a___b"},
+		{"a__", "a_", "a__"},
+		{"日本", "_", "_"},
+		{"__x__", "_x_", "_x__"},
+		{"..x", "_x", "_x"},
+		{"9..a", "key_9_a", "key_9__a"},
+	} {
+		assert.Equal(t, c.collapsed, newNamer(configOf(nil)).labelName(c.key), "key %q", c.key)
+		assert.Equal(t, c.preserved, newNamer(configOf(preserve)).labelName(c.key), "key %q", c.key)
+	}
+	runTranslations(t, []translationCase{
+		{
+			name: "collapsed", scope: scoped("b..c", "1"), resource: append(described, "d..e", "2"),
+			metrics: metrics{gaugeOf("x..y", number(1, with("a..b", "1", "a.b", "2")))},
+			want: []string{
+				`x_y{a_b="1;2",instance="i-1",job="shop",otel_scope_b_c="1",otel_scope_name="lib"} 1 @1000`,
+				`target_info{d_e="2",host_name="h",instance="i-1",job="shop"} 1 @1000`,
+			},
+		},
+		{
+			name: "preserved, but not in metric names", edit: preserve, scope: scoped("b..c", "1"), resource: append(described, "d..e", "2"),
+			metrics: metrics{gaugeOf("x..y", number(1, with("a..b", "1", "a.b", "2")))},
+			want: []string{
+				`x_y{a__b="1",a_b="2",instance="i-1",job="shop",otel_scope_b__c="1",otel_scope_name="lib"} 1 @1000`,
+				`target_info{d__e="2",host_name="h",instance="i-1",job="shop"} 1 @1000`,
+			},
+		},
+	})
+}
+
 // described is a resource with a target_info.
 var described = []any{"service.name", "shop", "service.instance.id", "i-1", "host.name", "h"}
 
@@ -314,8 +351,29 @@ func TestRule05TargetInfo(t *testing.T) {
 	})
 }
 
-// TestRule05OneTargetInfoPerTime: a target has at most one target_info for a time, whatever its other labels, and
-// wherever it comes from. One that was received is counted if it is dropped.
+// TestRule19IdentifyingAttributes stay in target_info if they are to, which alone does not make one.
+func TestRule19IdentifyingAttributes(t *testing.T) {
+	x, xSeries := gaugeOf("x", number(1)), `x{instance="i-1",job="eu/shop"} 1 @1000`
+	keep := func(c *Config) { c.TargetInfo.KeepIdentifyingResourceAttributes = true }
+	identified := []any{"service.namespace", "eu", "service.name", "shop", "service.instance.id", "i-1"}
+	runTranslations(t, []translationCase{
+		{
+			name: "left out", resource: append(identified, "host.name", "h"), metrics: metrics{x},
+			want: []string{xSeries, `target_info{host_name="h",instance="i-1",job="eu/shop"} 1 @1000`},
+		},
+		{
+			name: "kept", edit: keep, resource: append(identified, "host.name", "h", "service.id", "s"), metrics: metrics{x},
+			want: []string{
+				xSeries,
+				`target_info{host_name="h",instance="i-1",job="eu/shop",service_id="s",service_instance_id="i-1",service_name="shop",service_namespace="eu"} 1 @1000`,
+			},
+		},
+		{name: "nothing else", edit: keep, resource: identified, metrics: metrics{x}, want: []string{xSeries}},
+	})
+}
+
+// TestRule05OneTargetInfoPerTime: for a target at most one target_info of a time is made, whatever its other labels, and none
+// if one was received. Those that were received are told apart by all their labels, like other series.
 func TestRule05OneTargetInfoPerTime(t *testing.T) {
 	other := append(described[:4:4], "host.name", "other")
 	info := gaugeOf("target_info", number(1, with("own", "label")))
@@ -339,8 +397,25 @@ func TestRule05OneTargetInfoPerTime(t *testing.T) {
 		},
 		"received after": {
 			payload: together(metricsOf(described, x(1)), metricsOf(described[:4], info)),
+			want: []string{
+				`target_info{host_name="h",instance="i-1",job="shop"} 1 @1000`, `target_info{instance="i-1",job="shop",own="label"} 1 @1000`,
+				`x{instance="i-1",job="shop"} 1 @1000`,
+			},
+		},
+		"the very same, received after": {
+			payload: together(metricsOf(described, x(1)), metricsOf(described[:4], gaugeOf("target_info", number(2, with("host_name", "h"))))),
 			want:    []string{`target_info{host_name="h",instance="i-1",job="shop"} 1 @1000`, `x{instance="i-1",job="shop"} 1 @1000`},
 			drops:   map[account.Reason]int{account.ReasonDuplicate: 1},
+		},
+		"received, of several hosts": {
+			payload: metricsOf(described[:4], gaugeOf("target_info", number(1, with("host", "a")), number(1, with("host", "b")), number(1, with("host", "c")),
+				number(1, with("host", "c", "exported_job", "x")), number(1, with("host", "c")), number(1, with("host", "c"), at(2e9)))),
+			want: []string{
+				`target_info{host="a",instance="i-1",job="shop"} 1 @1000`, `target_info{host="b",instance="i-1",job="shop"} 1 @1000`,
+				`target_info{host="c",instance="i-1",job="shop"} 1 @1000`, `target_info{host="c",instance="i-1",job="shop"} 1 @2000`,
+				`target_info{exported_job="x",host="c",instance="i-1",job="shop"} 1 @1000`,
+			},
+			drops: map[account.Reason]int{account.ReasonDuplicate: 1},
 		},
 		"another target": {
 			payload: together(metricsOf(described, x(1)), metricsOf([]any{"service.name", "bank", "host.name", "h"}, x(1))),
@@ -375,20 +450,20 @@ func TestRule06Scope(t *testing.T) {
 			name: "attributes of the names of the others", metrics: x,
 			scope: func(sm pmetric.ScopeMetrics) {
 				sm.Scope().SetName("lib\xff")
-				putAll(sm.Scope().Attributes(), []any{"name", "n", "version", "v", "schema_url", "s", "", "e", ".name", "joined", "9", "nine"})
+				putAll(sm.Scope().Attributes(), []any{"name", "n", "version", "v", "schema_url", "s", "", "e", "9", "nine"})
 			},
-			want: []string{`x{otel_scope_9="nine",otel_scope_name="lib�;joined"} 1 @1000`},
+			want: []string{`x{otel_scope_9="nine",otel_scope_name="lib�"} 1 @1000`},
 		},
 		{
 			name: "UTF-8", edit: strategy(otlptranslator.NoTranslation), scope: full, metrics: x,
 			want: []string{`x{otel_scope_a="x","otel_scope_b-c"="4","otel_scope_b.c"="5",otel_scope_name="lib",otel_scope_schema_url="https://schema",otel_scope_version="1.2"} 1 @1000`},
 		},
 		{
-			name: "before promoted resource attributes and attributes of points", scope: func(sm pmetric.ScopeMetrics) { sm.Scope().SetName("lib") },
+			name: "before promoted resource attributes", scope: func(sm pmetric.ScopeMetrics) { sm.Scope().SetName("lib") },
 			edit:     func(c *Config) { c.ResourceConstantLabels.Included = []string{"otel*"} },
 			resource: []any{"otel.scope.name", "resource", "otel.scope.version", "resource"},
-			metrics:  metrics{gaugeOf("x", number(1, with("otel_scope_name", "point")))},
-			want:     []string{`x{exported_otel_scope_name="point",otel_scope_name="lib",otel_scope_version="resource"} 1 @1000`},
+			metrics:  x,
+			want:     []string{`x{otel_scope_name="lib",otel_scope_version="resource"} 1 @1000`},
 		},
 	})
 	t.Run("each its own", func(t *testing.T) {
@@ -431,7 +506,7 @@ func TestRule07TypesAndTemporality(t *testing.T) {
 			name: "cumulative",
 			metrics: metrics{
 				gaugeOf("a", number(1.5), number(-2, with("k", "v"))), sumOf("b", true, number(7)), sumOf("c", false, number(-3)),
-				gaugeOf("d", number(math.MaxInt64)), gaugeOf("e", number(math.Inf(-1))), gaugeOf("f", number(math.Copysign(0, -1))), gaugeOf("g", number(0.0)),
+				gaugeOf("d", number(int64(math.MaxInt64))), gaugeOf("e", number(math.Inf(-1))), gaugeOf("f", number(math.Copysign(0, -1))), gaugeOf("g", number(0.0)),
 			},
 			want: []string{
 				`a{} 1.5 @1000`, `a{k="v"} -2 @1000`, `b_total{} 7 @1000`, `c{} -3 @1000`, `d{} 9.223372036854776e+18 @1000`, `e{} -Inf @1000`,
@@ -507,6 +582,36 @@ func TestRule13StartTimestamps(t *testing.T) {
 		`f{` + target + `,quantile="1"} summary unit="" help="" start=500`,
 		`target_info{host_name="h",` + target + `} gauge unit="" help="Target metadata" start=0`,
 	}, flattened(got.origins))
+}
+
+// TestRule16TypesFromMetadata: a gauge and a sum that is not monotonic have the type that the metric had in Prometheus, where
+// OpenTelemetry has no such type. The names of the series do not depend on it.
+func TestRule16TypesFromMetadata(t *testing.T) {
+	hinted := func(hint any, metric func(pmetric.Metric)) func(pmetric.Metric) {
+		return func(m pmetric.Metric) {
+			metric(withHint(m, hint))
+		}
+	}
+	cfg := configOf(func(c *Config) { c.ProtobufMessage = MessageV2 })
+	got := newComparison(cfg).check(t, metricsOf(nil,
+		hinted("unknown", gaugeOf("a", number(1))), hinted("info", gaugeOf("b", number(1))), hinted("stateset", gaugeOf("c", number(1))),
+		hinted("unknown", sumOf("d", false, number(1))), hinted("info", sumOf("e", false, number(1))), hinted("stateset", sumOf("f", false, number(1))),
+		hinted("gauge", gaugeOf("g", number(1))), hinted("counter", gaugeOf("h", number(1))), hinted(1, gaugeOf("i", number(1))), hinted("", gaugeOf("j", number(1))),
+		hinted("unknown", sumOf("k", true, number(1))), hinted("info", summaryOf("l", quantiles(nil))), hinted("unknown", exponentialOf("m", exponential(0, 0, nil))),
+	))
+	const rest = ` unit="" help="" start=0`
+	assert.Equal(t, []string{
+		`a{} unspecified` + rest, `b{} info` + rest, `c{} stateset` + rest,
+		`d{} unspecified` + rest, `e{} info` + rest, `f{} stateset` + rest,
+		`g{} gauge` + rest, `h{} gauge` + rest, `i{} gauge` + rest, `j{} gauge` + rest,
+		`k_total{} counter` + rest, `l_count{} summary` + rest, `l_sum{} summary` + rest, `m{} histogram` + rest,
+	}, flattened(got.origins))
+}
+
+// withHint gives a metric the type that it had in Prometheus.
+func withHint(m pmetric.Metric, hint any) pmetric.Metric {
+	putAll(m.Metadata(), []any{"prometheus.type", hint, "another", "info"})
+	return m
 }
 
 // TestRule14CollidingPoints: of several points of a series and time the first is kept, the others are counted.

@@ -229,9 +229,8 @@ func pointString(t testing.TB, ts *prompb.TimeSeries) string {
 	return sampleString(native.String(), h.Timestamp, exemplars)
 }
 
-// sampleString renders a value with its time and exemplars. The order of exemplars has no meaning.
+// sampleString renders a value with its time and exemplars.
 func sampleString(value string, timestamp int64, exemplars []string) string {
-	slices.Sort(exemplars)
 	return value + " @" + strconv.FormatInt(timestamp, 10) + strings.Join(exemplars, "")
 }
 
@@ -476,6 +475,8 @@ func number(value any, edits ...func(dataPoint)) func(pmetric.NumberDataPoint) {
 		switch v := value.(type) {
 		case int:
 			dp.SetIntValue(int64(v))
+		case int64:
+			dp.SetIntValue(v)
 		case float64:
 			dp.SetDoubleValue(v)
 		}

@@ -9,11 +9,12 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/process"
 )
 
 // collectorBinary returns the collector of builder-config.yaml: the one that OTELCOL_BINARY names, or else one that is
@@ -30,9 +31,8 @@ var collectorBinary = sync.OnceValues(func() (string, error) {
 
 // collector is a running collector, the process.
 type collector struct {
-	cmd   *exec.Cmd
-	log   *buffer
-	ended chan struct{}
+	*process.Process
+	log *buffer
 }
 
 // startCollector starts the collector with configurations that are merged in their order.
@@ -44,17 +44,14 @@ func startCollector(t *testing.T, env []string, configs ...string) *collector {
 	for i, config := range configs {
 		args[i] = "--config=" + config
 	}
-	c := &collector{cmd: exec.Command(binary, args...), log: &buffer{}, ended: make(chan struct{})}
-	c.cmd.Env = append(os.Environ(), env...)
-	c.cmd.Stdout, c.cmd.Stderr = c.log, c.log
-	require.NoError(t, c.cmd.Start())
-	go func() {
-		_ = c.cmd.Wait() // its result is in ProcessState
-		close(c.ended)
-	}()
+	cmd, log := exec.Command(binary, args...), &buffer{}
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdout, cmd.Stderr = log, log
+	p, err := process.Start(cmd)
+	require.NoError(t, err)
+	c := &collector{Process: p, log: log}
 	t.Cleanup(func() {
-		_ = c.cmd.Process.Kill()
-		<-c.ended
+		c.Kill()
 		if t.Failed() {
 			t.Log(c.log)
 		}
@@ -68,8 +65,8 @@ func (c *collector) waitReady(t *testing.T) {
 	deadline := time.After(time.Minute)
 	for !strings.Contains(c.log.String(), "Everything is ready") {
 		select {
-		case <-c.ended:
-			require.FailNow(t, "the collector has ended", c.cmd.ProcessState)
+		case <-c.Ended():
+			require.FailNow(t, "the collector has ended", c.State())
 		case <-deadline:
 			require.FailNow(t, "the collector is not ready")
 		case <-time.After(20 * time.Millisecond):
@@ -81,8 +78,8 @@ func (c *collector) waitReady(t *testing.T) {
 func (c *collector) wait(t *testing.T) int {
 	t.Helper()
 	select {
-	case <-c.ended:
-		return c.cmd.ProcessState.ExitCode()
+	case <-c.Ended():
+		return c.State().ExitCode()
 	case <-time.After(time.Minute):
 		require.FailNow(t, "the collector does not end")
 		return -1
@@ -92,8 +89,7 @@ func (c *collector) wait(t *testing.T) int {
 // stop asks the collector to stop and requires that it does so with status 0.
 func (c *collector) stop(t *testing.T) {
 	t.Helper()
-	require.NoError(t, c.cmd.Process.Signal(syscall.SIGTERM))
-	require.Zero(t, c.wait(t))
+	require.NoError(t, c.Stop(time.Minute))
 }
 
 // runCollector runs a subcommand of the collector and returns what it prints.

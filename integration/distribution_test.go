@@ -39,6 +39,7 @@ func TestExamples(t *testing.T) {
 		"kubernetes-gateway.yaml":        {},
 		"mimir.yaml":                     {"X-Scope-OrgID": "demo"},
 		"prometheus.yaml":                {},
+		"scrape.yaml":                    {},
 		"thanos.yaml":                    {"THANOS-TENANT": "default-tenant"},
 		"victoriametrics.yaml":           {},
 	}

@@ -5,6 +5,7 @@ go 1.26.7
 require (
 	github.com/open-telemetry/opentelemetry-collector-contrib/extension/basicauthextension v0.158.0
 	github.com/orderedremotewrite/orderedremotewriteexporter v0.0.0
+	github.com/orderedremotewrite/orderedremotewriteexporter/internal/process v0.0.0
 	github.com/prometheus/client_golang v1.25.0
 	github.com/prometheus/client_golang/exp v0.0.0-20261019101427-217707f26b14
 	github.com/prometheus/common v0.72.1
@@ -24,6 +25,7 @@ require (
 	go.opentelemetry.io/otel/sdk/metric v1.47.0
 	go.uber.org/goleak v1.3.0
 	go.uber.org/zap v1.28.0
+	golang.org/x/mod v0.42.0
 )
 
 require (
@@ -169,3 +171,5 @@ replace github.com/orderedremotewrite/orderedremotewriteexporter => ..
 
 // Only tests of tests import it, and `go mod tidy` needs a version that can be downloaded.
 replace github.com/hashicorp/nomad/api => github.com/hashicorp/nomad/api v0.0.0-20260907080526-08ef8f3d26da
+
+replace github.com/orderedremotewrite/orderedremotewriteexporter/internal/process => ../internal/process

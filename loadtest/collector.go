@@ -12,8 +12,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/process"
 )
 
 // What the load test builds is here, relative to the root of the repository.
@@ -43,9 +44,7 @@ func buildCollector(ctx context.Context) error {
 type collector struct {
 	name, log   string
 	otlp, pprof string // addresses
-	cmd         *exec.Cmd
-	ended       chan struct{} // closed when it has ended
-	result      error         // of Wait; to be read after ended
+	process     *process.Process
 }
 
 // startCollector starts a collector that exports to the endpoint, and waits until it accepts connections.
@@ -61,24 +60,20 @@ func startCollector(ctx context.Context, exporter, endpoint string) (*collector,
 	c := &collector{
 		name: exporter, log: filepath.Join(buildDir, "collector.log"),
 		otlp: addresses[0], pprof: addresses[1],
-		cmd: exec.Command(collectorBinary, "--config="+collectorConfig), ended: make(chan struct{}),
 	}
 	out, err := os.Create(c.log)
 	if err != nil {
 		return nil, err
 	}
 	defer out.Close()
-	c.cmd.Env = append(os.Environ(),
+	cmd := exec.Command(collectorBinary, "--config="+collectorConfig)
+	cmd.Env = append(os.Environ(),
 		"EXPORTER="+exporter, "SINK_ENDPOINT="+endpoint, "OTLP_ENDPOINT="+c.otlp, "PPROF_ENDPOINT="+c.pprof,
 		"TELEMETRY_PORT="+telemetryPort)
-	c.cmd.Stdout, c.cmd.Stderr = out, out
-	if err := c.cmd.Start(); err != nil {
+	cmd.Stdout, cmd.Stderr = out, out
+	if c.process, err = process.Start(cmd); err != nil {
 		return nil, err
 	}
-	go func() {
-		c.result = c.cmd.Wait()
-		close(c.ended)
-	}()
 	if err := c.waitReady(ctx); err != nil {
 		return nil, errors.Join(err, c.stop())
 	}
@@ -94,7 +89,7 @@ func (c *collector) waitReady(ctx context.Context) error {
 			return conn.Close()
 		}
 		select {
-		case <-c.ended:
+		case <-c.process.Ended():
 			return errors.New("the collector has ended")
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for the collector: %w", ctx.Err())
@@ -105,16 +100,8 @@ func (c *collector) waitReady(ctx context.Context) error {
 
 // stop asks the collector to end and returns an error unless it does so with status 0 in time.
 func (c *collector) stop() error {
-	// An error means that it has ended already.
-	_ = c.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-c.ended:
-	case <-time.After(30 * time.Second):
-		_ = c.cmd.Process.Kill()
-		<-c.ended
-	}
-	if c.result != nil {
-		return fmt.Errorf("the collector with %s ended with %w, see %s", c.name, c.result, c.log)
+	if err := c.process.Stop(30 * time.Second); err != nil {
+		return fmt.Errorf("the collector with %s ended with %w, see %s", c.name, err, c.log)
 	}
 	return nil
 }

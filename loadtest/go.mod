@@ -4,6 +4,7 @@ go 1.26.7
 
 require (
 	github.com/golang/snappy v1.0.0
+	github.com/orderedremotewrite/orderedremotewriteexporter/internal/process v0.0.0
 	github.com/stretchr/testify v1.12.1
 	go.opentelemetry.io/collector/pdata v1.70.0
 	google.golang.org/grpc v1.84.0
@@ -23,3 +24,5 @@ require (
 	golang.org/x/text v0.42.0 // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260706201446-f0a921348800 // indirect
 )
+
+replace github.com/orderedremotewrite/orderedremotewriteexporter/internal/process => ../internal/process

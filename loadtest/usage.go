@@ -16,7 +16,7 @@ const ticksPerSecond = 100
 
 // cpu is the user and system time that the collector has used until now: what getrusage would say.
 func (c *collector) cpu() (time.Duration, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.cmd.Process.Pid))
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.process.Pid()))
 	if err != nil {
 		return 0, err
 	}
@@ -46,7 +46,7 @@ type memory struct{ resident, peak, heap int64 }
 // memory measures before it makes the collector collect garbage to see what is alive.
 func (c *collector) memory(ctx context.Context) (memory, error) {
 	var m memory
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.cmd.Process.Pid))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.process.Pid()))
 	if err != nil {
 		return m, err
 	}

@@ -287,7 +287,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	builder.ExporterOrderedRemoteWriteFallback, err = builder.meter.Int64ObservableGauge(
 		"otelcol_exporter_ordered_remote_write_fallback",
 		metric.WithDescription("Whether Remote-Write 2.0 is configured and 1.0 is sent because the endpoint does not read 2.0 (1), or not (0). [Alpha]"),
-		metric.WithUnit("1"),
+		metric.WithUnit(""),
 	)
 	errs = errors.Join(errs, err)
 	builder.ExporterOrderedRemoteWriteInFlightSamples, err = builder.meter.Int64ObservableGauge(

@@ -87,7 +87,7 @@ func AssertEqualExporterOrderedRemoteWriteFallback(t *testing.T, tt *componentte
 	want := metricdata.Metrics{
 		Name:        "otelcol_exporter_ordered_remote_write_fallback",
 		Description: "Whether Remote-Write 2.0 is configured and 1.0 is sent because the endpoint does not read 2.0 (1), or not (0). [Alpha]",
-		Unit:        "1",
+		Unit:        "",
 		Data: metricdata.Gauge[int64]{
 			DataPoints: dps,
 		},

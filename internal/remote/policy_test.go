@@ -2,6 +2,7 @@ package remote
 
 import (
 	"errors"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -102,7 +103,7 @@ func TestRetriesEnd(t *testing.T) {
 	})
 	t.Run("never without a limit", func(t *testing.T) {
 		p := testPolicy()
-		assert.Equal(t, VerdictRetry, p.Decide(a, Attempt{Number: 1 << 40, Elapsed: 1 << 60}).Verdict)
+		assert.Equal(t, VerdictRetry, p.Decide(a, Attempt{Number: math.MaxInt, Elapsed: 1 << 60}).Verdict)
 	})
 }
 
@@ -123,7 +124,7 @@ func TestBackOff(t *testing.T) {
 		{63, 5 * time.Second},
 		{64, 5 * time.Second},
 		{10_000, 5 * time.Second},
-		{1 << 40, 5 * time.Second},
+		{math.MaxInt, 5 * time.Second},
 	} {
 		assert.Equal(t, tt.want, p.backOff(Attempt{Number: tt.attempt, Random: 0.99}), "attempt %d", tt.attempt)
 	}

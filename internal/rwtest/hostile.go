@@ -72,7 +72,7 @@ var (
 	hostileUnits = []string{"", "1", "By", "s", "ms", "%", "{request}", "{", "m/s", "By/s/s", "/", "1/{x}", "Cel", "x", "total", "\xfe", "单位"}
 	hostileKeys  = []string{
 		"a", "A", "a.b", "a-b", "a_b", "a..b", "_a", "le", "quantile", "job", "instance", "__name__", "__x__", "__", "___", "_", "",
-		"service.name", "otel_scope_name", "otel.scope.version", "exported_job", "trace_id", "span_id", "9", "9a", "0.1", "key_9",
+		"service.name", "otel_scope_name", "otel.scope.version", "otel_scope_a", "otel.scope.a.b", "otel_scope_a-b", "schema.url", "name", "exported_job", "trace_id", "span_id", "9", "9a", "0.1", "key_9",
 		"Host", "DeviceID", "日本", "語", "é", "\xff", "k\xc3", "k\x00", "k\"", strings.Repeat("k", 300),
 	}
 	hostileStrings = []string{
@@ -168,6 +168,7 @@ func (h hostile) metric(m pmetric.Metric) {
 	m.SetDescription(pick(h, hostileStrings))
 	if h.rarely(8) {
 		h.attributes(m.Metadata())
+		m.Metadata().PutStr("prometheus.type", pick(h, []string{"unknown", "info", "stateset", "gauge", "counter"}))
 	}
 	temporality := pmetric.AggregationTemporalityCumulative
 	if h.rarely(4) {
@@ -235,7 +236,7 @@ func (h hostile) time() pcommon.Timestamp {
 	if h.rarely(4) {
 		return pick(h, hostileTimes)
 	}
-	return pcommon.Timestamp(1767225600e9 + h.IntN(8)*500_000) // half milliseconds from 2026-01-01
+	return pcommon.Timestamp(1767225600e9 + int64(h.IntN(8))*500_000) // half milliseconds from 2026-01-01
 }
 
 func (h hostile) float() float64 {

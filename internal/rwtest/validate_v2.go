@@ -193,8 +193,8 @@ var seriesRulesV2 = []rule[*seriesV2]{
 			fail("%d samples and %d histograms", len(s.Samples), len(s.Histograms))
 		}
 	}},
-	{`metadata has a type (Remote-Write 2.0, "Protobuf Message": receivers may reject an unspecified one)`, func(s *seriesV2, fail failFunc) {
-		if _, ok := writev2.Metadata_MetricType_name[int32(s.Metadata.Type)]; !ok || s.Metadata.Type == writev2.Metadata_METRIC_TYPE_UNSPECIFIED {
+	{`metadata has a known type (Remote-Write 2.0, "Protobuf Message"); the unspecified one is that of metrics of unknown type`, func(s *seriesV2, fail failFunc) {
+		if _, ok := writev2.Metadata_MetricType_name[int32(s.Metadata.Type)]; !ok {
 			fail("type %d", s.Metadata.Type)
 		}
 	}},

@@ -157,8 +157,7 @@ func TestViolationsOfV2(t *testing.T) {
 			msg.Timeseries[0].Histograms[0].Timestamp = 3000
 		}, "either samples or histograms", 0, "2 samples and 1 histograms"},
 		{"no samples", series(func(ts *writev2.TimeSeries) { ts.Samples = nil }), "at least one sample or histogram", 0, "none"},
-		{"no type", series(func(ts *writev2.TimeSeries) { ts.Metadata.Type = 0 }), "metadata has a type", 0, "type 0"},
-		{"a type that is none", series(func(ts *writev2.TimeSeries) { ts.Metadata.Type = 8 }), "metadata has a type", 0, "type 8"},
+		{"a type that is none", series(func(ts *writev2.TimeSeries) { ts.Metadata.Type = 8 }), "metadata has a known type", 0, "type 8"},
 		{"a start after the sample", series(func(ts *writev2.TimeSeries) { ts.Samples[0].StartTimestamp = 1001 }), "a start timestamp is not after", 0, "1001 is after 1000"},
 		{"a start after the histogram", histogram(func(h *writev2.Histogram) { h.StartTimestamp = 1001 }), "a start timestamp is not after", 1, "1001 is after 1000"},
 		{"an exemplar without a time", series(func(ts *writev2.TimeSeries) { ts.Exemplars[0].Timestamp = 0 }), "an exemplar has a timestamp", 0, "exemplar 0: it has none"},

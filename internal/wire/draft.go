@@ -223,8 +223,7 @@ func (m *Merger) appendDraft(own, point []byte) {
 
 // rebase reads a base or a change of it, and returns the rest of the part.
 func (d *draftPart) rebase(part []byte) []byte {
-	size := int(le.Uint32(part[4:]))
-	if size == math.MaxUint32 {
+	if le.Uint32(part[4:]) == math.MaxUint32 {
 		n := int(le.Uint32(part[8:]))
 		for part = part[draftChangeLen:]; n > 0; n, part = n-1, part[8:] {
 			i := int(le.Uint32(part))
@@ -233,6 +232,7 @@ func (d *draftPart) rebase(part []byte) []byte {
 		}
 		return part
 	}
+	size := int(le.Uint32(part[4:]))
 	for i := range d.cut {
 		d.cut[i] = int(le.Uint32(part[8+4*i:]))
 	}

@@ -5,6 +5,23 @@ import (
 	"math"
 )
 
+// staleBits are those of the NaN that is a stale marker (Remote-Write 1.0, "Stale Markers").
+const staleBits = 0x7ff0000000000002
+
+// StaleNaN is the value of a stale marker.
+var StaleNaN = math.Float64frombits(staleBits)
+
+// Recorded is a value that was recorded, and so no stale marker even if it happens to have the same bits.
+func Recorded(v float64) float64 {
+	if math.Float64bits(v) == staleBits {
+		return math.NaN()
+	}
+	return v
+}
+
+// CustomBucketsSchema is the schema of native histograms with custom buckets.
+const CustomBucketsSchema = -53
+
 // Label is a name and a value.
 type Label struct {
 	Name, Value string
@@ -192,11 +209,11 @@ func appendDoubles(b []byte, field int, values []float64) []byte {
 
 func appendSpans(b []byte, field int, spans []Span) []byte {
 	for _, s := range spans {
-		offset, length := zigzag(int64(s.Offset)), uint64(s.Length)
-		b = appendTag(b, field, wireLen)
-		b = append(b, byte(2+UvarintLen(offset)+UvarintLen(length)))
-		b = binary.AppendUvarint(appendTag(b, 1, wireVarint), offset)
-		b = binary.AppendUvarint(appendTag(b, 2, wireVarint), length)
+		b = append(appendTag(b, field, wireLen), 0)
+		start := len(b)
+		b = appendUint(b, 1, zigzag(int64(s.Offset)))
+		b = appendUint(b, 2, uint64(s.Length))
+		b[start-1] = byte(len(b) - start)
 	}
 	return b
 }

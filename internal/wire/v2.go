@@ -28,13 +28,15 @@ const (
 // MetricType is the type in the metadata of a 2.0 series.
 type MetricType uint8
 
-// The types that OpenTelemetry's metrics become.
+// The types that OpenTelemetry's metrics become. The unspecified one is that of metrics whose type is unknown.
 const (
 	MetricTypeUnspecified MetricType = 0
 	MetricTypeCounter     MetricType = 1
 	MetricTypeGauge       MetricType = 2
 	MetricTypeHistogram   MetricType = 3
 	MetricTypeSummary     MetricType = 5
+	MetricTypeInfo        MetricType = 6
+	MetricTypeStateset    MetricType = 7
 )
 
 // Symbols is the symbol table of a 2.0 message: each string once, the first one empty. The zero value is a table with
@@ -465,9 +467,6 @@ func (m *Merger) addMetadata(p *ParsedV2, metadata []byte) error {
 	return nil
 }
 
-// customBucketsSchema is the schema of native histograms with custom buckets.
-const customBucketsSchema = -53
-
 // AppendSeriesAsV1 appends a series of a 2.0 message to a 1.0 message. What 1.0 has no place for, like metadata and start
 // timestamps, is left out. ok is false, and nothing is appended, for a native histogram with custom buckets, which 1.0
 // cannot carry, and for labels that accept returns false for. Of an exemplar each such label is left out.
@@ -498,7 +497,7 @@ func (p *ParsedV2) AppendSeriesAsV1(b, series []byte, accept func([]Label) bool)
 			}
 			v1 = appendBytes(v1, seriesSamples, sample)
 		case seriesHistogramsV2:
-			if schema, err := histogramSchema(f.bytes); err != nil || schema == customBucketsSchema {
+			if schema, err := histogramSchema(f.bytes); err != nil || schema == CustomBucketsSchema {
 				return b, false, err
 			}
 			histogram, err := without(f.bytes, histogramStart)

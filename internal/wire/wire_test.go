@@ -70,6 +70,23 @@ func TestV1IsWhatPrompbReads(t *testing.T) {
 	})
 }
 
+// TestHistogramsAreWrittenAsPrometheusWritesThem, byte by byte: a span that begins at index 0 has no offset.
+func TestHistogramsAreWrittenAsPrometheusWritesThem(t *testing.T) {
+	repeat(t, 1000, func(t *testing.T, r random) {
+		s := r.many(1)[0]
+		s.labels, s.exemplars = nil, nil
+		s.histogram = &Histogram{
+			Schema: CustomBucketsSchema, Count: 1, CustomValues: []float64{1, 2},
+			PositiveSpans: []Span{{Length: 1}, {Offset: r.Int32N(5), Length: r.Uint32N(3)}}, PositiveDeltas: []int64{1, 0},
+		}
+		ts := s.prompbSeries()
+		want, err := ts.Marshal()
+		require.NoError(t, err)
+		got, _ := AppendHistogram(nil, s.histogram, s.timestamp, nil)
+		assert.Equal(t, want, got)
+	})
+}
+
 // resolved is a series of a 2.0 message with its strings in place of references, so that messages with different tables
 // can be compared.
 type resolved struct {
@@ -386,11 +403,11 @@ func TestAppendSeriesAsV1(t *testing.T) {
 				s.labels = append(s.labels, Label{"refused", "x"})
 			case 1:
 				s.histogram = r.histogram()
-				s.histogram.Schema = customBucketsSchema
+				s.histogram.Schema = CustomBucketsSchema
 			case 2:
 				s.exemplars = append(s.exemplars, &Exemplar{Labels: []Label{{"refused", "x"}, {"taken", "y"}}, Value: 1})
 			}
-			ok := accept(s.labels) && (s.histogram == nil || s.histogram.Schema != customBucketsSchema)
+			ok := accept(s.labels) && (s.histogram == nil || s.histogram.Schema != CustomBucketsSchema)
 			expected = append(expected, ok)
 			if !ok {
 				continue

@@ -96,7 +96,7 @@ func (d *demo) interrupted(ctx context.Context, err error) error {
 	return err
 }
 
-func (d *demo) startPrometheus(dir string) (*process, error) {
+func (d *demo) startPrometheus(dir string) (*program, error) {
 	config := filepath.Join(dir, "prometheus.yml")
 	if err := os.WriteFile(config, []byte("global: {}\n"), 0o600); err != nil {
 		return nil, err
@@ -111,7 +111,7 @@ func (d *demo) startPrometheus(dir string) (*process, error) {
 	)
 }
 
-func (d *demo) startCollector(dir string) (*process, error) {
+func (d *demo) startCollector(dir string) (*program, error) {
 	return start("the collector", filepath.Join(dir, "collector.log"), []string{
 		"REMOTE_WRITE_ENDPOINT=" + d.ports.prometheusURL() + "/api/v1/write",
 		"OTLP_GRPC_ENDPOINT=" + address(d.ports.otlpGRPC),
@@ -122,7 +122,7 @@ func (d *demo) startCollector(dir string) (*process, error) {
 }
 
 // waitReady waits until the process answers 200 at the URL.
-func (d *demo) waitReady(ctx context.Context, p *process, url string) error {
+func (d *demo) waitReady(ctx context.Context, p *program, url string) error {
 	fmt.Printf("%s is starting, log in %s\n", p.name, p.log)
 	return eventually(ctx, time.Minute, func() error {
 		if err := p.exited(); err != nil {
@@ -134,7 +134,7 @@ func (d *demo) waitReady(ctx context.Context, p *process, url string) error {
 }
 
 // show prints what arrives until the context ends or a process does.
-func (d *demo) show(ctx context.Context, collector, prometheus *process) error {
+func (d *demo) show(ctx context.Context, collector, prometheus *program) error {
 	fmt.Println("waiting for the first samples")
 	if err := eventually(ctx, time.Minute, func() error { return d.arrived(ctx) }); err != nil {
 		return err
@@ -203,7 +203,7 @@ func (d *demo) arrived(ctx context.Context) error {
 }
 
 // checkArrival returns an error unless every sample that was sent is in Prometheus and in order.
-func (d *demo) checkArrival(ctx context.Context, collector *process) error {
+func (d *demo) checkArrival(ctx context.Context, collector *program) error {
 	for d.sent < payloads {
 		if err := d.send(ctx); err != nil {
 			return err

@@ -11,64 +11,51 @@ import (
 	"os/exec"
 	"syscall"
 	"time"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/process"
 )
 
-// process is a running program whose output goes to a file.
-type process struct {
+// program is a running program whose output goes to a file.
+type program struct {
+	*process.Process
 	name, log string
-	cmd       *exec.Cmd
-	ended     chan struct{} // closed when the program has ended
-	result    error         // of Wait; to be read after ended
 }
 
 // start starts a program with further environment variables.
-func start(name, log string, env []string, program string, args ...string) (*process, error) {
+func start(name, log string, env []string, path string, args ...string) (*program, error) {
 	out, err := os.Create(log)
 	if err != nil {
 		return nil, err
 	}
 	defer out.Close()
-	p := &process{name: name, log: log, cmd: exec.Command(program, args...), ended: make(chan struct{})}
-	p.cmd.Env = append(os.Environ(), env...)
-	p.cmd.Stdout, p.cmd.Stderr = out, out
+	cmd := exec.Command(path, args...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdout, cmd.Stderr = out, out
 	// In a group of its own it does not get the terminal's Ctrl-C, so that the order of stopping is ours.
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := p.cmd.Start(); err != nil {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	p, err := process.Start(cmd)
+	if err != nil {
 		return nil, err
 	}
-	go func() {
-		p.result = p.cmd.Wait()
-		close(p.ended)
-	}()
-	return p, nil
+	return &program{Process: p, name: name, log: log}, nil
 }
 
 // exited returns an error if the program has ended.
-func (p *process) exited() error {
-	select {
-	case <-p.ended:
-		return fmt.Errorf("%s has ended (%v), see %s", p.name, p.cmd.ProcessState, p.log)
-	default:
-		return nil
+func (p *program) exited() error {
+	if state := p.State(); state != nil {
+		return fmt.Errorf("%s has ended (%v), see %s", p.name, state, p.log)
 	}
+	return nil
 }
 
 // stop asks the program to end and returns an error unless it does so with status 0 in time. Further calls return
 // the same.
-func (p *process) stop() error {
+func (p *program) stop() error {
 	if p.exited() == nil {
 		fmt.Println("stopping", p.name)
 	}
-	// An error means that it has ended already.
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-p.ended:
-	case <-time.After(30 * time.Second):
-		_ = p.cmd.Process.Kill()
-		<-p.ended
-	}
-	if p.result != nil {
-		return fmt.Errorf("%s ended with %w, see %s", p.name, p.result, p.log)
+	if err := p.Stop(30 * time.Second); err != nil {
+		return fmt.Errorf("%s ended with %w, see %s", p.name, err, p.log)
 	}
 	return nil
 }
