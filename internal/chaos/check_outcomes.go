@@ -115,7 +115,7 @@ func (c *checker) checkLossless() {
 		return
 	}
 	for key, n := range c.Record.final().Dropped {
-		if !slices.Contains(translationDrops, key.Reason) && !(c.model.wild && key.Reason == "needs_remote_write_2" && c.Settings.V2 == false) {
+		if !slices.Contains(translationDrops, key.Reason) && !(c.model.wild && key.Reason == "needs_remote_write_2" && !c.Settings.V2) {
 			c.problem("%d samples were dropped for %v, where nothing can be lost", n, key)
 		}
 	}

@@ -54,7 +54,6 @@ type fake struct {
 // fakePartition is two queues, of which the second is for late samples.
 type fakePartition struct {
 	queue, late []fakeSample
-	busy        bool
 	wake        chan struct{}
 	batches     int
 }

@@ -111,11 +111,5 @@ func (r *Record) add(change func()) {
 	change()
 }
 
-func (r *Record) requests() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.Exchanges)
-}
-
 // final returns the collection from after the end.
 func (r *Record) final() *Accounts { return r.Accounts[len(r.Accounts)-1] }
