@@ -10,17 +10,15 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 )
 
-// Names of the exporter's own metrics and of those of any exporter begin with these.
-const (
-	ownMetric      = "otelcol_exporter_ordered_remote_write_"
-	standardMetric = "otelcol_exporter_"
-)
+// ownMetric begins the names of the exporter's own metrics.
+const ownMetric = "otelcol_exporter_ordered_remote_write_"
 
 // Accounts is what one collection of the metrics says.
 type Accounts struct {
 	// Event and Until number the events before and after the collection.
 	Event, Until int64
-	// Values are the sums of all metrics' points, by name without its prefix; those of histograms are counts.
+	// Values are the sums of all metrics' points. Names have no prefix if they are the exporter's own, and begin with exporter_
+	// if they are those of any exporter.
 	Values map[string]int64
 	// Dropped are the dropped samples by reason and status of the answer.
 	Dropped map[Drop]int64
@@ -73,7 +71,7 @@ func collect(telemetry *componenttest.Telemetry) (*Accounts, error) {
 		for _, m := range scope.Metrics {
 			name, own := strings.CutPrefix(m.Name, ownMetric)
 			if !own {
-				name = strings.TrimPrefix(m.Name, standardMetric)
+				name = strings.TrimPrefix(m.Name, "otelcol_")
 			}
 			for _, dp := range numberPoints(m.Data) {
 				a.add(name, dp)

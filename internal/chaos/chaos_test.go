@@ -117,7 +117,7 @@ func TestChecks(t *testing.T) {
 		{"refused is not counted", nil, "for space"},
 		{"refused is not counted", func(r *round) { r.settings.OnFull = dropOldest }, "ConsumeMetrics refused a payload, with on_full drop_oldest"},
 		{"drop sends", outOfOrder("drop"), "has a sample that was not accepted"},
-		{"late goes along", outOfOrder("separate"), "has a late sample together with one of"},
+		{"late goes along", outOfOrder("separate"), "goes back in time from"},
 		{"the shutdown takes too long", nil, "the shutdown took"},
 		{"goes on after the end", nil, "after the shutdown"},
 		{"stops the collector", nil, "1 fatal errors are reported"},

@@ -73,12 +73,12 @@ func (c *checker) checkFinal(a *Accounts) {
 	v := a.Values
 	dropped := v["received_samples"] - v["delivered_samples"]
 	for name, want := range map[string]int64{
-		"queued_samples":            0,
-		"in_flight_samples":         0,
-		"queue_size":                0,
-		"in_flight_requests":        0,
-		"sent_metric_points":        v["delivered_samples"],
-		"send_failed_metric_points": dropped,
+		"queued_samples":                     0,
+		"in_flight_samples":                  0,
+		"queue_size":                         0,
+		"exporter_in_flight_requests":        0,
+		"exporter_sent_metric_points":        v["delivered_samples"],
+		"exporter_send_failed_metric_points": dropped,
 	} {
 		if v[name] != want {
 			c.problem("after the end, %s is %d, not %d", name, v[name], want)

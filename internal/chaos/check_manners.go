@@ -146,7 +146,7 @@ func (c *checker) checkEnd() {
 	}
 	mayFail := !fatal.IsZero() || s.RetriesExhausted == fail && c.Record.final().dropped("retries_exhausted") > 0
 	if c.FatalEvents > 1 || c.FatalEvents == 1 && !mayFail || c.FatalEvents == 0 && !fatal.IsZero() {
-		c.problem("%d fatal errors are reported; an answer was fatal: %t", c.FatalEvents, !fatal.IsZero())
+		c.problem("%d fatal errors are reported; an answer was fatal: %t; dropped %v", c.FatalEvents, !fatal.IsZero(), c.Record.final().Dropped)
 	}
 }
 

@@ -104,28 +104,28 @@ func (c *checker) passUnknown(x *flight, pt Point) {
 	x.items = append(x.items, it)
 }
 
-// checkApart checks that late samples are in no request with a newer one of their series, and in order of time.
+// checkApart checks that late samples are in no request with a newer one of their series, and that nothing that travels apart
+// makes a request go back in time.
 func (c *checker) checkApart(x *flight) {
-	latest := make(map[string]int64)
-	var newest map[string]int64
+	apart := make(map[string]bool)
 	for _, it := range x.items {
-		if !it.apart {
+		apart[it.Series] = apart[it.Series] || it.apart
+	}
+	newest := make(map[string]*item)
+	for _, it := range x.items {
+		if !apart[it.Series] {
 			continue
 		}
-		if newest == nil {
-			newest = make(map[string]int64)
-			for _, other := range x.items {
-				if ts, ok := newest[other.Series]; !other.apart && (!ok || other.Timestamp > ts) {
-					newest[other.Series] = other.Timestamp
-				}
-			}
+		before := newest[it.Series]
+		switch {
+		case before == nil:
+			newest[it.Series] = it
+			continue
+		case it.Timestamp <= before.Timestamp && c.Settings.OutOfOrder != "send":
+			c.problem("%v goes back in time from %d: %v", x, before.Timestamp, it.Point)
+		case it.late != before.late:
+			c.problem("%v has a late sample of %d together with one of %d: %v", x, it.Timestamp, before.Timestamp, it.Point)
 		}
-		if ts, ok := newest[it.Series]; ok {
-			c.problem("%v has a late sample together with one of %d: %v", x, ts, it.Point)
-		}
-		if ts, ok := latest[it.Series]; ok && ts > it.Timestamp {
-			c.problem("%v has late samples out of order: %v after %d", x, it.Point, ts)
-		}
-		latest[it.Series] = it.Timestamp
+		newest[it.Series] = it
 	}
 }

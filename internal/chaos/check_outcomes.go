@@ -50,7 +50,7 @@ func (c *checker) checkOutcomes() {
 }
 
 // unsentReasons are those for which samples are dropped that may never have been sent.
-var unsentReasons = []string{"queue_full", "too_old", "shutdown", "needs_remote_write_2"}
+var unsentReasons = []string{"queue_full", "too_new", "too_old", "shutdown", "needs_remote_write_2"}
 
 // checkUnsent is the promise that nothing is lost without a reason: what was never sent is counted.
 func (c *checker) checkUnsent(a *Accounts) {
@@ -115,7 +115,9 @@ func (c *checker) checkLossless() {
 		return
 	}
 	for key, n := range c.Record.final().Dropped {
-		if !slices.Contains(translationDrops, key.Reason) && !(c.model.wild && key.Reason == "needs_remote_write_2" && !c.Settings.V2) {
+		// What is far from now has little room.
+		apart := key.Reason == "too_new" && c.Rules.MaxFuture > 0
+		if !apart && !slices.Contains(translationDrops, key.Reason) && !(c.model.wild && key.Reason == "needs_remote_write_2" && !c.Settings.V2) {
 			c.problem("%d samples were dropped for %v, where nothing can be lost", n, key)
 		}
 	}

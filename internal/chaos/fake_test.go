@@ -105,7 +105,7 @@ func (f *fake) observe(meter metric.Meter) error {
 		all = append(all, i)
 	}
 	for _, name := range []string{"sent_metric_points", "send_failed_metric_points"} {
-		i, err := meter.Int64ObservableGauge(standardMetric + name)
+		i, err := meter.Int64ObservableGauge("otelcol_exporter_" + name)
 		if err != nil {
 			return err
 		}
@@ -446,9 +446,13 @@ func (f *fake) Shutdown(context.Context) error {
 	}
 	f.sending.Wait()
 	f.abort()
+	reasons := make(map[string]int64)
 	for key, n := range f.dropped {
+		reasons[key.Reason] += n
+	}
+	for reason, n := range reasons {
 		if f.breaks != "log is incomplete" {
-			f.logger.Warn("Dropped samples.", zap.String("reason", key.Reason), zap.Int64("dropped_samples_since_last_line", n))
+			f.logger.Warn("Dropped samples.", zap.String("reason", reason), zap.Int64("dropped_samples_since_last_line", n))
 		}
 	}
 	switch f.breaks {

@@ -11,8 +11,9 @@ type item struct {
 	Point
 	// call accepted it; it is nil for a sample of which nothing is known but that it was sent.
 	call *Call
-	// apart says that the sample is late, or far from now, and travels apart from the others of its series.
-	apart bool
+	// apart says that the sample is late, or far from now, and travels apart from the others of its series; late that it is
+	// not newer than one that was accepted before.
+	apart, late bool
 	// optional says that it cannot be told whether the sample was dropped, or made, at all.
 	optional bool
 	// last is the last request with the sample.
@@ -185,9 +186,7 @@ func (m *model) point(c *Call, pt Point, vague bool) {
 	s := m.of(pt.Series)
 	it := &item{Point: pt, call: c, optional: vague}
 	if m.far(c, pt.Timestamp) {
-		it.apart = true
-		s.apart.add(it)
-		m.count(least, 1)
+		m.apart(s, it, least)
 		return
 	}
 	newer := m.advance(s, c, pt.Timestamp)
@@ -206,9 +205,8 @@ func (m *model) point(c *Call, pt Point, vague bool) {
 		m.unsure["out_of_order"]++
 		m.unsure["duplicate"]++
 	case rule == "separate":
-		it.apart = true
-		s.apart.add(it)
-		m.count(least, 1)
+		it.late = true
+		m.apart(s, it, least)
 		return
 	}
 	s.unsure = s.unsure || vague
@@ -216,11 +214,20 @@ func (m *model) point(c *Call, pt Point, vague bool) {
 	s.line.add(it)
 }
 
-// far says whether a sample's time is so far from now that it travels apart.
+// apart adds a sample that travels apart. There is little room for those, and what there is none for may be dropped.
+func (m *model) apart(s *seriesModel, it *item, least int) {
+	it.apart, it.optional = true, true
+	s.apart.add(it)
+	m.count(least, 1)
+	m.unsure["out_of_order"]++
+	m.unsure["duplicate"]++
+}
+
+// far says whether a sample's time is so far from now, before or after the call, that it travels apart.
 func (m *model) far(c *Call, ts int64) bool {
 	rules := &m.record.Rules
-	from := time.UnixMilli(ts).Sub(c.Ended)
-	return rules.MaxFuture > 0 && from > rules.MaxFuture || rules.MaxPast > 0 && from < -rules.MaxPast
+	at := time.UnixMilli(ts)
+	return rules.MaxFuture > 0 && at.Sub(c.Start) > rules.MaxFuture || rules.MaxPast > 0 && c.Ended.Sub(at) > rules.MaxPast
 }
 
 // target adds a sample of target_info, which is left out without a trace if it is not newer than the last one.
