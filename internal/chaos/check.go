@@ -74,9 +74,9 @@ func (c *checker) passing(x *flight) bool {
 	return s == 0 || s >= 500 && s <= 599 || s == http.StatusTooManyRequests && c.Settings.RetryOn429
 }
 
-// fatalAnswer says whether an answer says that the endpoint or the credentials are wrong.
-func fatalAnswer(status int) bool {
-	return status == 401 || status == 403 || status == 404 || status >= 100 && status <= 199 || status >= 300 && status <= 399 || status >= 600
+// fatal says whether a status says that the endpoint or the credentials are wrong.
+func (c *checker) fatal(status int) bool {
+	return slices.Contains(c.Rules.Fatal, status) || status == 401 || status == 403 || status == 404 || status >= 100 && status <= 199 || status >= 300 && status <= 399 || status >= 600
 }
 
 // final says whether the samples of a request have their outcome by its answer. This repeats the rules of the specification
@@ -91,7 +91,7 @@ func (c *checker) final(x *flight) bool {
 	case status >= 200 && status <= 299:
 		_, _, _, present := x.written()
 		return present || !canFallBack
-	case fatalAnswer(status):
+	case c.fatal(status):
 		return s.Fatal != retry
 	case c.passing(x):
 		return !s.RetryEnabled

@@ -16,6 +16,9 @@ type Rules struct {
 	DropsRepeats bool
 	// MaxFuture and MaxPast are how far from now a sample may be before it travels apart; 0 is any.
 	MaxFuture, MaxPast time.Duration
+	// Fatal are further statuses that say that the endpoint or the credentials are wrong, besides 401, 403, 404 and all that
+	// are neither 2xx, 4xx nor 5xx.
+	Fatal []int
 	// SplitsRetries says that a request that fails may be taken apart before it is sent again.
 	SplitsRetries bool
 }

@@ -192,6 +192,9 @@ func randomSettings(r *rand.Rand, subject *Subject, lossless bool, directory str
 	s.MaxAge = pick(r, 0, 0, 0, between(r, 10*time.Second, 5*time.Minute))
 	s.RetryEnabled = r.IntN(6) > 0
 	s.MaxElapsedTime = pick(r, 0, 0, between(r, time.Second, time.Minute))
+	if s.MaxElapsedTime > 0 {
+		s.MaxElapsedTime = max(s.MaxElapsedTime, s.MaxInterval)
+	}
 	s.MaxRetries = pick(r, 0, r.IntN(5), 1+r.IntN(10))
 	s.RetryOn429 = r.IntN(3) > 0
 	s.RetriesExhausted = pick(r, discard, discard, discard, fail)
