@@ -74,8 +74,12 @@ func (c *checker) passing(x *flight) bool {
 	return s == 0 || s >= 500 && s <= 599 || s == http.StatusTooManyRequests && c.Settings.RetryOn429
 }
 
-// fatal says whether a status says that the endpoint or the credentials are wrong.
-func (c *checker) fatal(status int) bool {
+// fatal says whether an answer says that the endpoint or the credentials are wrong.
+func (c *checker) fatal(x *flight) bool {
+	status := x.Status
+	if status == http.StatusUnsupportedMediaType && x.V2 {
+		return false // 1.0 may be read
+	}
 	return slices.Contains(c.Rules.Fatal, status) || status == 401 || status == 403 || status == 404 || status >= 100 && status <= 199 || status >= 300 && status <= 399 || status >= 600
 }
 
@@ -91,7 +95,7 @@ func (c *checker) final(x *flight) bool {
 	case status >= 200 && status <= 299:
 		_, _, _, present := x.written()
 		return present || !canFallBack
-	case c.fatal(status):
+	case c.fatal(x):
 		return s.Fatal != retry
 	case c.passing(x):
 		return !s.RetryEnabled

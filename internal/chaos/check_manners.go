@@ -139,7 +139,7 @@ func (c *checker) checkEnd() {
 		if !fatal.IsZero() && x.Start.After(fatal.Add(bodyWait)) {
 			c.problem("%v was sent %v after a fatal answer", x, x.Start.Sub(fatal))
 		}
-		stops := s.Fatal == fail && c.fatal(x.Status) && len(x.Points) > 0
+		stops := s.Fatal == fail && c.fatal(x) && len(x.Points) > 0
 		if stops && (fatal.IsZero() || x.Ended.Before(fatal)) {
 			fatal = x.Ended
 		}

@@ -46,37 +46,35 @@ func (c *checker) checkOrder() {
 	}
 }
 
-// place finds the sample of a request among what was accepted of its series.
+// place finds the sample of a request among what was accepted of its series: in its line, or else among what travels apart.
 func (c *checker) place(s *seriesModel, x *flight, pt Point, touched map[*line]bool) {
 	l := &s.line
-	if len(l.at[pt.at()]) == 0 {
-		l = &s.apart
-	}
 	if !touched[l] {
 		touched[l] = true
 		l.request, l.first, l.latest = x, -1, -1
 	}
-	after := max(l.floor, l.latest+1)
-	if l == &s.apart {
-		after = l.floor
-	}
 	for _, i := range l.at[pt.at()] {
-		it := l.items[i]
-		if i < after || it.call.Begin > x.Begin || l == &s.apart && it.last != nil && c.final(it.last) {
+		if i < max(l.floor, l.latest+1) || l.items[i].call.Begin > x.Begin {
 			continue
 		}
-		if l != &s.apart {
-			if l.first < 0 {
-				l.first = i
-			}
-			l.latest = i
+		if l.first < 0 {
+			l.first = i
 		}
-		x.items = append(x.items, it)
+		l.latest = i
+		x.items = append(x.items, l.items[i])
 		return
 	}
+	for _, i := range s.apart.at[pt.at()] {
+		if it := s.apart.items[i]; it.call.Begin < x.Begin && (it.last == nil || !c.final(it.last)) {
+			x.items = append(x.items, it)
+			return
+		}
+	}
 	switch at := l.at[pt.at()]; {
-	case len(at) == 0:
+	case len(at) == 0 && len(s.apart.at[pt.at()]) == 0:
 		c.problem("%v has a sample that was not accepted: %v", x, pt)
+	case len(at) == 0:
+		c.problem("%v has a sample that had its outcome before, or was not accepted yet: %v", x, pt)
 	case l.items[at[0]].call.Begin > x.Begin:
 		c.problem("%v has a sample before it was accepted: %v", x, pt)
 	case l.latest >= 0 && at[len(at)-1] <= l.latest:
@@ -123,7 +121,7 @@ func (c *checker) checkApart(x *flight) {
 			continue
 		case it.Timestamp <= before.Timestamp && c.Settings.OutOfOrder != "send":
 			c.problem("%v goes back in time from %d: %v", x, before.Timestamp, it.Point)
-		case it.late != before.late:
+		case it.apart != before.apart && (it.late || before.late):
 			c.problem("%v has a late sample of %d together with one of %d: %v", x, it.Timestamp, before.Timestamp, it.Point)
 		}
 		newest[it.Series] = it

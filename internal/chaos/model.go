@@ -26,7 +26,7 @@ type line struct {
 	at    map[sampleAt][]int
 	// floor is the index of the first sample that may still be sent.
 	floor int
-	// The last request that had the series, and the indices of its first and last sample.
+	// request is the last one that had the series, first and latest are the indices of its first and last sample.
 	request       *flight
 	first, latest int
 }
@@ -112,7 +112,11 @@ func (m *model) call(c *Call) {
 		m.points(c, c.Payload.Classic.Points, true)
 	}
 	for _, target := range e.Targets {
-		m.target(c, target)
+		if m.far(c, target.Timestamp) {
+			m.farTarget(c, target, e.Points)
+		} else {
+			m.target(c, target)
+		}
 	}
 }
 
@@ -235,9 +239,6 @@ func (m *model) target(c *Call, pt Point) {
 	s := m.of(pt.Series)
 	it := &item{Point: pt, call: c}
 	switch newer := m.advance(s, c, pt.Timestamp); {
-	case newer && m.far(c, pt.Timestamp):
-		it.optional = true
-		m.count(0, 1)
 	case newer:
 		m.count(1, 1)
 	case s.unsure:
@@ -249,11 +250,33 @@ func (m *model) target(c *Call, pt Point) {
 	s.line.add(it)
 }
 
+// farTarget adds the target_info of a resource whose newest sample is far from now: it may have the time of any other one.
+func (m *model) farTarget(c *Call, pt Point, points []Point) {
+	s := m.of(pt.Series)
+	times := []int64{pt.Timestamp}
+	for _, other := range points {
+		times = append(times, other.Timestamp)
+	}
+	slices.Sort(times)
+	for _, ts := range slices.Compact(times) {
+		if newer := m.advance(s, c, ts); newer || s.unsure {
+			s.unsure = true
+			s.line.add(&item{Point: Point{pt.Series, floatSample(ts, 1)}, call: c, optional: true})
+		}
+	}
+	m.count(0, 1)
+}
+
 // ambiguous says whether a sample was accepted twice, so that requests with it cannot be told apart.
 func (m *model) ambiguous() bool {
 	for _, s := range m.series {
 		if len(s.line.at) < len(s.line.items) || len(s.apart.at) < len(s.apart.items) {
 			return true
+		}
+		for at := range s.apart.at {
+			if len(s.line.at[at]) > 0 {
+				return true
+			}
 		}
 	}
 	return m.record.Ambiguous
