@@ -174,13 +174,6 @@ type constLabel struct {
 	own bool
 }
 
-// scopeValue is a value of a label of the scope, which has several if several attribute keys become its name.
-type scopeValue struct {
-	name, value string
-	// key says where the value stands among those that are joined with it.
-	key string
-}
-
 // labelContext is the constant labels of a resource and scope, sorted by name.
 type labelContext struct {
 	labels []constLabel
@@ -198,17 +191,6 @@ func (c *labelContext) find(name string) (constLabel, bool) {
 		return constLabel{}, false
 	}
 	return c.labels[i], true
-}
-
-// scopeValues returns the scope's values for the label of that name.
-func (c *labelContext) scopeValues(name string) []scopeValue {
-	byName := func(v scopeValue, name string) int { return strings.Compare(v.name, name) }
-	first, _ := slices.BinarySearchFunc(c.scope, name, byName)
-	end := first
-	for end < len(c.scope) && c.scope[end].name == name {
-		end++
-	}
-	return c.scope[first:end]
 }
 
 // plan is a shape in a context.
@@ -379,21 +361,6 @@ func (p *plan) build(attrs []shapeAttr, keys []string, c *labelContext) {
 	if item.constant != nil {
 		push()
 	}
-}
-
-// joinScope returns the attributes that a label is made from and the scope's values for it, in the order of their keys
-// (OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility", "Metric Attributes").
-func (p *plan) joinScope(from []int, keys []string, scope []scopeValue) []int {
-	joined := make([]int, 0, len(from)+len(scope))
-	for _, v := range scope {
-		for len(from) > 0 && keys[from[0]] < v.key {
-			joined, from = append(joined, from[0]), from[1:]
-		}
-		joined = append(joined, len(keys)+len(p.scope))
-		// The value may belong to the payload, of which nothing may be kept.
-		p.scope = append(p.scope, strings.Clone(v.value))
-	}
-	return append(joined, from...)
 }
 
 // count counts a label of the plan.

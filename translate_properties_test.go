@@ -244,6 +244,7 @@ func translateHeld(t *testing.T, tr *testTranslator) map[string]weak.Pointer[byt
 	exemplar := exampled(1, func(e pmetric.Exemplar) { putAll(e.FilteredAttributes(), attributes("exemplar")) })
 	md := metricsOf(append(attributes("resource"), "service.name", own("job")),
 		gaugeOf(own("gauge"), number(1, with(attributes("gauge")...)), number(1, with(attributes("duplicate")...), with("le", own("le")))),
+		gaugeOf(own("joined with the scope"), number(1, with("otel_scope_name", own("a scope's name")))),
 		gaugeOf(own("dropped"), number(nil)),
 		withUnit(own("unit"), sumOf(own("sum"), true, number(1, exemplar))),
 		histogramOf(own("histogram"), buckets([]float64{1}, []uint64{1, 2}, with(attributes("histogram")...))),

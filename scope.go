@@ -1,0 +1,105 @@
+package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"go.opentelemetry.io/collector/pdata/pmetric"
+)
+
+// scopeValue is a value of a label of the scope, which has several if several attribute keys become its name.
+type scopeValue struct {
+	name, value string
+	// key says where the value stands among those that are joined with it.
+	key string
+}
+
+// The labels of a scope that are made from no attribute.
+const (
+	scopeNameLabel      = "otel_scope_name"
+	scopeVersionLabel   = "otel_scope_version"
+	scopeSchemaURLLabel = "otel_scope_schema_url"
+)
+
+// appendScopeValues appends what the scope says of itself, sorted by name and key. Attributes that would take the place of
+// its name, version or schema URL are left out (OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility",
+// "Instrumentation Scope").
+func (t *translator) appendScopeValues(values []scopeValue, sm pmetric.ScopeMetrics) []scopeValue {
+	scope := sm.Scope()
+	add := func(name, key, value string) {
+		values = append(values, scopeValue{name: name, key: key, value: strings.ToValidUTF8(value, "\uFFFD")})
+	}
+	add(scopeNameLabel, scopeNameLabel, scope.Name())
+	add(scopeVersionLabel, scopeVersionLabel, scope.Version())
+	add(scopeSchemaURLLabel, scopeSchemaURLLabel, sm.SchemaUrl())
+	for key, value := range scope.Attributes().All() {
+		if key == "" {
+			continue
+		}
+		key = "otel_scope_" + key
+		switch name := t.namer.labelName(key); name {
+		case scopeNameLabel, scopeVersionLabel, scopeSchemaURLLabel:
+		default:
+			add(name, key, anyString(value))
+		}
+	}
+	slices.SortStableFunc(values, func(a, b scopeValue) int {
+		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.key, b.key))
+	})
+	// Of a key that is there twice, the first one counts.
+	values = slices.CompactFunc(values, func(a, b scopeValue) bool { return a.key == b.key })
+	return slices.DeleteFunc(values, func(v scopeValue) bool { return v.value == "" })
+}
+
+// appendScopeLabels appends a label for each name, its values joined. Promoted resource attributes give way to them.
+func appendScopeLabels(labels []constLabel, scope []scopeValue) []constLabel {
+	byName := func(v scopeValue, name string) int { return strings.Compare(v.name, name) }
+	labels = slices.DeleteFunc(labels, func(l constLabel) bool {
+		_, ok := slices.BinarySearchFunc(scope, l.name, byName)
+		return ok && !l.own
+	})
+	for len(scope) > 0 {
+		name, n := scope[0].name, 1
+		for n < len(scope) && scope[n].name == name {
+			n++
+		}
+		value := scope[0].value
+		if n > 1 {
+			values := make([]string, n)
+			for i := range values {
+				values[i] = scope[i].value
+			}
+			value = strings.Join(values, ";")
+		}
+		labels = append(labels, constLabel{name: name, value: value, own: true})
+		scope = scope[n:]
+	}
+	return labels
+}
+
+// scopeValues returns the scope's values for the label of that name.
+func (c *labelContext) scopeValues(name string) []scopeValue {
+	byName := func(v scopeValue, name string) int { return strings.Compare(v.name, name) }
+	first, _ := slices.BinarySearchFunc(c.scope, name, byName)
+	end := first
+	for end < len(c.scope) && c.scope[end].name == name {
+		end++
+	}
+	return c.scope[first:end]
+}
+
+// joinScope returns the attributes that a label is made from and the scope's values for it, in the order of their keys
+// (OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility", "Metric Attributes").
+func (p *plan) joinScope(from []int, keys []string, scope []scopeValue) []int {
+	joined := make([]int, 0, len(from)+len(scope))
+	for _, v := range scope {
+		for len(from) > 0 && keys[from[0]] < v.key {
+			joined, from = append(joined, from[0]), from[1:]
+		}
+		joined = append(joined, len(keys)+len(p.scope))
+		// The value may belong to the payload, of which nothing may be kept.
+		p.scope = append(p.scope, strings.Clone(v.value))
+	}
+	return append(joined, from...)
+}
