@@ -94,7 +94,7 @@ func (c *checker) final(x *flight) bool {
 	switch status := x.Status; {
 	case status >= 200 && status <= 299:
 		_, _, _, present := x.written()
-		return present || !canFallBack
+		return present || !x.V2
 	case c.fatal(x):
 		return s.Fatal != retry
 	case c.passing(x):

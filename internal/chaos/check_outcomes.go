@@ -88,7 +88,8 @@ var reasonsOf = map[string]func(status int) bool{
 	"isolation_limit": func(s int) bool { return s/100 == 4 },
 	"too_large":       func(s int) bool { return s == 413 },
 	"retries_exhausted": func(s int) bool {
-		return s/100 != 2 && (s/100 != 4 || s == 429 || s == 401 || s == 403 || s == 404)
+		// A 2xx to 2.0 that does not say what was written is no success.
+		return s/100 != 4 || s == 429 || s == 401 || s == 403 || s == 404
 	},
 	"fatal":              func(s int) bool { return s == 401 || s == 403 || s == 404 },
 	"unexpected_answer":  func(s int) bool { return s/100 == 1 || s/100 == 3 || s > 599 },

@@ -239,9 +239,10 @@ func (m *model) target(c *Call, pt Point) {
 	s := m.of(pt.Series)
 	it := &item{Point: pt, call: c}
 	switch newer := m.advance(s, c, pt.Timestamp); {
-	case newer:
+	case newer && !m.lossy:
 		m.count(1, 1)
-	case s.unsure:
+	case newer, s.unsure:
+		// A full queue need not count what was made and not received.
 		it.optional = true
 		m.count(0, 1)
 	default:
