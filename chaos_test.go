@@ -1,0 +1,34 @@
+package orderedremotewriteexporter_test
+
+import (
+	"strconv"
+	"testing"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/chaos"
+)
+
+// subject is this exporter, with what it makes of late samples.
+func subject() chaos.Subject {
+	return chaos.Subject{
+		Factory: orderedremotewriteexporter.NewFactory(),
+		Rules:   chaos.Rules{OutOfOrder: []string{"send", "drop"}},
+	}
+}
+
+// TestChaos runs rounds of random payloads, many of them broken, through an exporter of a random configuration to a
+// receiver with random faults, and checks every promise of the design after each.
+func TestChaos(t *testing.T) {
+	chaos.Run(t, subject())
+}
+
+// TestChaosWithPartitions is the same with the numbers of partitions at which something could change.
+func TestChaosWithPartitions(t *testing.T) {
+	for _, n := range []int{1, 2, 32, 256} {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
+			s := subject()
+			s.Partitions = n
+			chaos.Run(t, s)
+		})
+	}
+}
