@@ -3,6 +3,7 @@ package orderedremotewriteexporter_test
 import (
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/chaos"
@@ -12,7 +13,15 @@ import (
 func subject() chaos.Subject {
 	return chaos.Subject{
 		Factory: orderedremotewriteexporter.NewFactory(),
-		Rules:   chaos.Rules{OutOfOrder: []string{"send", "drop"}},
+		Rules: chaos.Rules{
+			OutOfOrder:    []string{"separate", "drop", "send"},
+			SortsPayloads: true,
+			DropsRepeats:  true,
+			MaxFuture:     10 * time.Minute,
+			MaxPast:       time.Hour,
+			SplitsRetries: true,
+			Fatal:         []int{405, 407, 411, 415, 426},
+		},
 	}
 }
 

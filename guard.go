@@ -111,7 +111,8 @@ func (g *guard) heldLocked(e *indexEntry, f fate) fate {
 			g.held = make(map[uint64]bool)
 		}
 		g.held[e.identity] = true
-	case f == fateGood && g.held[e.identity]:
+	case !g.held[e.identity]:
+	case f == fateGood, f == fateLate && g.outOfOrder == OutOfOrderSend:
 		return fatePast
 	}
 	return f

@@ -128,12 +128,12 @@ func (c *checker) checkLossless() {
 		for i, it := range s.line.items {
 			rising = rising && !it.optional && !it.Histogram && (i == 0 || it.Timestamp > s.line.items[i-1].Timestamp)
 			expected = append(expected, it.Point)
-			if (it.last == nil || it.last.Status/100 != 2) && !it.optional {
+			if !it.taken() && !it.optional && !s.repeats(it) {
 				c.problem("%v was not delivered", it.Point)
 			}
 		}
 		for _, it := range s.apart.items {
-			if (it.last == nil || it.last.Status/100 != 2) && !it.optional {
+			if !it.taken() && !it.optional && !s.repeats(it) {
 				c.problem("%v was not delivered", it.Point)
 			}
 		}

@@ -20,6 +20,11 @@ type item struct {
 	last *flight
 }
 
+// taken says whether the endpoint has taken the last request with the sample.
+func (it *item) taken() bool {
+	return it.last != nil && it.last.Status/100 == 2
+}
+
 // line is the samples of a series in the order in which they were accepted, or those that travel apart from them.
 type line struct {
 	items []*item
@@ -54,6 +59,19 @@ type seriesModel struct {
 	active time.Time
 	// unsure says that the exporter may have forgotten, or never have known, the newest one.
 	unsure bool
+}
+
+// repeats says whether another sample of the series has the same time and was taken: of those that meet in one request only
+// one is sent, because a receiver keeps one.
+func (s *seriesModel) repeats(it *item) bool {
+	for _, l := range []*line{&s.line, &s.apart} {
+		for _, other := range l.items {
+			if other != it && other.Timestamp == it.Timestamp && other.taken() {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // model is what the accepted payloads must lead to, by the promises alone.
