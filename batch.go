@@ -42,7 +42,7 @@ func (b *batch) cost() int64 {
 // admit says whether so much can be added to a message within the limits. Anything fits an empty one, so that a series over
 // the limit travels alone.
 func (c *BatchConfig) admit(samples int, size sizes, moreSamples int, more sizes) bool {
-	return samples == 0 || samples+moreSamples <= c.MaxSamples && size.plus(more).bytes() <= c.MaxSizeBytes
+	return samples == 0 || samples+moreSamples <= c.MaxSamples && size.plus(more).bytes() <= int64(c.MaxSizeBytes)
 }
 
 // run is series that a batch takes.

@@ -37,26 +37,6 @@ type attemptOf struct {
 	// returned is when the call returned, and err what.
 	returned time.Time
 	err      error
-	// vague says that the version of the message changed during the call, and that the points are those of both.
-	vague bool
-	// inOther is samples in that other version.
-	inOther int
-}
-
-// merge adds what the payload becomes in the other version, if it is something else.
-func (a *attemptOf) merge(other *attemptOf) {
-	known := make(map[wirePoint]bool, len(a.points))
-	for i := range a.points {
-		known[a.points[i].wirePoint] = true
-	}
-	a.inOther = other.samples
-	a.vague = a.samples != other.samples || a.drops != other.drops
-	for i := range other.points {
-		if !known[other.points[i].wirePoint] {
-			a.vague = true
-			a.points = append(a.points, other.points[i])
-		}
-	}
 }
 
 // translate takes down what the payload becomes.
@@ -146,8 +126,8 @@ type prediction struct {
 	// received and drops count what was received, and dropped before the queue.
 	received int
 	drops    [account.Reasons]int
-	// refused is at least what was refused, which may be orMore.
-	refused, orMore int
+	// refused counts what was refused.
+	refused int
 	// forgot says that the guard has or may have forgotten a series that came again.
 	forgot bool
 	// vague says that what the guard did cannot be told from outside: the series have all that it may have let pass.
@@ -169,13 +149,8 @@ func (c *chaos) predict() *prediction {
 	p.vague = c.droppedFor(account.ReasonQueueFull) > 0
 	guard := make(map[string]*guardState)
 	for _, a := range c.attempts {
-		p.vague = p.vague || a.vague
 		if a.err != nil {
 			p.refused += a.samples
-			if a.vague {
-				least := min(a.samples, a.inOther)
-				p.refused, p.orMore = p.refused+least-a.samples, p.orMore+max(a.samples, a.inOther)-least
-			}
 			continue
 		}
 		for r, n := range a.drops {

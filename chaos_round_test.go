@@ -18,7 +18,6 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
-	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
@@ -119,9 +118,9 @@ func (c *chaos) configure(t *testing.T) {
 	}
 	cfg.Partitions = 1 + r.IntN(9)
 	cfg.Batch.MaxSamples = pick(r, 1, 1+r.IntN(10), 1+r.IntN(300), 2000)
-	cfg.Batch.MaxSizeBytes = pick[int64](r, minBatchSize, minBatchSize, 4*minBatchSize, 3_000_000)
+	cfg.Batch.MaxSizeBytes = pick[ByteSize](r, minBatchSize, minBatchSize, 4*minBatchSize, 3_000_000)
 	cfg.Batch.FlushTimeout = pick(r, time.Millisecond, 20*time.Millisecond, time.Second, 5*time.Second)
-	cfg.Queue.MaxSizeBytes = int64(cfg.Partitions)*cfg.Batch.MaxSizeBytes*int64(2+r.IntN(3)) + r.Int64N(100)
+	cfg.Queue.MaxSizeBytes = ByteSize(cfg.Partitions)*cfg.Batch.MaxSizeBytes*ByteSize(2+r.IntN(3)) + ByteSize(r.Int64N(100))
 	cfg.Queue.OnFull = pick(r, OnFullBlock, OnFullReject)
 	cfg.Queue.BlockTimeout = pick(r, duration(time.Second, 20*time.Second), time.Hour)
 	cfg.HTTP.Timeout = duration(time.Second, 10*time.Second)
@@ -144,7 +143,7 @@ func (c *chaos) configure(t *testing.T) {
 	cfg.Queue.OnFull = pick(r, OnFullBlock, OnFullReject, OnFullDropNewest, OnFullDropOldest)
 	cfg.Queue.MaxAge = pick[time.Duration](r, 0, 0, 0, duration(10*time.Second, 5*time.Minute))
 	cfg.Retry.BackOff.Enabled = r.IntN(6) > 0
-	cfg.Retry.BackOff.MaxElapsedTime = pick[time.Duration](r, 0, 0, duration(time.Second, time.Minute))
+	cfg.Retry.BackOff.MaxElapsedTime = pick[time.Duration](r, 0, 0, duration(max(time.Second, cfg.Retry.BackOff.MaxInterval), time.Minute))
 	cfg.Retry.MaxRetries = pick(r, 0, r.IntN(5), 1+r.IntN(10))
 	cfg.RetryOn429 = r.IntN(3) > 0
 	cfg.OnError.RetriesExhausted = pick(r, OnRetriesExhaustedDiscard, OnRetriesExhaustedDiscard, OnRetriesExhaustedDiscard, OnRetriesExhaustedFail)
@@ -267,10 +266,7 @@ type chaosProducer struct {
 	number int
 	rnd    *rand.Rand
 	model  chaosModel
-	// fallback translates for the case that 1.0 is fallen back to at the moment of a call. It has a memory of its own,
-	// because that is not what happens as a rule.
-	fallback chaosModel
-	next     func() (pmetric.Metrics, bool)
+	next   func() (pmetric.Metrics, bool)
 	// sound is nil if payloads are damaged.
 	sound *rwtest.Producer
 	// patience is how often a payload is tried again, and deadline how long each call may take.
@@ -292,7 +288,6 @@ func (c *chaos) producers() []*chaosProducer {
 			chaos: c, number: len(all), next: next,
 			rnd:      rand.New(rand.NewPCG(r.Uint64(), 0)),
 			model:    chaosModel{translator: newTranslator(testTranslation(c.cfg), c.memory, nil)},
-			fallback: chaosModel{translator: newTranslator(testTranslation(c.cfg), newBoundMemory(c.cfg.SeriesIdleTimeout), nil)},
 			patience: 1 << 30, deadline: time.Duration(1+r.IntN(60)) * time.Second, calm: 1 + r.IntN(10),
 		}
 		if !c.lossless {
@@ -351,20 +346,10 @@ func (p *chaosProducer) run(t *testing.T) {
 // deliver tries a payload until it is accepted or there is no sense in it. It returns false when the exporter has ended.
 func (p *chaosProducer) deliver(t *testing.T, md pmetric.Metrics) bool {
 	for n := 0; ; n++ {
-		version := p.h.version.protocol()
-		a, err := p.model.translate(md, version)
+		a, err := p.model.translate(md, p.h.version.protocol())
 		require.NoError(t, err)
 		p.wire.expect(a.points)
-		var fallback *attemptOf
-		if version == wire.V2 && p.cfg.Fallback && !p.carriesV1() {
-			fallback, err = p.fallback.translate(md, wire.V1)
-			require.NoError(t, err)
-			p.wire.expect(fallback.points)
-		}
 		err = p.consume(md)
-		if p.h.version.protocol() != version && fallback != nil {
-			a.merge(fallback)
-		}
 		a.producer, a.returned, a.err = p.number, time.Now(), err
 		p.mu.Lock()
 		p.attempts = append(p.attempts, a)
@@ -373,9 +358,6 @@ func (p *chaosProducer) deliver(t *testing.T, md pmetric.Metrics) bool {
 		case err == nil:
 			return true
 		case errors.Is(err, errStopped), errors.Is(err, errClosed):
-			if errors.Is(err, errStopped) {
-				a.samples = 0 // it is not looked at
-			}
 			return false
 		case consumererror.IsPermanent(err):
 			return true

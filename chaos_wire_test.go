@@ -297,7 +297,7 @@ func (w *chaosWire) checkLimits(x *exchange, size int) {
 	}
 	// A batch that was made as 2.0 can be larger as 1.0, which repeats every string.
 	converted := x.protocol == wire.V1 && cfg.ProtobufMessage == MessageV2
-	if int64(size) > cfg.Batch.MaxSizeBytes && len(x.points) > 1 && !converted {
+	if ByteSize(size) > cfg.Batch.MaxSizeBytes && len(x.points) > 1 && !converted {
 		w.chaos.problem("%v has %d bytes", x, size)
 	}
 	if cfg.Queue.MaxAge > 0 {

@@ -1,15 +1,6 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
-	"errors"
-	"fmt"
-	"maps"
-	"math"
-	"net/http"
-	"net/url"
-	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/prometheus/otlptranslator"
@@ -29,7 +20,8 @@ type Config struct {
 	// ProtobufMessage names the message on the wire, and with it the version of the protocol.
 	ProtobufMessage ProtobufMessage `mapstructure:"protobuf_message"`
 
-	// Fallback says whether a 2.0 message that the endpoint cannot read is sent again as 1.0, and all later ones too.
+	// Fallback says whether a 2.0 message that the endpoint cannot read is sent again as 1.0, and all later ones too until
+	// the endpoint reads 2.0.
 	Fallback bool `mapstructure:"fallback"`
 
 	// SendMetadata sends the metadata of metrics in requests of their own. It is for 1.0: in 2.0 each series has its
@@ -100,8 +92,15 @@ type Config struct {
 	// collector prevails.
 	ShutdownTimeout time.Duration `mapstructure:"shutdown_timeout"`
 
+	// LogExamples says whether log lines about dropped samples name one of their series. Labels are data of users, which
+	// belong into a log only if somebody wants them there.
+	LogExamples bool `mapstructure:"log_examples"`
+
 	// DeadLetter configures a directory that keeps dropped requests.
 	DeadLetter DeadLetterConfig `mapstructure:"dead_letter"`
+
+	// unreadable is what Unmarshal could not read. Nothing has been read then.
+	unreadable problems
 
 	// prevent unkeyed literal initialization
 	_ struct{}
@@ -140,7 +139,7 @@ type BatchConfig struct {
 	MaxSamples int `mapstructure:"max_samples"`
 
 	// MaxSizeBytes is the most bytes of a message before compression. A single series that is larger travels alone.
-	MaxSizeBytes int64 `mapstructure:"max_size_bytes"`
+	MaxSizeBytes ByteSize `mapstructure:"max_size_bytes"`
 
 	// FlushTimeout is the longest time that a batch stays open.
 	FlushTimeout time.Duration `mapstructure:"flush_timeout"`
@@ -153,7 +152,7 @@ type BatchConfig struct {
 type QueueConfig struct {
 	// MaxSizeBytes bounds the bytes that all queues hold together; each partition has an equal share. Open batches
 	// count uncompressed, sealed ones and the one in flight compressed.
-	MaxSizeBytes int64 `mapstructure:"max_size_bytes"`
+	MaxSizeBytes ByteSize `mapstructure:"max_size_bytes"`
 
 	// OnFull says what is done with a payload for which a partition has no room.
 	OnFull OnFull `mapstructure:"on_full"`
@@ -171,8 +170,8 @@ type QueueConfig struct {
 
 // RetryConfig configures retries. A request is retried in place: nothing later of its partition overtakes it.
 type RetryConfig struct {
-	// BackOff is the Collector's own configuration of exponential back-off.
-	BackOff configretry.BackOffConfig `mapstructure:",squash"`
+	// BackOff is when a request is retried, and for how long.
+	BackOff BackOffConfig `mapstructure:",squash"`
 
 	// MaxRetries is the most retries of a request; 0 is no limit.
 	MaxRetries int `mapstructure:"max_retries"`
@@ -183,6 +182,10 @@ type RetryConfig struct {
 	// prevent unkeyed literal initialization
 	_ struct{}
 }
+
+// BackOffConfig is the Collector's configuration of exponential back-off, which the exporter validates itself: the errors
+// of the Collector's type do not name the key, and stand on lines that do not name the exporter.
+type BackOffConfig configretry.BackOffConfig
 
 // OnErrorConfig says what becomes of samples that could not be delivered.
 type OnErrorConfig struct {
@@ -210,7 +213,7 @@ type DeadLetterConfig struct {
 	Directory string `mapstructure:"directory"`
 
 	// MaxSizeBytes bounds the bytes that the exporter's requests take in the directory; the oldest are removed first.
-	MaxSizeBytes int64 `mapstructure:"max_size_bytes"`
+	MaxSizeBytes ByteSize `mapstructure:"max_size_bytes"`
 
 	// prevent unkeyed literal initialization
 	_ struct{}
@@ -286,9 +289,6 @@ const (
 	OutOfOrderDrop OutOfOrder = "drop"
 )
 
-// minBatchSize is the least batch.max_size_bytes: room for a few series with long labels.
-const minBatchSize = 16 << 10
-
 var (
 	_ component.Config  = (*Config)(nil)
 	_ confmap.Validator = (*Config)(nil)
@@ -297,7 +297,7 @@ var (
 func createDefaultConfig() component.Config {
 	client := confighttp.NewDefaultClientConfig()
 	client.Timeout = 30 * time.Second
-	backOff := configretry.NewDefaultBackOffConfig()
+	backOff := BackOffConfig(configretry.NewDefaultBackOffConfig())
 	backOff.InitialInterval = 30 * time.Millisecond
 	backOff.MaxInterval = 5 * time.Second
 	backOff.Multiplier = 2
@@ -338,256 +338,4 @@ func createDefaultConfig() component.Config {
 			MaxSizeBytes: 128 << 20,
 		},
 	}
-}
-
-// Validate returns an error that names the key of each setting that is missing, out of range or in contradiction to
-// another. Nested sections of the Collector's own (http.tls, retry_on_failure and others) are validated by their types.
-func (c *Config) Validate() error {
-	return errors.Join(
-		validateEndpoint(c.HTTP.Endpoint),
-		c.validateHTTP(),
-		c.validateMessage(),
-		c.validateTranslation(),
-		atLeast("partitions", c.Partitions, 1),
-		atMost("partitions", c.Partitions, maxPartitions),
-		c.validateBatchAndQueue(),
-		c.validateRetry(),
-		c.validateOnError(),
-		oneOf("out_of_order", c.OutOfOrder, OutOfOrderSend, OutOfOrderDrop),
-		longEnough("series_idle_timeout", c.SeriesIdleTimeout),
-		longEnough("shutdown_timeout", c.ShutdownTimeout),
-		c.validateDeadLetter(),
-	)
-}
-
-// maxPartitions bounds the goroutines, connections and open batches that a configuration can ask for.
-const maxPartitions = 1024
-
-// reservedHeaders are the headers that the protocol sets (Remote-Write 2.0, "Required Headers").
-var reservedHeaders = []string{
-	"Content-Encoding", "Content-Type", "User-Agent", "X-Prometheus-Remote-Write-Version", "Content-Length",
-}
-
-// invalidURL is said instead of the URL.
-const invalidURL = "not a valid URL (not shown, as it may hold a password, whose special characters must be percent-encoded)"
-
-// validateEndpoint never prints any part of the endpoint: it may hold a password, and the errors of net/url quote what
-// they cannot parse, like a password with an unescaped slash that they take for a port.
-func validateEndpoint(endpoint string) error {
-	if endpoint == "" {
-		return errors.New("http.endpoint: must be set to the URL of a Remote-Write endpoint")
-	}
-	u, err := url.Parse(endpoint)
-	switch {
-	case err != nil:
-		return errors.New("http.endpoint: " + invalidURL)
-	case u.Scheme != "http" && u.Scheme != "https":
-		return errors.New("http.endpoint: must begin with http:// or https://")
-	case u.Hostname() == "":
-		return errors.New("http.endpoint: has no host")
-	}
-	return nil
-}
-
-// validateProxy says what is wrong without printing the URL. The HTTP client would print it.
-func validateProxy(proxy string) error {
-	if _, err := url.ParseRequestURI(proxy); proxy != "" && err != nil {
-		return errors.New("http.proxy_url: " + invalidURL)
-	}
-	return nil
-}
-
-func (c *Config) validateHTTP() error {
-	errs := []error{validateProxy(c.HTTP.ProxyURL)}
-	for name, value := range c.HTTP.Headers.Iter {
-		switch {
-		case !isHeaderName(name):
-			errs = append(errs, fmt.Errorf("http.headers: %q is not a valid header name", name))
-		case slices.Contains(reservedHeaders, http.CanonicalHeaderKey(name)):
-			errs = append(errs, fmt.Errorf("http.headers: %q is set by the Remote-Write protocol and cannot be overridden", name))
-		case strings.ContainsFunc(string(value), isControl):
-			errs = append(errs, fmt.Errorf("http.headers: the value of %q contains a line break or another control character", name))
-		}
-	}
-	if c.HTTP.Compression.IsCompressed() {
-		errs = append(errs, fmt.Errorf("http.compression: must be empty or none, not %q: the Remote-Write protocol prescribes its own", c.HTTP.Compression))
-	}
-	errs = append(errs, longEnough("http.timeout", c.HTTP.Timeout))
-	return errors.Join(errs...)
-}
-
-// isHeaderName says whether s is a token (RFC 9110, section 5.6.2). With any other name no request could be sent, and
-// that would look like an endpoint that cannot be reached.
-func isHeaderName(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		alphanumeric := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
-		if !alphanumeric && !strings.Contains("!#$%&'*+-.^_`|~", s[i:i+1]) {
-			return false
-		}
-	}
-	return s != ""
-}
-
-// isControl says whether a header's value cannot have r, like the line break at the end of a file with a token.
-func isControl(r rune) bool {
-	return r < ' ' && r != '\t' || r == 0x7f
-}
-
-func (c *Config) validateMessage() error {
-	errs := []error{
-		oneOf("protobuf_message", c.ProtobufMessage, MessageV1, MessageV2),
-		longEnough("metadata_interval", c.MetadataInterval),
-	}
-	if c.ConvertExplicitHistogramsToNHCB && c.ProtobufMessage == MessageV1 {
-		errs = append(errs, fmt.Errorf("convert_explicit_histograms_to_nhcb: needs protobuf_message %s", MessageV2))
-	}
-	if c.KeepClassicHistograms && !c.ConvertExplicitHistogramsToNHCB {
-		errs = append(errs, errors.New("keep_classic_histograms: has no effect without convert_explicit_histograms_to_nhcb"))
-	}
-	if c.SendMetadata && c.ProtobufMessage == MessageV2 {
-		errs = append(errs, fmt.Errorf("send_metadata: has no effect with protobuf_message %s, which always has metadata", MessageV2))
-	}
-	return errors.Join(errs...)
-}
-
-func (c *Config) validateTranslation() error {
-	errs := []error{atLeast("max_labels", c.MaxLabels, 0), oneOf("translation_strategy", c.TranslationStrategy,
-		otlptranslator.UnderscoreEscapingWithSuffixes, otlptranslator.UnderscoreEscapingWithoutSuffixes,
-		otlptranslator.NoUTF8EscapingWithSuffixes, otlptranslator.NoTranslation)}
-	switch c.TranslationStrategy {
-	case otlptranslator.NoUTF8EscapingWithSuffixes, otlptranslator.NoTranslation:
-		if c.ProtobufMessage == MessageV1 {
-			errs = append(errs, fmt.Errorf("translation_strategy: %s needs UTF-8 names, which protobuf_message %s cannot carry", c.TranslationStrategy, MessageV1))
-		}
-	}
-	if c.LabelNamePreserveMultipleUnderscores && !c.TranslationStrategy.ShouldEscape() {
-		errs = append(errs, fmt.Errorf("label_name_preserve_multiple_underscores: has no effect with translation_strategy %s, which leaves label names as they are", c.TranslationStrategy))
-	}
-	if c.TargetInfo.KeepIdentifyingResourceAttributes && !c.TargetInfo.Enabled {
-		errs = append(errs, errors.New("target_info.keep_identifying_resource_attributes: has no effect without target_info.enabled"))
-	}
-	if c.Namespace != "" && !isClassicMetricName(c.Namespace) {
-		errs = append(errs, fmt.Errorf("namespace: %q is not a valid metric name", c.Namespace))
-	}
-	for _, name := range slices.Sorted(maps.Keys(c.ExternalLabels)) {
-		switch value := c.ExternalLabels[name]; {
-		case !isClassicLabelName(name):
-			errs = append(errs, fmt.Errorf("external_labels: %q is not a valid label name", name))
-		case strings.HasPrefix(name, "__"):
-			errs = append(errs, fmt.Errorf("external_labels: %q is reserved: names that begin with __ are Prometheus's own", name))
-		case name == "le" || name == "quantile":
-			errs = append(errs, fmt.Errorf("external_labels: %q is reserved for histograms and summaries", name))
-		case value == "":
-			errs = append(errs, fmt.Errorf("external_labels: %q has an empty value", name))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func (c *Config) validateBatchAndQueue() error {
-	errs := []error{
-		atLeast("batch.max_samples", c.Batch.MaxSamples, 1),
-		atLeast("batch.max_size_bytes", c.Batch.MaxSizeBytes, minBatchSize),
-		atMost("batch.max_size_bytes", c.Batch.MaxSizeBytes, math.MaxInt32),
-		longEnough("batch.flush_timeout", c.Batch.FlushTimeout),
-		oneOf("queue.on_full", c.Queue.OnFull, OnFullBlock, OnFullReject, OnFullDropOldest, OnFullDropNewest),
-		longEnough("queue.block_timeout", c.Queue.BlockTimeout),
-		notNegative("queue.max_age", c.Queue.MaxAge),
-	}
-	if c.Queue.MaxAge > 0 && c.Queue.MaxAge <= c.Batch.FlushTimeout {
-		errs = append(errs, fmt.Errorf("queue.max_age: must be 0 or greater than batch.flush_timeout %v, not %v: all samples would be too old", c.Batch.FlushTimeout, c.Queue.MaxAge))
-	}
-	// A partition holds an open batch and one in flight at the least.
-	if least := 2 * c.Batch.MaxSizeBytes * int64(max(c.Partitions, 1)); c.Queue.MaxSizeBytes < least {
-		errs = append(errs, fmt.Errorf("queue.max_size_bytes: must be at least 2 * partitions * batch.max_size_bytes = %d, not %d", least, c.Queue.MaxSizeBytes))
-	}
-	return errors.Join(errs...)
-}
-
-func (c *Config) validateRetry() error {
-	errs := []error{
-		atLeast("retry_on_failure.max_retries", c.Retry.MaxRetries, 0),
-		longEnough("retry_on_failure.max_retry_after", c.Retry.MaxRetryAfter),
-	}
-	b := c.Retry.BackOff
-	if math.IsNaN(b.RandomizationFactor) {
-		errs = append(errs, errors.New("retry_on_failure.randomization_factor: must be a number from 0 to 1"))
-	}
-	if b.Enabled {
-		errs = append(errs, longEnough("retry_on_failure.initial_interval", b.InitialInterval))
-		if b.MaxInterval < b.InitialInterval {
-			errs = append(errs, fmt.Errorf("retry_on_failure.max_interval: %v is less than retry_on_failure.initial_interval %v", b.MaxInterval, b.InitialInterval))
-		}
-		if b.Multiplier < 1 || math.IsNaN(b.Multiplier) || math.IsInf(b.Multiplier, 0) {
-			errs = append(errs, fmt.Errorf("retry_on_failure.multiplier: must be at least 1, not %v", b.Multiplier))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func (c *Config) validateOnError() error {
-	errs := []error{
-		oneOf("on_error.retries_exhausted", c.OnError.RetriesExhausted, OnRetriesExhaustedDiscard, OnRetriesExhaustedFail),
-		oneOf("on_error.fatal", c.OnError.Fatal, OnFatalFail, OnFatalDiscard, OnFatalRetry),
-		oneOf("on_error.rejected", c.OnError.Rejected, OnRejectedDiscard, OnRejectedIsolate),
-		atLeast("on_error.max_isolation_requests", c.OnError.MaxIsolationRequests, 2),
-	}
-	if c.OnError.Fatal == OnFatalRetry && !c.Retry.BackOff.Enabled {
-		errs = append(errs, errors.New("on_error.fatal: retry needs retry_on_failure.enabled"))
-	}
-	return errors.Join(errs...)
-}
-
-func (c *Config) validateDeadLetter() error {
-	if c.DeadLetter.Directory == "" {
-		return nil
-	}
-	errs := []error{atLeast("dead_letter.max_size_bytes", c.DeadLetter.MaxSizeBytes, 2*c.Batch.MaxSizeBytes)}
-	if !filepath.IsAbs(c.DeadLetter.Directory) {
-		errs = append(errs, fmt.Errorf("dead_letter.directory: %q is not an absolute path", c.DeadLetter.Directory))
-	}
-	return errors.Join(errs...)
-}
-
-func oneOf[T ~string](key string, got T, allowed ...T) error {
-	if slices.Contains(allowed, got) {
-		return nil
-	}
-	names := make([]string, len(allowed))
-	for i, a := range allowed {
-		names[i] = string(a)
-	}
-	return fmt.Errorf("%s: must be one of %s, not %q", key, strings.Join(names, ", "), string(got))
-}
-
-func atLeast[T int | int64](key string, got, least T) error {
-	if got >= least {
-		return nil
-	}
-	return fmt.Errorf("%s: must be at least %d, not %d", key, least, got)
-}
-
-func atMost[T int | int64](key string, got, most T) error {
-	if got <= most {
-		return nil
-	}
-	return fmt.Errorf("%s: must be at most %d, not %d", key, most, got)
-}
-
-// leastDuration is the least that a time can be set to. Less is a mistake: a number without a unit is in nanoseconds.
-const leastDuration = time.Millisecond
-
-func longEnough(key string, got time.Duration) error {
-	if got >= leastDuration {
-		return nil
-	}
-	return fmt.Errorf("%s: must be at least %v, not %v (a number without a unit is in nanoseconds)", key, leastDuration, got)
-}
-
-func notNegative(key string, got time.Duration) error {
-	if got >= 0 {
-		return nil
-	}
-	return fmt.Errorf("%s: must not be negative, not %v", key, got)
 }

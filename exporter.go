@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/confighttp"
 	"go.opentelemetry.io/collector/config/configoptional"
+	"go.opentelemetry.io/collector/config/configretry"
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/consumer/consumererror"
 	"go.opentelemetry.io/collector/exporter"
@@ -46,6 +48,7 @@ type orderedExporter struct {
 	// sending are the goroutines of the partitions, others those that end only when abort is called.
 	sending, others sync.WaitGroup
 	failed          atomic.Bool
+	stopped         sync.Once
 }
 
 var _ exporter.Metrics = (*orderedExporter)(nil)
@@ -57,9 +60,9 @@ func newExporter(ctx context.Context, set exporter.Settings, cfg *Config, secret
 		logger:    set.Logger,
 		userAgent: userAgent(set.BuildInfo),
 		ledger:    account.NewLedger(),
-		status:    newStatusReporter(cfg.OnError.RetriesExhausted == OnRetriesExhaustedFail),
-		drops:     &dropLog{logger: set.Logger},
-		version:   &version{configured: cfg.protocol(), logger: set.Logger},
+		status:    newStatusReporter(),
+		drops:     &dropLog{logger: set.Logger, examples: cfg.LogExamples},
+		version:   &version{configured: cfg.protocol(), needsV2: cfg.needsV2(), logger: set.Logger},
 	}
 	e.queues = queues{
 		partitions:   newPartitions(cfg.partitionOptions()),
@@ -93,11 +96,16 @@ func (c *Config) protocol() wire.Protocol {
 	return wire.V1
 }
 
+// needsV2 says whether the configuration makes series that 1.0 cannot carry: names in UTF-8, or custom buckets.
+func (c *Config) needsV2() bool {
+	return !c.TranslationStrategy.ShouldEscape() || c.ConvertExplicitHistogramsToNHCB
+}
+
 func (c *Config) partitionOptions() partitionOptions {
 	return partitionOptions{
 		partitions: c.Partitions,
 		limits:     c.Batch,
-		capacity:   c.Queue.MaxSizeBytes,
+		capacity:   int64(c.Queue.MaxSizeBytes),
 		guard:      c.OutOfOrder == OutOfOrderDrop,
 		idle:       c.SeriesIdleTimeout,
 	}
@@ -106,7 +114,7 @@ func (c *Config) partitionOptions() partitionOptions {
 // policy is what the configuration says of answers.
 func (c *Config) policy() remote.Policy {
 	p := remote.Policy{
-		BackOff:       c.Retry.BackOff,
+		BackOff:       configretry.BackOffConfig(c.Retry.BackOff),
 		MaxRetries:    c.Retry.MaxRetries,
 		MaxRetryAfter: c.Retry.MaxRetryAfter,
 		RetryOn429:    c.RetryOn429,
@@ -114,6 +122,7 @@ func (c *Config) policy() remote.Policy {
 		Fatal:         remote.VerdictFail,
 		Isolate:       c.OnError.Rejected == OnRejectedIsolate,
 		Fallback:      c.Fallback,
+		NeedsV2:       c.needsV2(),
 	}
 	if c.OnError.RetriesExhausted == OnRetriesExhaustedFail {
 		p.Exhausted = remote.VerdictFail
@@ -181,27 +190,11 @@ func (e *orderedExporter) newSender() *sender {
 // would open a connection for almost every request.
 func (e *orderedExporter) clientConfig() *confighttp.ClientConfig {
 	c := e.cfg.HTTP
-	keepalive := c.Keepalive.Get()
+	keepalive := keepaliveOf(&c)
 	if keepalive == nil {
-		// Depending on a feature gate of confighttp, unmarshalling leaves the keepalive section where it is, so that none
-		// means that it is disabled, or moves it into the deprecated fields.
-		defaults := confighttp.NewDefaultClientConfig()
-		if defaults.Keepalive.HasValue() {
-			//lint:ignore SA1019 ToClient looks at it
-			c.DisableKeepAlives = true
-		}
-		//lint:ignore SA1019 see above
-		if c.DisableKeepAlives {
-			return &c
-		}
-		keepalive = &confighttp.KeepaliveClientConfig{
-			//lint:ignore SA1019 see above
-			IdleConnTimeout: c.IdleConnTimeout,
-			//lint:ignore SA1019 see above
-			MaxIdleConns: c.MaxIdleConns,
-			//lint:ignore SA1019 see above
-			MaxIdleConnsPerHost: c.MaxIdleConnsPerHost,
-		}
+		//lint:ignore SA1019 ToClient looks at it
+		c.DisableKeepAlives = true
+		return &c
 	}
 	all := *keepalive
 	if all.MaxIdleConnsPerHost == 0 {
@@ -214,12 +207,31 @@ func (e *orderedExporter) clientConfig() *confighttp.ClientConfig {
 	return &c
 }
 
+// keepaliveOf returns the configuration of idle connections, or nil if there are none. Depending on a feature gate of
+// confighttp, unmarshalling leaves the keepalive section where it is, so that none means that it is disabled, or moves it
+// into the deprecated fields.
+func keepaliveOf(c *confighttp.ClientConfig) *confighttp.KeepaliveClientConfig {
+	if keepalive := c.Keepalive.Get(); keepalive != nil {
+		return keepalive
+	}
+	defaults := confighttp.NewDefaultClientConfig()
+	//lint:ignore SA1019 see above
+	if defaults.Keepalive.HasValue() || c.DisableKeepAlives {
+		return nil
+	}
+	return &confighttp.KeepaliveClientConfig{
+		//lint:ignore SA1019 see above
+		IdleConnTimeout: c.IdleConnTimeout,
+		//lint:ignore SA1019 see above
+		MaxIdleConns: c.MaxIdleConns,
+		//lint:ignore SA1019 see above
+		MaxIdleConnsPerHost: c.MaxIdleConnsPerHost,
+	}
+}
+
 // ConsumeMetrics accepts the payload as a whole, or refuses it as a whole and returns an error. What cannot be translated
 // is dropped and counted, and does not keep the rest from being accepted.
 func (e *orderedExporter) ConsumeMetrics(ctx context.Context, md pmetric.Metrics) error {
-	if e.failed.Load() {
-		return errStopped
-	}
 	t := e.translators.take()
 	defer e.translators.giveBack(t)
 	if err := t.translate(ctx, md, e.version.protocol()); err != nil {
@@ -229,6 +241,9 @@ func (e *orderedExporter) ConsumeMetrics(ctx context.Context, md pmetric.Metrics
 	evicted, err := e.queues.admit(ctx, &t.payload)
 	if err != nil {
 		e.telemetry.refused(ctx, t.points)
+		if e.failed.Load() {
+			return errStopped
+		}
 		return err
 	}
 	e.reportDrops(ctx, evicted, &t.drops)
@@ -275,24 +290,23 @@ func (e *orderedExporter) fail(a *remote.Answer) {
 	e.status.fatal(a)
 }
 
-// Shutdown sends what is queued until ctx is done or shutdown_timeout has passed. What is left then is dropped and
-// counted. The metrics stay registered until the collector's meter provider ends: it collects once more after this.
+// Shutdown sends what is queued until ctx is done or shutdown_timeout has passed, whatever the transport does. What is left
+// then is dropped and counted; so is everything if Start has failed or was never called. The metrics stay registered until
+// the collector's meter provider ends: it collects once more after this.
 func (e *orderedExporter) Shutdown(ctx context.Context) error {
-	if e.abort == nil {
-		return nil
-	}
-	defer e.client.CloseIdleConnections()
+	e.stopped.Do(func() { e.shutdown(ctx) })
+	return nil
+}
+
+func (e *orderedExporter) shutdown(ctx context.Context) {
 	defer e.drops.flush()
 	for _, p := range e.queues.partitions {
 		p.close()
 	}
-	bounded, cancel := context.WithTimeout(ctx, e.cfg.ShutdownTimeout)
-	defer cancel()
-	stop := context.AfterFunc(bounded, e.abort)
-	e.sending.Wait()
-	stop()
-	e.abort()
-	e.others.Wait()
+	if e.abort != nil {
+		defer e.client.CloseIdleConnections()
+		e.drain(ctx)
+	}
 	left := 0
 	for _, p := range e.queues.partitions {
 		left += p.discard(e.ledger, account.ReasonShutdown)
@@ -301,7 +315,22 @@ func (e *orderedExporter) Shutdown(ctx context.Context) error {
 		e.logDropped(context.WithoutCancel(ctx), left, account.ReasonShutdown, nil)
 	}
 	e.letters.close(ctx)
-	return nil
+}
+
+// drain waits until everything is sent, and for the exporter's goroutines. It aborts what is under way early enough for
+// them to end in time, even if the transport does not.
+func (e *orderedExporter) drain(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.ShutdownTimeout)
+	defer cancel()
+	deadline, _ := ctx.Deadline()
+	left := time.Until(deadline)
+	early, cancel := context.WithTimeout(ctx, left-min(remote.AbandonGrace, left/2))
+	defer cancel()
+	stop := context.AfterFunc(early, e.abort)
+	e.sending.Wait()
+	stop()
+	e.abort()
+	e.others.Wait()
 }
 
 // ExporterHelperBatchingEnabled says that requests are composed here, so that the service, from v0.165 on, warns of a batch

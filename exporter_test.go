@@ -44,6 +44,14 @@ type harness struct {
 // clock of synctest. The test must shut it down.
 func newHarness(t testing.TB, receiver http.RoundTripper, edit ...func(*Config)) *harness {
 	t.Helper()
+	h := unstarted(t, receiver, edit...)
+	require.NoError(t, h.Start(t.Context(), h.host))
+	return h
+}
+
+// unstarted is an exporter that the test must start.
+func unstarted(t testing.TB, receiver http.RoundTripper, edit ...func(*Config)) *harness {
+	t.Helper()
 	h := &harness{t: t, telemetry: componenttest.NewTelemetry(), host: newTestHost(receiver)}
 	t.Cleanup(func() { assert.NoError(t, h.telemetry.Shutdown(context.Background())) })
 	core, logs := observer.New(zap.DebugLevel)
@@ -64,7 +72,6 @@ func newHarness(t testing.TB, receiver http.RoundTripper, edit ...func(*Config))
 	var err error
 	h.orderedExporter, err = newExporter(t.Context(), set, cfg, testSecret)
 	require.NoError(t, err)
-	require.NoError(t, h.Start(t.Context(), h.host))
 	return h
 }
 

@@ -19,5 +19,9 @@ func NewFactory() exporter.Factory {
 }
 
 func createMetrics(ctx context.Context, set exporter.Settings, cfg component.Config) (exporter.Metrics, error) {
-	return newExporter(ctx, set, cfg.(*Config), newPartitionSecret())
+	c := cfg.(*Config)
+	if len(c.unreadable) > 0 {
+		return nil, c.unreadable
+	}
+	return newExporter(ctx, set, c, newPartitionSecret())
 }

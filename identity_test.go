@@ -186,7 +186,7 @@ func TestChosenSeriesAreSpread(t *testing.T) {
 		defer tr.reset()
 		var found []int
 		for i := range tr.segments {
-			found = append(found, tr.segments[i].total())
+			found = append(found, tr.segments[i].received())
 		}
 		return found
 	}

@@ -37,7 +37,7 @@ func (l *letters) open() error {
 	store, err := deadletter.Open(deadletter.Options{
 		Directory: l.config.Directory,
 		Exporter:  l.exporter,
-		MaxBytes:  l.config.MaxSizeBytes,
+		MaxBytes:  int64(l.config.MaxSizeBytes),
 		OnError:   l.drops.notKept,
 	})
 	if err != nil {

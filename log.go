@@ -18,8 +18,10 @@ type drop struct {
 	samples int
 	key     account.Key
 	answer  *remote.Answer
-	// example renders one of the series, or is nil. It is called only if there is a line to write.
-	example   func() string
+	// example renders one of the series, or is nil. It is called only if there is a line to write that shall have it.
+	example func() string
+	// unsure is set if nobody knows which of the samples the endpoint refused, so that example is only the first of them.
+	unsure    bool
 	partition int
 	// kept is the file of the dead letter, or "".
 	kept string
@@ -29,6 +31,8 @@ type drop struct {
 // of the reason or at the end: the numbers in the log add up to those of the counter. It is safe for concurrent use.
 type dropLog struct {
 	logger *zap.Logger
+	// examples says whether lines name a series (log_examples).
+	examples bool
 
 	mu      sync.Mutex
 	drops   [account.Reasons]throttle
@@ -57,6 +61,14 @@ func (t *throttle) pass(n int) (heldBack int, ok bool) {
 	return heldBack, true
 }
 
+// exampleKey is the name of the example in a log line. The first series of a refused request is mostly a good one.
+func (d *drop) exampleKey() string {
+	if d.unsure {
+		return "first_series"
+	}
+	return "example"
+}
+
 // log logs a drop.
 func (l *dropLog) log(d drop) {
 	l.mu.Lock()
@@ -76,9 +88,9 @@ func (l *dropLog) log(d drop) {
 	if d.answer != nil {
 		fields = append(fields, zap.String("answer", d.answer.Error()))
 	}
-	if d.example != nil {
+	if l.examples && d.example != nil {
 		if example := d.example(); example != "" {
-			fields = append(fields, zap.String("example", example))
+			fields = append(fields, zap.String(d.exampleKey(), example))
 		}
 	}
 	if d.partition >= 0 {

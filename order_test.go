@@ -168,7 +168,7 @@ func orderWithDrops(t *testing.T, message func(*Config), seed uint64) {
 		c.Partitions = partitions
 		c.Batch.MaxSamples = 1 + rnd.IntN(300)
 		c.Batch.MaxSizeBytes = minBatchSize
-		c.Queue.MaxSizeBytes = int64(partitions) * 4 * minBatchSize
+		c.Queue.MaxSizeBytes = ByteSize(partitions) * 4 * minBatchSize
 		c.Queue.BlockTimeout = time.Hour
 		c.Queue.OnFull = []OnFull{OnFullBlock, OnFullDropNewest, OnFullDropOldest}[rnd.IntN(3)]
 		c.HTTP.Timeout = 5 * time.Second

@@ -17,8 +17,9 @@ type outcome struct {
 	answer *remote.Answer
 	// attempts is how many times the request was sent.
 	attempts int
-	// trial is that of the decision.
-	trial bool
+	// reach is that of a fallback, and trial the trial that it begins, or nil.
+	reach remote.Reach
+	trial *trial
 	// aborted says that the exporter's time to send is over.
 	aborted bool
 }

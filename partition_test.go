@@ -305,6 +305,7 @@ func TestGuard(t *testing.T) {
 			c.OutOfOrder = OutOfOrderDrop
 			c.Batch.MaxSamples = 50
 			c.Queue.OnFull = OnFullReject
+			c.LogExamples = true
 		})
 		start := time.Now()
 		h.consume(gauge(start, 120))

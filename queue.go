@@ -124,7 +124,7 @@ func (q *queues) makeRoomLocked(pl *payload) (evicted int) {
 			evicted += n
 		}
 		if p.size+size > p.capacity {
-			pl.drops.Add(account.ReasonQueueFull, s.total(), s.example)
+			pl.drops.Add(account.ReasonQueueFull, s.received(), s.example)
 			s.dropped = true
 		}
 	}

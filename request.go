@@ -2,7 +2,6 @@ package orderedremotewriteexporter // import "github.com/orderedremotewrite/orde
 
 import (
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/block"
-	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
@@ -12,9 +11,10 @@ type request struct {
 	protocol wire.Protocol
 	// body is the compressed message.
 	body []byte
-	// trial is the refusal of the same samples as a 2.0 message, after which 1.0 is used for good if the endpoint takes it;
-	// or else nil.
-	trial *remote.Answer
+	// trial is the one that the request is part of, or nil.
+	trial *trial
+	// probe says that the message of 2.0 is sent to find out whether the endpoint reads it again.
+	probe bool
 }
 
 func requestOf(b *batch) request {
@@ -49,7 +49,9 @@ func (r *request) split() (first, second request) {
 		indices[i] = i
 	}
 	half := len(indices) / 2
-	return r.part(c, indices[:half]), r.part(c, indices[half:])
+	first, second = r.part(c, indices[:half]), r.part(c, indices[half:])
+	first.trial, second.trial = r.trial, r.trial
+	return first, second
 }
 
 // cutOld separates the samples that are older than a timestamp.
@@ -64,7 +66,7 @@ func (r *request) cutOld(oldest int64) (kept, old request) {
 		}
 	}
 	kept, old = r.part(c, keep), r.part(c, cut)
-	kept.trial = r.trial
+	kept.trial, kept.probe = r.trial, r.probe
 	return kept, old
 }
 

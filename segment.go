@@ -56,11 +56,22 @@ func (s *segment) capacity() int {
 		s.table.Capacity()
 }
 
-// total is the number of samples.
-func (s *segment) total() int {
-	n := s.Samples
+// received is the number of samples that were received. A target_info that the translation has made is not: nothing is lost
+// with it if it is dropped.
+func (s *segment) received() int {
+	n := s.Samples - made(s.index)
 	for i := range s.full {
-		n += s.full[i].batch.Samples
+		n += s.full[i].batch.Samples - made(s.full[i].index)
+	}
+	return n
+}
+
+// made is how many of the series the translation has made by itself.
+func made(index []indexEntry) (n int) {
+	for i := range index {
+		if index[i].guard == madeTarget {
+			n++
+		}
 	}
 	return n
 }

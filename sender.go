@@ -63,22 +63,19 @@ func (d *delivery) deliver(ctx context.Context, r request) bool {
 	for sent := 0; len(waiting) > 0; {
 		r := waiting[len(waiting)-1]
 		waiting = waiting[:len(waiting)-1]
-		if r = d.prepared(ctx, r); r.Empty() {
-			continue
-		}
-		sent++
-		o := d.send(ctx, &r)
-		if r.trial != nil && o.verdict == remote.VerdictDelivered {
-			d.version.fallBack(r.trial)
+		o := outcome{verdict: remote.VerdictDrop}
+		if r = d.prepared(ctx, r); !r.Empty() {
+			sent++
+			o = d.send(ctx, &r)
 		}
 		switch {
 		case r.Empty():
-			continue
 		case o.verdict == remote.VerdictFallback:
 			waiting = append(waiting, d.fallenBack(ctx, r, &o))
 			continue
 		case o.verdict == remote.VerdictSplit && r.Samples > 1 && sent+len(waiting)+2 <= d.maxIsolation:
 			first, second := r.split()
+			d.version.split(r.trial)
 			waiting = append(waiting, second, first)
 			continue
 		case o.verdict == remote.VerdictSplit && r.Samples > 1:
@@ -97,26 +94,33 @@ func (d *delivery) deliver(ctx context.Context, r request) bool {
 
 // prepared returns the request as it can be sent now.
 func (d *delivery) prepared(ctx context.Context, r request) request {
-	if r = d.dropOld(ctx, r); !r.Empty() && r.protocol == wire.V2 && d.version.fellBack() {
-		r = d.asV1(ctx, r)
+	if r = d.dropOld(ctx, r); r.Empty() || r.protocol == wire.V1 {
+		return r
 	}
+	ok, probe := d.version.maySend()
+	if !ok {
+		return d.asV1(ctx, r)
+	}
+	r.probe = probe
 	return r
 }
 
-// fallenBack returns as 1.0 a request that the endpoint cannot read.
+// fallenBack returns as 1.0 a request that the endpoint has not read.
 func (d *delivery) fallenBack(ctx context.Context, r request, o *outcome) request {
-	if !o.trial {
+	if o.reach == remote.ReachAll {
 		d.version.fallBack(o.answer)
 	}
 	again := d.asV1(ctx, r)
-	if o.trial {
-		again.trial = o.answer
+	again.trial = o.trial
+	if d.version.needsV2 {
+		d.version.unfit(o.answer, again.Samples, r.Samples-again.Samples)
 	}
 	return again
 }
 
 // settle accounts for the samples of a request. It is the one place where samples that were in flight get their outcome.
 func (d *delivery) settle(ctx context.Context, r *request, o *outcome) {
+	d.version.tried(r.trial, o)
 	if r.Empty() {
 		return
 	}
@@ -145,6 +149,7 @@ func (d *delivery) settle(ctx context.Context, r *request, o *outcome) {
 		key:       key,
 		answer:    o.answer,
 		example:   r.example,
+		unsure:    o.answer != nil && r.Samples > 1,
 		partition: d.partition,
 		kept:      d.letters.keep(r, key, o),
 	})
@@ -181,28 +186,59 @@ func (d *delivery) send(ctx context.Context, r *request) outcome {
 		if a.Status == 0 && ctx.Err() != nil {
 			return outcome{verdict: remote.VerdictDrop, reason: account.ReasonShutdownInFlight, answer: a, attempts: n, aborted: true}
 		}
-		d.version.learn(a)
 		now := time.Now()
-		decision := d.policy.Decide(a, remote.Attempt{
-			Number: n, Elapsed: now.Sub(start), Random: rand.Float64(), Now: now,
-			Protocol: r.protocol, Proven: d.version.proven(),
+		o, delay := d.judge(ctx, r, a, remote.Attempt{
+			Number: n, Elapsed: now.Sub(start), Random: rand.Float64(), Now: now, Protocol: r.protocol,
 		})
-		if decision.Verdict == remote.VerdictFail {
+		switch {
+		case o.verdict == remote.VerdictFail:
 			d.fail(a)
+		case o.verdict == remote.VerdictDelivered:
+			d.status.delivered()
 		}
-		if decision.Verdict == remote.VerdictDrop && decision.Permanent {
-			d.status.permanent(a)
-		}
-		if decision.Verdict != remote.VerdictRetry {
-			return outcome{verdict: decision.Verdict, reason: decision.Reason, answer: a, attempts: n, trial: decision.Trial}
+		if o.verdict != remote.VerdictRetry && delay == 0 {
+			return o
 		}
 		d.status.retrying(d.partition, a)
-		d.drops.retrying(a, n, decision.Delay, d.partition)
-		if !sleep(ctx, decision.Delay) {
+		d.drops.retrying(a, n, delay, d.partition)
+		if !sleep(ctx, delay) {
 			return outcome{verdict: remote.VerdictDrop, reason: account.ReasonShutdown, answer: a, attempts: n, aborted: true}
+		}
+		if o.verdict != remote.VerdictRetry {
+			return o
 		}
 		if *r = d.dropOld(ctx, *r); r.Empty() {
 			return outcome{verdict: remote.VerdictDrop}
+		}
+	}
+}
+
+// judge returns what is done after an answer, and after which delay.
+func (d *delivery) judge(ctx context.Context, r *request, a *remote.Answer, at remote.Attempt) (outcome, time.Duration) {
+	o := outcome{answer: a, attempts: at.Number}
+	if r.protocol == wire.V2 {
+		d.version.learn(a, r.probe)
+	}
+	for {
+		at.Standing = d.version.standing()
+		decision := d.policy.Decide(a, at)
+		if decision.Verdict == remote.VerdictDrop && decision.Permanent {
+			d.status.wrong(a)
+		}
+		o.verdict, o.reason, o.reach = decision.Verdict, decision.Reason, decision.Reach
+		if decision.Reach != remote.ReachTrial {
+			return o, decision.Delay
+		}
+		var decided <-chan struct{}
+		if o.trial, decided = d.version.try(a); o.trial != nil {
+			return o, 0
+		}
+		// What becomes of the trial of another request decides about this one too.
+		select {
+		case <-decided:
+		case <-ctx.Done():
+			o.verdict, o.reason, o.aborted = remote.VerdictDrop, account.ReasonShutdown, true
+			return o, 0
 		}
 	}
 }

@@ -237,7 +237,7 @@ func TestDropsAreLogged(t *testing.T) {
 		receiver := &rwtest.Receiver{Script: func(rwtest.Request) rwtest.Answer {
 			return rwtest.Answer{Status: 400, Body: "out of order sample, " + strings.Repeat("x", 5000)}
 		}}
-		h := newHarness(t, receiver, onePartition)
+		h := newHarness(t, receiver, onePartition, logExamples)
 		for range 9 {
 			h.consume(gauge(time.Now(), 2))
 			time.Sleep(2 * time.Second)
@@ -248,7 +248,7 @@ func TestDropsAreLogged(t *testing.T) {
 		assert.Equal(t, "rejected", first["reason"])
 		assert.Equal(t, int64(2), first["dropped_samples"])
 		assert.Equal(t, int64(400), first["status"])
-		assert.Equal(t, `gauge{series="0"}`, first["example"])
+		assert.Equal(t, `gauge{series="0"}`, first["first_series"])
 		assert.Contains(t, first["answer"], "endpoint answered 400 Bad Request: out of order sample, xxx")
 		assert.Len(t, first["answer"], len("endpoint answered 400 Bad Request: ")+remote.MaxAnswerBody)
 		h.shutdown()
@@ -375,13 +375,20 @@ func TestShutdownWithHungBackend(t *testing.T) {
 		defer cancel()
 		start := time.Now()
 		require.NoError(t, h.Shutdown(ctx))
-		assert.Equal(t, 2*time.Second, time.Since(start))
+		assertEndsBy(t, 2*time.Second, time.Since(start))
 		assert.Equal(t, map[string]int64{"shutdown": 800 - inFlight, "shutdown_in_flight": inFlight}, h.dropped())
 		assert.Equal(t, 8, receiver.Requests())
 		h.checkBalance()
 		require.ErrorIs(t, h.ConsumeMetrics(context.Background(), gauge(time.Now(), 1)), errClosed)
 		assert.Empty(t, receiver.Problems())
 	})
+}
+
+// assertEndsBy checks that a shutdown uses the time that it has, but for what a transport may need to end, and no more.
+func assertEndsBy(t *testing.T, limit, took time.Duration) {
+	t.Helper()
+	assert.LessOrEqual(t, took, limit)
+	assert.GreaterOrEqual(t, took, limit-remote.AbandonGrace)
 }
 
 // TestShutdownFlushesAndDrains shows that a shutdown sends what waits, retries included.
@@ -411,46 +418,8 @@ func TestShutdownInBackOffIsNotInFlight(t *testing.T) {
 		time.Sleep(time.Minute)
 		start := time.Now()
 		h.shutdown()
-		assert.Equal(t, 2*time.Second, time.Since(start))
+		assertEndsBy(t, 2*time.Second, time.Since(start))
 		assert.Equal(t, map[string]int64{"shutdown 503": 5}, h.dropped())
-	})
-}
-
-// TestPermanentStatus is what becomes of 401, 403 and 404 when the configuration says discard.
-func TestPermanentStatus(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHarness(t, answers(403), onePartition, func(c *Config) { c.OnError.Fatal = OnFatalDiscard })
-		for range 3 {
-			h.consume(gauge(time.Now(), 5))
-			time.Sleep(2 * time.Second)
-		}
-		assert.Equal(t, []componentstatus.Status{componentstatus.StatusPermanentError}, h.host.statuses(), "reported once")
-		h.shutdown()
-		assert.Equal(t, map[string]int64{"fatal 403": 15}, h.dropped())
-	})
-}
-
-// TestFatalAfterPermanent: the Collector lets nothing follow a permanent error, so that there is none to report where a
-// fatal one may come.
-func TestFatalAfterPermanent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		receiver := &rwtest.Receiver{Script: func(r rwtest.Request) rwtest.Answer {
-			return rwtest.Answer{Status: []int{403, 500, 500}[min(r.Seq, 3)-1]}
-		}}
-		h := newHarness(t, receiver, onePartition, func(c *Config) {
-			c.OnError.Fatal = OnFatalDiscard
-			c.OnError.RetriesExhausted = OnRetriesExhaustedFail
-			c.Retry.MaxRetries = 1
-		})
-		for range 2 {
-			h.consume(gauge(time.Now(), 5))
-			time.Sleep(2 * time.Second)
-		}
-		statuses := h.host.statuses()
-		assert.NotContains(t, statuses, componentstatus.StatusPermanentError)
-		assert.Equal(t, componentstatus.StatusFatalError, last(statuses))
-		h.shutdown()
-		assert.Equal(t, map[string]int64{"fatal 403": 5, "retries_exhausted 500": 5}, h.dropped())
 	})
 }
 

@@ -7,22 +7,23 @@ import (
 	"go.opentelemetry.io/collector/component/componentstatus"
 )
 
-// statusReporter reports the component's status: recoverable while a partition retries, ok when none does any more,
-// permanent or fatal as the answers demand. The Collector lets nothing follow the last two. It is safe for concurrent
-// use.
+// statusReporter reports the component's status: recoverable while a partition retries, or after an answer that says that
+// the endpoint or the credentials are wrong; ok when no partition retries and the endpoint has taken something since; fatal
+// when the collector must stop. The Collector lets nothing follow a permanent error, so that there is none: endpoints and
+// credentials are mended while a collector runs. It is safe for concurrent use.
 type statusReporter struct {
 	mu   sync.Mutex
 	host component.Host
 	// troubled are the partitions that retry.
 	troubled map[int]bool
-	final    bool
-	// mayFail says that a fatal error can come after a permanent one, which the Collector would not take notice of. Then a
-	// permanent one is reported as recoverable, once.
-	mayFail, reported bool
+	// refusing says that the endpoint or the credentials are wrong.
+	refusing bool
+	// final says that a fatal error was reported.
+	final bool
 }
 
-func newStatusReporter(mayFail bool) *statusReporter {
-	return &statusReporter{troubled: make(map[int]bool), mayFail: mayFail}
+func newStatusReporter() *statusReporter {
+	return &statusReporter{troubled: make(map[int]bool)}
 }
 
 func (r *statusReporter) start(host component.Host) {
@@ -39,7 +40,7 @@ func (r *statusReporter) retrying(partition int, err error) {
 		return
 	}
 	r.troubled[partition] = true
-	if len(r.troubled) == 1 {
+	if len(r.troubled) == 1 && !r.refusing {
 		componentstatus.ReportStatus(r.host, componentstatus.NewRecoverableErrorEvent(err))
 	}
 }
@@ -48,27 +49,36 @@ func (r *statusReporter) retrying(partition int, err error) {
 func (r *statusReporter) recovered(partition int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.final || !r.troubled[partition] {
-		return
-	}
-	delete(r.troubled, partition)
-	if len(r.troubled) == 0 {
-		componentstatus.ReportStatus(r.host, componentstatus.NewEvent(componentstatus.StatusOK))
+	if r.troubled[partition] {
+		delete(r.troubled, partition)
+		r.healedLocked()
 	}
 }
 
-// permanent reports that somebody must mend the endpoint or the credentials.
-func (r *statusReporter) permanent(err error) {
+// wrong reports that somebody must mend the endpoint or the credentials.
+func (r *statusReporter) wrong(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch {
-	case r.final:
-	case !r.mayFail:
-		r.final = true
-		componentstatus.ReportStatus(r.host, componentstatus.NewPermanentErrorEvent(err))
-	case !r.reported:
-		r.reported = true
-		componentstatus.ReportStatus(r.host, componentstatus.NewRecoverableErrorEvent(err))
+	if r.final || r.refusing {
+		return
+	}
+	r.refusing = true
+	componentstatus.ReportStatus(r.host, componentstatus.NewRecoverableErrorEvent(err))
+}
+
+// delivered reports that the endpoint has taken a request: whatever was wrong with it has been mended.
+func (r *statusReporter) delivered() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.refusing {
+		r.refusing = false
+		r.healedLocked()
+	}
+}
+
+func (r *statusReporter) healedLocked() {
+	if !r.final && !r.refusing && len(r.troubled) == 0 {
+		componentstatus.ReportStatus(r.host, componentstatus.NewEvent(componentstatus.StatusOK))
 	}
 }
 

@@ -10,10 +10,10 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/metadata"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
-
-	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
 const (
@@ -22,6 +22,7 @@ const (
 	statusCodeKey = "http.response.status_code"
 	partitionKey  = "partition"
 	outcomeKey    = "outcome"
+	messageKey    = "protobuf_message"
 )
 
 // telemetry is the exporter's own metrics. What counts samples is observed from the ledger when it is collected, so that
@@ -51,7 +52,7 @@ func newTelemetry(set exporter.Settings, o observed) (*telemetry, error) {
 		id:               id,
 		exporter:         metric.WithAttributeSet(attribute.NewSet(id)),
 	}
-	if err := errors.Join(t.observeLedger(o.ledger), t.observePartitions(o.partitions), t.observeFallback(o.version), t.observeDeadLetters(o.letters)); err != nil {
+	if err := errors.Join(t.observeLedger(o.ledger), t.observePartitions(o.partitions), t.observeVersion(o.version), t.observeDeadLetters(o.letters)); err != nil {
 		builder.Shutdown()
 		return nil, err
 	}
@@ -117,15 +118,26 @@ func (t *telemetry) observePartitions(partitions []*partition) error {
 	)
 }
 
-func (t *telemetry) observeFallback(v *version) error {
-	return t.RegisterExporterOrderedRemoteWriteFallbackCallback(func(_ context.Context, o metric.Int64Observer) error {
-		n := int64(0)
-		if v.fellBack() {
-			n = 1
+func (t *telemetry) observeVersion(v *version) error {
+	is := func(yes bool) int64 {
+		if yes {
+			return 1
 		}
-		o.Observe(n, t.exporter)
-		return nil
-	})
+		return 0
+	}
+	return errors.Join(
+		t.RegisterExporterOrderedRemoteWriteFallbackCallback(func(_ context.Context, o metric.Int64Observer) error {
+			o.Observe(is(v.fellBack()), t.exporter)
+			return nil
+		}),
+		t.RegisterExporterOrderedRemoteWriteProtobufMessageCallback(func(_ context.Context, o metric.Int64Observer) error {
+			inUse := v.inUse()
+			for _, p := range []wire.Protocol{wire.V1, wire.V2} {
+				o.Observe(is(p == inUse), metric.WithAttributes(t.id, attribute.String(messageKey, p.Message())))
+			}
+			return nil
+		}),
+	)
 }
 
 func (t *telemetry) observeDeadLetters(l *letters) error {

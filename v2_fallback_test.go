@@ -2,6 +2,7 @@ package orderedremotewriteexporter
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.uber.org/zap"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
 
@@ -20,7 +22,7 @@ import (
 
 const (
 	fallbackMetric = "otelcol_exporter_ordered_remote_write_fallback"
-	fallbackLine   = "The endpoint does not read Remote-Write 2.0. Everything is sent as 1.0 from now on."
+	fallbackLine   = "The endpoint does not read Remote-Write 2.0: everything is sent as 1.0, and 2.0 is tried again from time to time. To send 1.0 for good, set protobuf_message: prometheus.WriteRequest"
 )
 
 // unreadable are the answers to a 2.0 message of endpoints that know 1.0 only.
@@ -57,7 +59,7 @@ func TestFallback(t *testing.T) {
 					assert.Equal(t, int64((i+1)*samplesOfEverything), h.delivered(), "each sample is counted once")
 				}
 				h.shutdown()
-				assert.Equal(t, []int{2, 1, 1, 1}, r.versions(), "2.0 is not tried again")
+				assert.Equal(t, []int{2, 1, 1, 1}, r.versions(), "2.0 is not tried again so soon")
 				assert.Equal(t, r.requests[0].Series, r.requests[1].Series, "the same data in the same order")
 				assert.Equal(t, r.requests[0].Message, r.requests[1].Message)
 				assert.Empty(t, h.dropped())
@@ -156,19 +158,75 @@ func TestFallbackTrial(t *testing.T) {
 			assert.Equal(t, []int{2, 2}, r.versions())
 		})
 	})
-	t.Run("1.0 is refused too", func(t *testing.T) {
+	t.Run("1.0 is refused too: there is no other trial", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			h, r := run(t, func(q rwtest.Request) rwtest.Answer {
 				if q.Seq <= 4 {
 					return rwtest.Answer{Status: 400}
 				}
 				return rwtest.Answer{}
-			}, 3)
-			assert.Equal(t, []int{2, 1, 2, 1, 2}, r.versions(), "2.0 is tried again with the next data")
-			assert.Equal(t, map[string]int64{"rejected 400": 10}, h.dropped(), "once for each sample")
+			}, 4)
+			assert.Equal(t, []int{2, 1, 2, 2, 2}, r.versions(), "what is refused later is not sent twice")
+			assert.Equal(t, map[string]int64{"rejected 400": 15}, h.dropped(), "once for each sample")
 			assert.Equal(t, int64(5), h.delivered())
 			assert.Zero(t, h.metric(fallbackMetric))
 			assert.Empty(t, h.logs.FilterMessage(fallbackLine).All())
+		})
+	})
+	t.Run("1.0 is refused too, and then nothing is taken for a long time", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h, r := run(t, func(q rwtest.Request) rwtest.Answer {
+				if q.Version == 2 || q.Seq == 2 {
+					return rwtest.Answer{Status: 400}
+				}
+				return rwtest.Answer{}
+			}, 13)
+			assert.Equal(t, slices.Concat([]int{2, 1}, slices.Repeat([]int{2}, 10), []int{1, 1, 1}), r.versions(),
+				"one request for each payload for ten minutes, and then a second trial, which is taken")
+			assert.Equal(t, int64(3*5), h.delivered())
+			assert.Equal(t, map[string]int64{"rejected 400": 10 * 5}, h.dropped())
+			assert.Equal(t, int64(1), h.metric(fallbackMetric))
+		})
+	})
+	t.Run("the trial is split, and its parts are one trial", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h, r := run(t, func(q rwtest.Request) rwtest.Answer {
+				if q.Version == 2 || q.Seq == 2 || q.Seq == 3 {
+					return rwtest.Answer{Status: 400}
+				}
+				return rwtest.Answer{}
+			}, 2, func(c *Config) { c.OnError.Rejected = OnRejectedIsolate })
+			// The 1.0 message of 5 is refused, its first half of 2 is refused, and one sample of it is taken.
+			assert.Equal(t, []int{2, 1, 1, 1, 1, 1, 1}, r.versions())
+			assert.Equal(t, int64(10), h.delivered())
+			assert.Equal(t, int64(1), h.metric(fallbackMetric))
+		})
+	})
+	t.Run("the trial is too large", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h, r := run(t, func(q rwtest.Request) rwtest.Answer {
+				switch {
+				case q.Version == 2:
+					return rwtest.Answer{Status: 400}
+				case q.Samples() > 3:
+					return rwtest.Answer{Status: 413}
+				default:
+					return rwtest.Answer{}
+				}
+			}, 1)
+			assert.Equal(t, []int{2, 1, 1, 1}, r.versions())
+			assert.Equal(t, int64(5), h.delivered())
+			assert.Equal(t, int64(1), h.metric(fallbackMetric), "a part of the trial was taken")
+		})
+	})
+	t.Run("all parts of the trial are refused", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			h, r := run(t, func(rwtest.Request) rwtest.Answer { return rwtest.Answer{Status: 400} }, 2,
+				func(c *Config) { c.OnError.Rejected = OnRejectedIsolate })
+			// Isolation takes 9 requests for 5 samples.
+			assert.Equal(t, slices.Concat([]int{2}, slices.Repeat([]int{1}, 9), slices.Repeat([]int{2}, 9)), r.versions())
+			assert.Equal(t, map[string]int64{"rejected 400": 10}, h.dropped())
+			assert.Zero(t, h.metric(fallbackMetric))
 		})
 	})
 	t.Run("1.0 is taken in the end", func(t *testing.T) {
@@ -307,9 +365,9 @@ func TestFallbackOfWhatIsSplit(t *testing.T) {
 	})
 }
 
-// TestFallbackDropsWhatNeedsV2 has names in UTF-8 and custom buckets, in messages that wait and in such that are translated
-// later.
-func TestFallbackDropsWhatNeedsV2(t *testing.T) {
+// TestNoFallbackWhereTheConfigurationNeedsV2 has names in UTF-8 and custom buckets. What 1.0 can carry goes as 1.0, request by
+// request, but 2.0 stays in use.
+func TestNoFallbackWhereTheConfigurationNeedsV2(t *testing.T) {
 	payload := func(ts time.Time) pmetric.Metrics {
 		md := metricsOf(nil,
 			gaugeOf("classic", number(1, with("a", "b"))),
@@ -322,29 +380,41 @@ func TestFallbackDropsWhatNeedsV2(t *testing.T) {
 		return md
 	}
 	synctest.Test(t, func(t *testing.T) {
-		r := onlyV1(rwtest.Answer{Status: 415})
+		start := time.Now()
+		r := record(func(q rwtest.Request) rwtest.Answer {
+			if q.Version == 2 && time.Since(start) < 2*time.Minute {
+				return rwtest.Answer{Status: 415}
+			}
+			return rwtest.Answer{}
+		})
 		h := newHarness(t, r, onePartition, messageV2, func(c *Config) {
 			c.TranslationStrategy = otlptranslator.NoTranslation
 			c.ConvertExplicitHistogramsToNHCB = true
+			c.LogExamples = true
 		})
-		h.consume(payload(time.Now()))
-		time.Sleep(time.Minute)
-		assert.Equal(t, map[string]int64{"needs_remote_write_2": 3}, h.dropped())
-		assert.Equal(t, int64(2), h.delivered())
-		line := h.logs.FilterField(zapReason(account.ReasonNeedsV2)).All()
-		require.Len(t, line, 1)
-		assert.Equal(t, `utf.8{a="b"}`, line[0].ContextMap()["example"])
-
-		// What is translated after the fallback never becomes a histogram with custom buckets.
-		h.consume(payload(time.Now()))
-		time.Sleep(time.Minute)
-		assert.Equal(t, map[string]int64{"needs_remote_write_2": 3 + 2}, h.dropped())
-		assert.Equal(t, int64(2+2+5), h.delivered())
+		for i := range 3 {
+			h.consume(payload(time.Now()))
+			time.Sleep(time.Minute)
+			assert.Zero(t, h.metric(fallbackMetric))
+			refused := int64(min(i+1, 2))
+			assert.Equal(t, map[string]int64{"needs_remote_write_2": 3 * refused}, h.dropped())
+			assert.Equal(t, int64(5*(i+1))-3*refused, h.delivered())
+		}
 		h.shutdown()
-		assert.Equal(t, []int{2, 1, 1}, r.versions())
+		assert.Equal(t, []int{2, 1, 2, 1, 2}, r.versions(), "2.0 is tried with each request")
+		drops := h.logs.FilterField(zapReason(account.ReasonNeedsV2)).All()
+		require.NotEmpty(t, drops)
+		assert.Equal(t, `utf.8{a="b"}`, drops[0].ContextMap()["example"])
+		lines := h.logs.FilterLevelExact(zap.ErrorLevel).All()
+		require.Len(t, lines, 2, "one for each request, but at most one in ten seconds")
+		for _, remedy := range []string{"protobuf_message: prometheus.WriteRequest", "translation_strategy", "custom buckets"} {
+			assert.Contains(t, lines[0].Message, remedy)
+		}
+		assert.Equal(t, int64(415), lines[0].ContextMap()["status"])
+		assert.Empty(t, h.logs.FilterMessage(fallbackLine).All())
 		assert.Empty(t, r.Problems(), "names are those of 1.0, also in exemplars")
-		for _, q := range r.requests[1:] {
-			for _, ts := range q.Message.Timeseries {
+		for _, i := range []int{1, 3} {
+			for _, ts := range r.requests[i].Message.Timeseries {
 				if len(ts.Exemplars) > 0 {
 					assert.Equal(t, []string{"c", "span_id", "trace_id"}, namesOf(ts.Exemplars[0].Labels))
 				}
@@ -353,8 +423,8 @@ func TestFallbackDropsWhatNeedsV2(t *testing.T) {
 	})
 }
 
-// TestFallbackOfNothing has a message of which 1.0 can carry nothing.
-func TestFallbackOfNothing(t *testing.T) {
+// TestNoFallbackOfNothing has messages of which 1.0 can carry nothing.
+func TestNoFallbackOfNothing(t *testing.T) {
 	for name, unread := range unreadable {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -363,16 +433,20 @@ func TestFallbackOfNothing(t *testing.T) {
 					c.TranslationStrategy = otlptranslator.NoTranslation
 					c.Queue.MaxAge = time.Hour // nothing has no age
 				})
-				md := metricsOf(nil, gaugeOf("utf.8", number(1), number(2, with("a", "b"))))
-				retime(md, time.Now())
-				h.consume(md)
-				time.Sleep(time.Minute)
-				h.shutdown()
-				assert.Equal(t, map[string]int64{"needs_remote_write_2": 2}, h.dropped())
-				assert.Equal(t, []int{2}, r.versions(), "there is nothing to send as 1.0")
-				if strings.HasPrefix(name, "400") {
-					assert.Zero(t, h.metric(fallbackMetric), "1.0 has not been tried")
+				for range 2 {
+					md := metricsOf(nil, gaugeOf("utf.8", number(1), number(2, with("a", "b"))))
+					retime(md, time.Now())
+					h.consume(md)
+					time.Sleep(time.Minute)
 				}
+				h.shutdown()
+				want := "needs_remote_write_2"
+				if strings.HasPrefix(name, "400") {
+					want = "rejected 400" // 1.0 could not become the version in use, so that there is no trial
+				}
+				assert.Equal(t, map[string]int64{want: 4}, h.dropped())
+				assert.Equal(t, []int{2, 2}, r.versions(), "there is nothing to send as 1.0")
+				assert.Zero(t, h.metric(fallbackMetric))
 			})
 		})
 	}

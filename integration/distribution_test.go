@@ -81,11 +81,26 @@ service:
   telemetry: {metrics: {level: none}}
 `
 
-// A wrong setting stops the collector at the start with a line that names the key.
+// A wrong setting stops the collector at the start with a line that names the exporter by its id, the key, and what is
+// wrong. Without the exporter's own check of keys, the first ones would start and write without what was meant.
 func TestWrongConfiguration(t *testing.T) {
 	for _, tc := range []struct {
-		setting, key string
+		setting, message string
 	}{
+		{`http::header: {X-Scope-OrgID: a}`, "http.header: unknown key, did you mean http.headers?"},
+		{`http::tls: {insecure_skip: true}`, "http.tls.insecure_skip: unknown key"},
+		{`http::headers: {X-Scope-OrgID: "${env:ORW_UNSET}"}`, `http.headers: the value of "X-Scope-OrgID" is empty`},
+		{`http::headers: {Authorization: "Bearer ${env:ORW_UNSET}"}`, `http.headers: the value of "Authorization" has nothing behind its scheme`},
+		{`http::endpoint: http://user:${env:ORW_UNSET}@host/`, "http.endpoint: has user information without a name or with an empty password"},
+		{`http::endpoint: http://host:99999/write`, "http.endpoint: the port must be from 1 to 65535"},
+		{`http::auth: `, "http.auth: is empty"},
+		{`partitions: 2.5`, "partitions: must be a whole number, not 2.5"},
+		{`fallback: `, "fallback: has no value"},
+		{`batch::flush_timeout: 5000000`, "batch.flush_timeout: 5000000 has no unit"},
+		{`queue::max_size_bytes: 256M`, "queue.max_size_bytes: must have a unit that is not ambiguous"},
+		{`resource_constant_labels: {included: [".*"]}`, `resource_constant_labels.included: ".*" looks like a regular expression`},
+		{`remote_write_queue: {num_consumers: 5}`, "remote_write_queue: is of prometheus_remote_write"},
+		{`endpoint: http://localhost/`, "endpoint: unknown key, did you mean http.endpoint?"},
 		{`http::endpoint: ""`, "http.endpoint"},
 		{`http::endpoint: ftp://localhost/write`, "http.endpoint"},
 		{`http::endpoint: localhost:9090/api/v1/write`, "http.endpoint"},
@@ -100,7 +115,7 @@ func TestWrongConfiguration(t *testing.T) {
 		{`queue::max_size_bytes: 1`, "queue.max_size_bytes"},
 		{`queue::on_full: explode`, "queue.on_full"},
 		{`retry_on_failure::max_retries: -1`, "retry_on_failure.max_retries"},
-		{`retry_on_failure::multiplier: 0`, "retry_on_failure"},
+		{`retry_on_failure::multiplier: 0`, "retry_on_failure.multiplier"},
 		{`on_error::fatal: ignore`, "on_error.fatal"},
 		{`on_error::rejected: ignore`, "on_error.rejected"},
 		{`on_error::retries_exhausted: ignore`, "on_error.retries_exhausted"},
@@ -109,7 +124,7 @@ func TestWrongConfiguration(t *testing.T) {
 		{`translation_strategy: Shouting`, "translation_strategy"},
 		{`external_labels: {__name__: up}`, "external_labels"},
 		{`dead_letter::directory: relative`, "dead_letter.directory"},
-		{`partition: 8`, "invalid keys: partition"},
+		{`partition: 8`, "partition: unknown key, did you mean partitions?"},
 	} {
 		t.Run(tc.setting, func(t *testing.T) {
 			t.Parallel()
@@ -117,10 +132,29 @@ func TestWrongConfiguration(t *testing.T) {
 			assert.NotZero(t, c.wait(t))
 			assert.NotContains(t, c.log.String(), "Everything is ready")
 			assert.NotContains(t, c.log.String(), "panic")
-			assert.Contains(t, c.log.String(), tc.key)
-			assert.Contains(t, c.log.String(), "ordered_remote_write")
+			assert.Contains(t, c.log.String(), "exporters::ordered_remote_write: "+tc.message)
 		})
 	}
+}
+
+// Each mistake is told on a line with the id of its exporter.
+func TestAllMistakesAreToldWithTheirExporter(t *testing.T) {
+	const config = `yaml:
+receivers: {otlp: {protocols: {http: {endpoint: "127.0.0.1:0"}}}}
+exporters:
+  ordered_remote_write/first: {http: {header: {a: b}}, partitions: 2.5}
+  ordered_remote_write/second: {http: {endpoint: "http://localhost:0/", timeout: 0s}, partitions: 0, retry_on_failure: {max_elapsed_time: 1s, multiplier: 0}}
+service:
+  pipelines: {metrics: {receivers: [otlp], exporters: [ordered_remote_write/first, ordered_remote_write/second]}}
+`
+	out, err := runCollector(t, nil, "validate", "--config="+config)
+	require.Error(t, err)
+	lines := strings.Split(strings.TrimSpace(strings.TrimPrefix(out, "Error: ")), "\n")
+	assert.ElementsMatch(t, []string{
+		"exporters::ordered_remote_write/first: http.header: unknown key, did you mean http.headers?; partitions: must be a whole number, not 2.5",
+		"exporters::ordered_remote_write/second: http.endpoint: the port must be from 1 to 65535; http.timeout: must be at least 1ms, not 0s; partitions: must be at least 1, not 0; " +
+			"retry_on_failure.max_elapsed_time: must be 0 or at least retry_on_failure.max_interval 5s, not 1s; retry_on_failure.multiplier: must be at least 1, not 0",
+	}, lines)
 }
 
 // What was accepted is delivered before the process ends, even if its batch was still open.

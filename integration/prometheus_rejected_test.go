@@ -136,7 +136,7 @@ out of order sample for series {__name__="value", series="2"}
 			"dropped_samples_since_last_line": int64(0),
 			"status":                          int64(http.StatusBadRequest),
 			"answer":                          "endpoint answered 400 Bad Request: " + strings.TrimSpace(refused[0].Answer),
-			"example":                         `value{series="0"}`,
+			"first_series":                    `value{series="0"}`,
 			"partition":                       int64(0),
 		}, lines[0])
 	})

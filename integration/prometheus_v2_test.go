@@ -269,8 +269,7 @@ func TestPrometheusV1GetsEverySampleFromASenderOf2(t *testing.T) {
 	}
 }
 
-// After a fallback, what 1.0 cannot carry is dropped with that reason, and costs nothing else. That holds for what was
-// already encoded as 2.0 as well as for what comes later.
+// Where names need 2.0, what 1.0 cannot carry is dropped with that reason, and costs nothing else.
 func TestPrometheusV1IsNotSentNamesThatOnlyV2CanCarry(t *testing.T) {
 	now := start()
 	server := promserver.Start(t, promserver.WithMessages(promserver.V1))
@@ -295,19 +294,21 @@ func TestPrometheusV1IsNotSentNamesThatOnlyV2CanCarry(t *testing.T) {
 	assert.ElementsMatch(t, []string{`{__name__="classic"}`, `{__name__="native"}`}, server.Names())
 }
 
-// After a fallback, histograms are the classic series that 1.0 can carry.
-func TestPrometheusV1GetsClassicHistogramsAfterAFallback(t *testing.T) {
+// Histograms with custom buckets need 2.0, so that there is no fallback; the classic series beside them go as 1.0.
+func TestPrometheusV1GetsTheClassicSeriesBesideCustomBuckets(t *testing.T) {
 	now := start()
 	server := promserver.Start(t, promserver.WithMessages(promserver.V1))
-	exporter := rig.Start(t, server.Endpoint(), versions["2.0"].config, "{partitions: 1, convert_explicit_histograms_to_nhcb: true}")
+	exporter := rig.Start(t, server.Endpoint(), versions["2.0"].config,
+		"{partitions: 1, convert_explicit_histograms_to_nhcb: true, keep_classic_histograms: true}")
 	for i := range 3 {
 		p := rig.NewPayload()
 		classicHistogram(p, "latency", now.Add(time.Duration(i)*time.Second))
 		exporter.SendAndSettle(p.Metrics)
 	}
 	accounts := exporter.Close()
-	assert.Equal(t, map[rig.Drop]int64{{Reason: "needs_remote_write_2"}: 1}, accounts.Dropped)
-	assert.Equal(t, int64(2*6), accounts.Delivered)
+	assert.Equal(t, map[rig.Drop]int64{{Reason: "needs_remote_write_2"}: 3}, accounts.Dropped)
+	assert.Equal(t, int64(3*6), accounts.Delivered)
+	assert.Zero(t, accounts.Fallback)
 	assertStored(t, server, accounts)
 	assert.Equal(t, map[string]float64{`{}`: 1}, server.Values(`histogram_quantile(0.5, latency_seconds_bucket)`, now.Add(2*time.Second)))
 }

@@ -35,6 +35,7 @@ type TelemetryBuilder struct {
 	ExporterOrderedRemoteWriteFallback         metric.Int64ObservableGauge
 	ExporterOrderedRemoteWriteInFlightSamples  metric.Int64ObservableGauge
 	ExporterOrderedRemoteWriteOldestSampleAge  metric.Float64ObservableGauge
+	ExporterOrderedRemoteWriteProtobufMessage  metric.Int64ObservableGauge
 	ExporterOrderedRemoteWriteQueueCapacity    metric.Int64ObservableGauge
 	ExporterOrderedRemoteWriteQueueSize        metric.Int64ObservableGauge
 	ExporterOrderedRemoteWriteQueuedSamples    metric.Int64ObservableGauge
@@ -153,6 +154,21 @@ func (builder *TelemetryBuilder) RegisterExporterOrderedRemoteWriteOldestSampleA
 		cb(ctx, &observerFloat64{inst: builder.ExporterOrderedRemoteWriteOldestSampleAge, obs: o})
 		return nil
 	}, builder.ExporterOrderedRemoteWriteOldestSampleAge)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterExporterOrderedRemoteWriteProtobufMessageCallback sets callback for observable ExporterOrderedRemoteWriteProtobufMessage metric.
+func (builder *TelemetryBuilder) RegisterExporterOrderedRemoteWriteProtobufMessageCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ExporterOrderedRemoteWriteProtobufMessage, obs: o})
+		return nil
+	}, builder.ExporterOrderedRemoteWriteProtobufMessage)
 	if err != nil {
 		return err
 	}
@@ -302,6 +318,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit("s"),
 	)
 	errs = errors.Join(errs, err)
+	builder.ExporterOrderedRemoteWriteProtobufMessage, err = builder.meter.Int64ObservableGauge(
+		"otelcol_exporter_ordered_remote_write_protobuf_message",
+		metric.WithDescription("Whether the message, and with it the version of Remote-Write, is the one in use (1), or not (0). [Alpha]"),
+		metric.WithUnit(""),
+	)
+	errs = errors.Join(errs, err)
 	builder.ExporterOrderedRemoteWriteQueueCapacity, err = builder.meter.Int64ObservableGauge(
 		"otelcol_exporter_ordered_remote_write_queue_capacity",
 		metric.WithDescription("The most bytes that the queue of the partition may hold. [Alpha]"),
@@ -328,7 +350,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.ExporterOrderedRemoteWriteRefusedSamples, err = builder.meter.Int64Counter(
 		"otelcol_exporter_ordered_remote_write_refused_samples",
-		metric.WithDescription("Number of samples in payloads that were refused with an error to the caller because a queue was full, or the exporter was shut down; they are not received. [Alpha]"),
+		metric.WithDescription("Number of samples in payloads that were refused with an error to the caller because a queue was full, or the exporter was shut down or had stopped; they are not received. [Alpha]"),
 		metric.WithUnit("{sample}"),
 	)
 	errs = errors.Join(errs, err)

@@ -125,6 +125,20 @@ func AssertEqualExporterOrderedRemoteWriteOldestSampleAge(t *testing.T, tt *comp
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }
 
+func AssertEqualExporterOrderedRemoteWriteProtobufMessage(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
+	want := metricdata.Metrics{
+		Name:        "otelcol_exporter_ordered_remote_write_protobuf_message",
+		Description: "Whether the message, and with it the version of Remote-Write, is the one in use (1), or not (0). [Alpha]",
+		Unit:        "",
+		Data: metricdata.Gauge[int64]{
+			DataPoints: dps,
+		},
+	}
+	got, err := tt.GetMetric("otelcol_exporter_ordered_remote_write_protobuf_message")
+	require.NoError(t, err)
+	metricdatatest.AssertEqual(t, want, got, opts...)
+}
+
 func AssertEqualExporterOrderedRemoteWriteQueueCapacity(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_exporter_ordered_remote_write_queue_capacity",
@@ -186,7 +200,7 @@ func AssertEqualExporterOrderedRemoteWriteReceivedSamples(t *testing.T, tt *comp
 func AssertEqualExporterOrderedRemoteWriteRefusedSamples(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_exporter_ordered_remote_write_refused_samples",
-		Description: "Number of samples in payloads that were refused with an error to the caller because a queue was full, or the exporter was shut down; they are not received. [Alpha]",
+		Description: "Number of samples in payloads that were refused with an error to the caller because a queue was full, or the exporter was shut down or had stopped; they are not received. [Alpha]",
 		Unit:        "{sample}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,

@@ -3,6 +3,7 @@
 package remote // import "github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -16,7 +17,7 @@ import (
 type Answer struct {
 	// Status is the HTTP status, or 0 if there was no answer.
 	Status int
-	// Err says why there was no answer.
+	// Err says why there was no answer, or why a success is none.
 	Err error
 	// RetryAfter is the header of that name.
 	RetryAfter string
@@ -82,6 +83,8 @@ func (a *Answer) Error() string {
 	switch {
 	case a.Status == 0:
 		return fmt.Sprintf("no answer from the endpoint: %v", a.Err)
+	case a.Err != nil:
+		return fmt.Sprintf("endpoint answered %d %s with %v", a.Status, http.StatusText(a.Status), a.Err)
 	case a.Body == "":
 		return fmt.Sprintf("endpoint answered %d %s", a.Status, http.StatusText(a.Status))
 	default:
@@ -89,10 +92,25 @@ func (a *Answer) Error() string {
 	}
 }
 
-// Unwrap returns why there was no answer.
+// Unwrap returns why there was no answer, or why a success is none.
 func (a *Answer) Unwrap() error {
 	return a.Err
 }
+
+// Unread says whether the answer to a 2.0 message is that of an endpoint that has not read it: a 415, or a success that has
+// none of the headers that a 2.0 receiver must send and is to be taken for a 415 (Remote-Write 2.0, "Required Written
+// Response Headers").
+func (a *Answer) Unread() bool {
+	return a.Status == http.StatusUnsupportedMediaType || a.Success() && !a.Written.Present
+}
+
+// proves says whether the answer to a 2.0 message shows that the endpoint has read it.
+func (a *Answer) proves() bool {
+	return a.Written.Present && a.Status != http.StatusUnsupportedMediaType
+}
+
+// errNoWritten is the error of a success that is none.
+var errNoWritten = errors.New("none of the headers that a receiver of 2.0 must send: no X-Prometheus-Remote-Write-*-Written")
 
 // refusesContent says whether a smaller request might be taken: these statuses refuse any.
 func (a *Answer) refusesContent() bool {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -50,44 +51,102 @@ const (
 	MaxAnswerBody  = 1 << 10
 	maxDrainedBody = 16 << 10
 	MaxBodyWait    = time.Second
+	// AbandonGrace is how long after the end of its context a transport may take to say so.
+	AbandonGrace = 10 * time.Millisecond
+	// bodyGrace is how long a body that has been ended takes to hand over what there is of it.
+	bodyGrace = 100 * time.Millisecond
 )
 
 // Post sends the body, a compressed message of the version, and returns what came of it. It is the attempt of that number
 // with the same content.
+//
+// It returns when ctx is done, or AbandonGrace later, whatever the transport does: the round tripper of an auth extension may fetch a token and
+// not look at the request's context meanwhile. Such a request is abandoned. It may still reach the endpoint, so that
+// nothing of its partition may be sent after it; what is answered to it, nobody hears.
 func (c *Client) Post(ctx context.Context, p wire.Protocol, body []byte, number int) *Answer {
-	ctx, cancel := context.WithCancel(ctx)
+	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.endpoint, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(inner, http.MethodPost, c.endpoint, bytes.NewReader(body))
 	if err != nil {
 		return &Answer{Err: WithoutURL(err)}
 	}
 	SetHeaders(req.Header, p, c.userAgent)
 	start := time.Now()
-	resp, err := c.http.Do(req)
-	a := &Answer{}
-	if err == nil {
-		a.Status = resp.StatusCode
-	} else {
-		a.Err = WithoutURL(err)
-	}
+	head, text := make(chan *Answer, 1), make(chan string, 1)
+	go c.exchange(req, p, head, text)
+	a := await(ctx, head)
 	c.observe(ctx, Exchange{Status: a.Status, Size: len(body), Took: time.Since(start), Attempt: number})
+	if a.Status != 0 {
+		a.Body = awaitBody(ctx, text, cancel)
+	}
+	return a
+}
+
+// exchange hands over the answer when its status is known, and then what is read of its body. It never waits for who takes
+// that: nobody may.
+func (c *Client) exchange(req *http.Request, p wire.Protocol, head chan<- *Answer, text chan<- string) {
+	resp, err := c.http.Do(req)
 	if err != nil {
-		return a
+		head <- &Answer{Err: WithoutURL(err)}
+		return
 	}
 	defer resp.Body.Close()
-	a.RetryAfter = resp.Header.Get("Retry-After")
+	a := &Answer{Status: resp.StatusCode, RetryAfter: resp.Header.Get("Retry-After")}
 	if p == wire.V2 {
 		a.Written = readWritten(resp.Header)
+		if a.Success() && a.Unread() {
+			a.Err = errNoWritten
+		}
 	}
-	slow := time.AfterFunc(MaxBodyWait, cancel)
+	head <- a
+	text <- readBody(resp)
+}
+
+// await waits for the answer, and when ctx is done a moment longer for what the transport makes of that.
+func await(ctx context.Context, head <-chan *Answer) *Answer {
+	select {
+	case a := <-head:
+		return a
+	case <-ctx.Done():
+	}
+	grace := time.NewTimer(AbandonGrace)
+	defer grace.Stop()
+	select {
+	case a := <-head:
+		return a
+	case <-grace.C:
+		return &Answer{Err: fmt.Errorf("the request was abandoned: %w", context.Cause(ctx))}
+	}
+}
+
+// awaitBody waits for the body, but not for long. Then it ends the request, and takes what was read until then.
+func awaitBody(ctx context.Context, text <-chan string, end context.CancelFunc) string {
+	slow := time.NewTimer(MaxBodyWait)
 	defer slow.Stop()
-	if a.Status > 299 {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, MaxAnswerBody))
-		a.Body = printable(text)
+	select {
+	case t := <-text:
+		return t
+	case <-ctx.Done():
+	case <-slow.C:
+		end()
+		slow.Reset(bodyGrace)
+		select {
+		case t := <-text:
+			return t
+		case <-slow.C:
+		}
 	}
-	// A body that is read to its end lets the connection be used again.
+	return ""
+}
+
+// readBody reads the beginning of a refusal's body. A body that is read to its end lets the connection be used again.
+func readBody(resp *http.Response) string {
+	var text []byte
+	if resp.StatusCode > 299 {
+		text, _ = io.ReadAll(io.LimitReader(resp.Body, MaxAnswerBody))
+	}
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, maxDrainedBody))
-	return a
+	return printable(text)
 }
 
 // SetHeaders sets the headers of Remote-Write 1.0 and 2.0, "Required Headers".

@@ -32,6 +32,8 @@ type Policy struct {
 	Isolate bool
 	// Fallback says whether a 2.0 message that the endpoint cannot read is sent as 1.0.
 	Fallback bool
+	// NeedsV2 says that there is data that 1.0 cannot carry: then 2.0 stays in use.
+	NeedsV2 bool
 }
 
 // Attempt is how often and how long a request has been tried.
@@ -43,9 +45,10 @@ type Attempt struct {
 	// Random is in [0, 1).
 	Random float64
 	Now    time.Time
-	// Protocol is the version of the message, and Proven says that the endpoint has shown that it reads 2.0.
+	// Protocol is the version of the message.
 	Protocol wire.Protocol
-	Proven   bool
+	// Standing is what is known of the endpoint if that is 2.0.
+	Standing Standing
 }
 
 // Verdict is what is done after an answer.
@@ -59,12 +62,24 @@ const (
 	VerdictRetry
 	// VerdictSplit sends the request's series in smaller requests.
 	VerdictSplit
-	// VerdictFallback sends the same data as 1.0.
+	// VerdictFallback sends the same data as 1.0, after a delay if there is one.
 	VerdictFallback
 	// VerdictDrop drops the request's samples and goes on.
 	VerdictDrop
 	// VerdictFail drops the request's samples and stops the collector.
 	VerdictFail
+)
+
+// Reach is what a fallback is for.
+type Reach uint8
+
+const (
+	// ReachRequest is for the request alone.
+	ReachRequest Reach = iota
+	// ReachAll is for everything that follows: the endpoint does not read 2.0.
+	ReachAll
+	// ReachTrial is for the request, and for everything that follows if the endpoint takes it.
+	ReachTrial
 )
 
 // Decision is a verdict with its delay, for a retry, or its reason, for a drop; a split has the reason for what cannot
@@ -75,8 +90,8 @@ type Decision struct {
 	Reason  account.Reason
 	// Permanent says that the endpoint or the credentials are wrong, rather than the data.
 	Permanent bool
-	// Trial says that a fallback is not for good unless it succeeds.
-	Trial bool
+	// Reach is that of a fallback.
+	Reach Reach
 }
 
 // Decide is the one place where it is decided what is done after an answer. It depends on its arguments alone. The rules
@@ -90,7 +105,7 @@ func (p *Policy) Decide(a *Answer, at Attempt) Decision {
 	switch s := a.Status; {
 	case a.Success():
 		return Decision{Verdict: VerdictDelivered}
-	case s == 0, s >= 500 && s <= 599, s == http.StatusTooManyRequests && p.RetryOn429:
+	case p.passes(a):
 		return p.again(a, at)
 	case s == http.StatusUnauthorized, s == http.StatusForbidden, s == http.StatusNotFound:
 		return p.fatal(a, at, account.ReasonFatal)
@@ -105,21 +120,39 @@ func (p *Policy) Decide(a *Answer, at Attempt) Decision {
 	}
 }
 
-// unread decides about answers of endpoints that cannot read 2.0: a 415, or a success that has none of the headers that
-// a 2.0 receiver must send (Remote-Write 2.0, "Required Written Response Headers"); or, as long as the endpoint has not
-// sent any of them ever, a 400, which some 1.0 receivers answer.
+// unread decides about the answers of endpoints that do not read 2.0.
 func (p *Policy) unread(a *Answer, at Attempt) (Decision, bool) {
-	refusal := a.Status == http.StatusBadRequest && !at.Proven
+	// Some receivers of 1.0 answer 400 to what they cannot read, and so do those of 2.0 to bad data, with Written headers or
+	// without.
+	doubtful := a.Status == http.StatusBadRequest && !a.Written.Present
 	switch {
-	case a.Status == http.StatusUnsupportedMediaType, a.Success() && !a.Written.Present:
-		if p.Fallback {
-			return Decision{Verdict: VerdictFallback}, true
+	case at.Standing == StandingFallen && (a.Unread() || doubtful):
+		return Decision{Verdict: VerdictFallback}, true
+	case at.Standing == StandingFallen && p.passes(a):
+		// The message must not cost its samples: an endpoint that chokes on 2.0 may answer 500 each time.
+		d := p.again(a, at)
+		if d.Verdict == VerdictRetry {
+			d.Verdict = VerdictFallback
 		}
+		return d, true
+	case a.Unread() && a.Success() && at.Standing == StandingProven:
+		// Something between here and an endpoint that reads 2.0 has answered. As 1.0 the same answer would look like a success.
+		return p.again(a, at), true
+	case a.Unread() && !p.Fallback:
 		return Decision{Verdict: VerdictDrop, Reason: account.ReasonRejected}, true
-	case refusal && !a.Written.Present && p.Fallback:
-		return Decision{Verdict: VerdictFallback, Trial: true}, true
+	case a.Unread() && (p.NeedsV2 || at.Standing == StandingProven):
+		return Decision{Verdict: VerdictFallback}, true
+	case a.Unread():
+		return Decision{Verdict: VerdictFallback, Reach: ReachAll}, true
+	case doubtful && at.Standing == StandingUnproven && p.Fallback && !p.NeedsV2:
+		return Decision{Verdict: VerdictFallback, Reach: ReachTrial}, true
 	}
 	return Decision{}, false
+}
+
+// passes says whether an answer is of the kind that may pass.
+func (p *Policy) passes(a *Answer) bool {
+	return a.Status == 0 || a.Status >= 500 && a.Status <= 599 || a.Status == http.StatusTooManyRequests && p.RetryOn429
 }
 
 func (p *Policy) fatal(a *Answer, at Attempt, r account.Reason) Decision {

@@ -28,6 +28,7 @@ import (
 const defaults = `
 batch: {flush_timeout: 10ms}
 retry_on_failure: {initial_interval: 1ms, max_interval: 20ms}
+log_examples: true
 `
 
 // patience is how long a test waits for what must happen.

@@ -1,0 +1,99 @@
+package orderedremotewriteexporter
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"go.opentelemetry.io/collector/component/componentstatus"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+)
+
+const (
+	statusOK          = componentstatus.StatusOK
+	statusRecoverable = componentstatus.StatusRecoverableError
+)
+
+// converse sends a payload each two seconds, and returns the statuses that are reported after each.
+func converse(t *testing.T, h *harness, payloads int) [][]componentstatus.Status {
+	var statuses [][]componentstatus.Status
+	for range payloads {
+		h.consume(gauge(time.Now(), 5))
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		statuses = append(statuses, h.host.statuses())
+	}
+	return statuses
+}
+
+// TestStatusHeals: 401, 403, 404 and redirects say that something must be mended. When it is, the status says so too. The
+// Collector would let nothing follow a permanent error.
+func TestStatusHeals(t *testing.T) {
+	for _, status := range []int{401, 403, 404, 302} {
+		synctest.Test(t, func(t *testing.T) {
+			receiver := &rwtest.Receiver{Script: func(r rwtest.Request) rwtest.Answer {
+				return rwtest.Answer{Status: []int{status, status, 204, 204, status, 204}[r.Seq-1]}
+			}}
+			h := newHarness(t, receiver, onePartition, func(c *Config) { c.OnError.Fatal = OnFatalDiscard })
+			assert.Equal(t, [][]componentstatus.Status{
+				{statusRecoverable}, nil, {statusOK}, nil, {statusRecoverable}, {statusOK},
+			}, converse(t, h, 6), "status %d", status)
+			h.shutdown()
+			assert.Equal(t, int64(15), h.delivered())
+		})
+	}
+}
+
+// TestStatusHealsWhenNothingIsWrongAnyMore: a retry that ends says nothing about credentials, and a success in one partition
+// nothing about another that retries.
+func TestStatusHealsWhenNothingIsWrongAnyMore(t *testing.T) {
+	var events []componentstatus.Status
+	host := newTestHost(nil)
+	r := newStatusReporter()
+	r.start(host)
+	for _, step := range []struct {
+		what func()
+		want []componentstatus.Status
+	}{
+		{func() { r.delivered() }, nil},
+		{func() { r.recovered(1) }, nil},
+		{func() { r.retrying(1, assert.AnError) }, []componentstatus.Status{statusRecoverable}},
+		{func() { r.retrying(2, assert.AnError) }, nil},
+		{func() { r.wrong(assert.AnError) }, []componentstatus.Status{statusRecoverable}},
+		{func() { r.wrong(assert.AnError) }, nil},
+		{func() { r.recovered(2) }, nil},
+		{func() { r.delivered() }, nil},
+		{func() { r.recovered(1) }, []componentstatus.Status{statusOK}},
+		{func() { r.wrong(assert.AnError) }, []componentstatus.Status{statusRecoverable}},
+		{func() { r.retrying(1, assert.AnError) }, nil},
+		{func() { r.recovered(1) }, nil},
+		{func() { r.delivered() }, []componentstatus.Status{statusOK}},
+		{func() { r.final = true; r.wrong(assert.AnError) }, nil},
+		{func() { r.retrying(1, assert.AnError); r.recovered(1); r.delivered() }, nil},
+	} {
+		step.what()
+		events = host.statuses()
+		assert.Equal(t, step.want, events)
+	}
+}
+
+// TestFatalStatusFollowsAnError: an error that may heal does not keep a fatal one from being reported.
+func TestFatalStatusFollowsAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		receiver := &rwtest.Receiver{Script: func(r rwtest.Request) rwtest.Answer {
+			return rwtest.Answer{Status: []int{403, 500, 500}[min(r.Seq, 3)-1]}
+		}}
+		h := newHarness(t, receiver, onePartition, func(c *Config) {
+			c.OnError.Fatal = OnFatalDiscard
+			c.OnError.RetriesExhausted = OnRetriesExhaustedFail
+			c.Retry.MaxRetries = 1
+		})
+		statuses := converse(t, h, 2)
+		assert.Equal(t, []componentstatus.Status{statusRecoverable}, statuses[0])
+		assert.Equal(t, componentstatus.StatusFatalError, last(statuses[1]))
+		h.shutdown()
+		assert.Equal(t, map[string]int64{"fatal 403": 5, "retries_exhausted 500": 5}, h.dropped())
+	})
+}

@@ -1,0 +1,262 @@
+package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/config/confighttp"
+)
+
+// reservedHeaders are the headers that the protocol sets (Remote-Write 2.0, "Required Headers").
+var reservedHeaders = []string{
+	"Content-Encoding", "Content-Type", "User-Agent", "X-Prometheus-Remote-Write-Version", "Content-Length",
+}
+
+// invalidURL is said instead of the URL.
+const invalidURL = "not a valid URL (not shown, as it may hold a password, whose special characters must be percent-encoded)"
+
+// unset is the most likely reason of an empty secret, without which data would go to somebody else or to nobody.
+const unset = "(is an environment variable not set?)"
+
+func (c *Config) validateHTTP() []error {
+	endpoint, err := validateEndpoint(c.HTTP.Endpoint)
+	errs := []error{err, validateProxy(c.HTTP.ProxyURL)}
+	errs = append(errs, validateHeaders(&c.HTTP)...)
+	errs = append(errs, validateCredentials(endpoint, &c.HTTP))
+	if c.HTTP.Compression.IsCompressed() {
+		errs = append(errs, fmt.Errorf("http.compression: must be empty or none, not %q: the Remote-Write protocol prescribes its own", c.HTTP.Compression))
+	}
+	if c.HTTP.CompressionParams.Level != 0 {
+		errs = append(errs, errors.New("http.compression_params: has no effect, the Remote-Write protocol prescribes its own compression"))
+	}
+	errs = append(errs, inRange("http.timeout", c.HTTP.Timeout))
+	errs = append(errs, validateConnections(&c.HTTP)...)
+	errs = append(errs, validateEncryption(endpoint, &c.HTTP))
+	return errs
+}
+
+// validateEndpoint never prints any part of the endpoint: it may hold a password, and the errors of net/url quote what
+// they cannot parse, like a password with an unescaped slash that they take for a port. The URL is nil if it is wrong.
+func validateEndpoint(endpoint string) (*url.URL, error) {
+	if endpoint == "" {
+		return nil, errors.New("http.endpoint: must be set to the URL of a Remote-Write endpoint")
+	}
+	if strings.TrimSpace(endpoint) != endpoint {
+		return nil, errors.New("http.endpoint: begins or ends with space or a line break")
+	}
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return nil, errors.New("http.endpoint: " + invalidURL)
+	}
+	if u.Scheme != "http" && u.Scheme != "https" {
+		return nil, errors.New("http.endpoint: must begin with http:// or https://")
+	}
+	if u.Fragment != "" || strings.HasSuffix(endpoint, "#") {
+		return nil, errors.New("http.endpoint: has a # that is not percent-encoded, what follows it would not be sent")
+	}
+	if strings.Contains(u.EscapedPath(), "@") {
+		return nil, errors.New("http.endpoint: has an @ in its path, percent-encode it as %40, or a / in a password as %2F")
+	}
+	if wrong := wrongHost(u); wrong != "" {
+		return nil, errors.New("http.endpoint: " + wrong)
+	}
+	return u, nil
+}
+
+// validateProxy says what is wrong without printing the URL. The HTTP client would print it.
+func validateProxy(proxy string) error {
+	if proxy == "" {
+		return nil
+	}
+	u, err := url.ParseRequestURI(proxy)
+	if err != nil {
+		return errors.New("http.proxy_url: " + invalidURL)
+	}
+	if !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
+		return errors.New("http.proxy_url: must begin with http://, https://, socks5:// or socks5h://")
+	}
+	if wrong := wrongHost(u); wrong != "" {
+		return errors.New("http.proxy_url: " + wrong)
+	}
+	return nil
+}
+
+// wrongHost says what is wrong with the host, port and user information of a URL, or "".
+func wrongHost(u *url.URL) string {
+	if u.Hostname() == "" {
+		return "has no host " + unset
+	}
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	if strings.HasSuffix(u.Host, ":") || u.Port() != "" && (err != nil || port == 0) {
+		return "the port must be from 1 to 65535"
+	}
+	if u.User != nil {
+		password, has := u.User.Password()
+		if u.User.Username() == "" || has && password == "" {
+			return "has user information without a name or with an empty password " + unset
+		}
+	}
+	return ""
+}
+
+func validateHeaders(client *confighttp.ClientConfig) (errs []error) {
+	seen := make(map[string]string)
+	for name, value := range client.Headers.Iter {
+		canonical := http.CanonicalHeaderKey(name)
+		other, twice := seen[canonical]
+		seen[canonical] = name
+		switch {
+		case !isHeaderName(name):
+			errs = append(errs, fmt.Errorf("http.headers: %q is not a valid header name", shownName(name)))
+		case slices.Contains(reservedHeaders, canonical):
+			errs = append(errs, fmt.Errorf("http.headers: %q is set by the Remote-Write protocol and cannot be overridden", name))
+		case twice && other != name: // the Collector's own type refuses the very same name twice
+			errs = append(errs, fmt.Errorf("http.headers: %q and %q are one header", other, name))
+		case strings.TrimSpace(string(value)) == "":
+			errs = append(errs, fmt.Errorf("http.headers: the value of %q is empty %s", name, unset))
+		case strings.ContainsFunc(string(value), isControl):
+			errs = append(errs, fmt.Errorf("http.headers: the value of %q contains a line break or another control character", name))
+		case canonical == "Authorization" || canonical == "Proxy-Authorization":
+			if wrong := wrongAuthorization(string(value)); wrong != "" {
+				errs = append(errs, fmt.Errorf("http.headers: the value of %q %s", name, wrong))
+			}
+		}
+	}
+	return errs
+}
+
+// authorizationSchemes are those that need credentials behind them.
+var authorizationSchemes = []string{"apikey", "api-key", "basic", "bearer", "digest", "token"}
+
+// wrongAuthorization says what is wrong with credentials (RFC 9110, section 11.4) without showing them, or "".
+func wrongAuthorization(value string) string {
+	scheme, credentials, _ := strings.Cut(strings.TrimSpace(value), " ")
+	credentials = strings.TrimSpace(credentials)
+	scheme = strings.ToLower(scheme)
+	if credentials == "" {
+		if slices.Contains(authorizationSchemes, scheme) {
+			return "has nothing behind its scheme " + unset
+		}
+		return ""
+	}
+	if scheme != "basic" {
+		return ""
+	}
+	plain, err := base64.StdEncoding.DecodeString(credentials)
+	name, password, ok := bytes.Cut(plain, []byte(":"))
+	switch {
+	case err != nil || !ok:
+		return "must be Basic and the base64 of name:password, the extension basicauth makes it"
+	case len(name) == 0 && len(password) == 0:
+		return "has neither name nor password " + unset
+	}
+	return ""
+}
+
+// validateCredentials refuses credentials of which the HTTP client would ignore some, and an authenticator without a
+// name.
+func validateCredentials(endpoint *url.URL, client *confighttp.ClientConfig) error {
+	var given []string
+	if endpoint != nil && endpoint.User != nil {
+		given = append(given, "user information in http.endpoint")
+	}
+	for name := range client.Headers.Iter {
+		if strings.EqualFold(name, "Authorization") {
+			given = append(given, "Authorization in http.headers")
+		}
+	}
+	if auth := client.Auth.Get(); auth != nil {
+		if auth.AuthenticatorID == (component.ID{}) {
+			return errors.New("http.auth.authenticator: must be the id of an authentication extension " + unset)
+		}
+		given = append(given, "http.auth")
+	}
+	if len(given) > 1 {
+		return fmt.Errorf("http: only one can apply of %s", strings.Join(given, " and "))
+	}
+	return nil
+}
+
+// validateConnections checks the numbers of the Collector's HTTP client, which checks none.
+func validateConnections(client *confighttp.ClientConfig) []error {
+	errs := []error{
+		notNegative("http.read_buffer_size", client.ReadBufferSize),
+		notNegative("http.write_buffer_size", client.WriteBufferSize),
+		notNegative("http.max_conns_per_host", client.MaxConnsPerHost),
+		orZero("http.http2_read_idle_timeout", client.HTTP2ReadIdleTimeout),
+		orZero("http.http2_ping_timeout", client.HTTP2PingTimeout),
+		orZero("http.tls.reload_interval", client.TLS.ReloadInterval),
+	}
+	if client.HTTP2PingTimeout > 0 && client.HTTP2ReadIdleTimeout == 0 {
+		errs = append(errs, errors.New("http.http2_ping_timeout: has no effect without http.http2_read_idle_timeout"))
+	}
+	for i, middleware := range client.Middlewares {
+		if middleware.ID == (component.ID{}) {
+			errs = append(errs, fmt.Errorf("http.middlewares[%d].id: must be the id of an extension %s", i, unset))
+		}
+	}
+	keepalive := keepaliveOf(client)
+	if keepalive == nil {
+		return errs
+	}
+	total, host := keepalive.MaxIdleConns, keepalive.MaxIdleConnsPerHost
+	errs = append(errs,
+		orZero("http.keepalive.idle_conn_timeout", keepalive.IdleConnTimeout),
+		notNegative("http.keepalive.max_idle_conns", total),
+		notNegative("http.keepalive.max_idle_conns_per_host", host),
+	)
+	if total > 0 && host > total {
+		errs = append(errs, fmt.Errorf("http.keepalive.max_idle_conns: %d is less than http.keepalive.max_idle_conns_per_host %d", total, host))
+	}
+	return errs
+}
+
+// validateEncryption refuses certificates that would be of no use.
+func validateEncryption(endpoint *url.URL, client *confighttp.ClientConfig) error {
+	tls := &client.TLS
+	certificates := tls.CAFile != "" || tls.CAPem != "" || tls.CertFile != "" || tls.CertPem != "" || tls.KeyFile != "" || tls.KeyPem != ""
+	if endpoint == nil || endpoint.Scheme != "http" || !certificates {
+		return nil
+	}
+	return errors.New("http.tls: certificates have no effect with an http.endpoint that begins with http://, nothing would be encrypted")
+}
+
+// isHeaderName says whether s is a token (RFC 9110, section 5.6.2). With any other name no request could be sent, and
+// that would look like an endpoint that cannot be reached.
+func isHeaderName(s string) bool {
+	return s != "" && validNamePrefix(s) == len(s)
+}
+
+// validNamePrefix is the number of bytes with which s begins like a header's name.
+func validNamePrefix(s string) int {
+	for i := range len(s) {
+		c := s[i]
+		alphanumeric := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+		if !alphanumeric && !strings.Contains("!#$%&'*+-.^_`|~", s[i:i+1]) {
+			return i
+		}
+	}
+	return len(s)
+}
+
+// shownName is what can be shown of a wrong name of a header: if it is a whole header, the rest is a secret.
+func shownName(s string) string {
+	n := validNamePrefix(s)
+	if n < len(s) {
+		return s[:n] + "..."
+	}
+	return s
+}
+
+// isControl says whether a header's value cannot have r, like the line break at the end of a file with a token.
+func isControl(r rune) bool {
+	return r < ' ' && r != '\t' || r == 0x7f
+}
