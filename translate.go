@@ -263,7 +263,8 @@ func (t *translator) exceedsMaxLabels(n int) bool { return t.maxLabels > 0 && n 
 // point, if its series would have too many labels: each attribute counts, whatever becomes of it, because what they
 // become is not known before the work is done that the limit is for. It also returns nil when the translation is to end.
 func (t *translator) labelSet(m pmetric.Metric, attrs pcommon.Map, kind metricKind) *labelSet {
-	if t.watch.done(1 + attrs.Len()) {
+	// The last label set counts with its bytes, which say more of the work than attributes but are not known before it.
+	if t.watch.done(1 + attrs.Len() + len(t.labeler.set.buf)/64) {
 		return nil
 	}
 	if !t.entered {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/prometheus/prompb"
 	"github.com/stretchr/testify/assert"
@@ -27,7 +28,15 @@ var _ = flag.Uint64("seed", 0, "seed of the chaos test; 0 takes a new one")
 func TestChaosWithPrometheus(t *testing.T) {
 	subject := chaos.Subject{
 		Factory: orderedremotewriteexporter.NewFactory(),
-		Rules:   chaos.Rules{OutOfOrder: []string{"send", "drop"}},
+		Rules: chaos.Rules{
+			OutOfOrder:    []string{"separate", "drop", "send"},
+			SortsPayloads: true,
+			DropsRepeats:  true,
+			MaxFuture:     10 * time.Minute,
+			MaxPast:       time.Hour,
+			SplitsRetries: true,
+			Fatal:         []int{405, 407, 411, 415, 426},
+		},
 	}
 	seed := chaos.Seed()
 	var received, delivered int64
