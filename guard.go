@@ -69,6 +69,8 @@ const (
 	// fateFuture and fatePast are too far from our clock to travel with good samples.
 	fateFuture
 	fatePast
+	// fateHeldLate is late, to be sent in its turn, and behind old samples of its series.
+	fateHeldLate
 	// fateDuplicate has the time of the last one of its series.
 	fateDuplicate
 	fates
@@ -112,8 +114,10 @@ func (g *guard) heldLocked(e *indexEntry, f fate) fate {
 		}
 		g.held[e.identity] = true
 	case !g.held[e.identity]:
-	case f == fateGood, f == fateLate && g.outOfOrder == OutOfOrderSend:
+	case f == fateGood:
 		return fatePast
+	case f == fateLate && g.outOfOrder == OutOfOrderSend:
+		return fateHeldLate
 	}
 	return f
 }
@@ -196,6 +200,7 @@ func (g *guard) runsLocked(c *indexedChunk, now time.Time, drops *account.Drops,
 		runs,
 		run{chunk: part(fateGood)},
 		run{chunk: part(fateFuture), late: true, optional: true, reason: fateFuture.reason()},
+		run{chunk: part(fateHeldLate), late: true, alone: true},
 		run{chunk: part(fatePast), late: true},
 	)
 	return slices.DeleteFunc(runs, func(r run) bool { return r.chunk.Empty() })
