@@ -63,10 +63,6 @@ var (
 	quantileLabelName = nameHash(quantileLabel)
 )
 
-// timeFactor is a secret odd number. Times are multiplied by it before they are combined with an identity: a client
-// chooses them, and the multiples of an odd number that it does not know are different but not of its choice.
-var timeFactor = rand.Uint64() | 1
-
 // partitionSecret is the key of the hash by which series are given to partitions. Series keep their partitions as long as
 // the secret and the number of partitions are the same.
 type partitionSecret struct{ k0, k1 uint64 }
