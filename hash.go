@@ -4,7 +4,6 @@ import (
 	cryptorand "crypto/rand"
 	"encoding/binary"
 	"math/bits"
-	"math/rand/v2"
 
 	"github.com/dchest/siphash"
 
