@@ -274,7 +274,7 @@ func TestDeepBacklogStarvesNobody(t *testing.T) {
 			start := time.Now()
 			_, err := s.q.admit(t.Context(), pl)
 			require.NoError(t, err)
-			for s.q.partitions[1].size > 0 {
+			for s.held(1) > 0 {
 				time.Sleep(10 * time.Millisecond)
 			}
 			slowest = max(slowest, time.Since(start))

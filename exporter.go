@@ -34,6 +34,7 @@ type orderedExporter struct {
 	queue       *queue
 	ledger      *account.Ledger
 	translators *translatorPool
+	bounds      *boundMemory
 	telemetry   *telemetry
 	standard    *standard
 	status      *statusReporter
@@ -71,8 +72,8 @@ func newExporter(ctx context.Context, set exporter.Settings, cfg *Config, secret
 	if cfg.SendMetadata {
 		e.families = newFamilies()
 	}
-	memory := newBoundMemory(cfg.SeriesIdleTimeout)
-	e.translators = newTranslatorPool(newTranslation(cfg, secret), memory, e.families)
+	e.bounds = newBoundMemory(cfg.SeriesIdleTimeout)
+	e.translators = newTranslatorPool(newTranslation(cfg, secret), e.bounds, e.families)
 	var err error
 	if e.standard, err = newStandard(ctx, set); err != nil {
 		return nil, err
@@ -174,6 +175,7 @@ func (e *orderedExporter) Start(ctx context.Context, host component.Host) error 
 	e.abort, e.sendingDone = abort, sending
 	s := e.newSender()
 	e.queue.start(func(d *delivery) { s.start(sending, d) })
+	e.others.Go(func() { e.expire(sending) })
 	if e.families != nil {
 		f := &familySender{
 			families: e.families, client: e.client, interval: e.cfg.MetadataInterval, batch: e.cfg.Batch.MaxSamples, drops: e.drops,
@@ -246,6 +248,24 @@ func keepaliveOf(c *confighttp.ClientConfig) *confighttp.KeepaliveClientConfig {
 		MaxIdleConns: c.MaxIdleConns,
 		//lint:ignore SA1019 see above
 		MaxIdleConnsPerHost: c.MaxIdleConnsPerHost,
+	}
+}
+
+// expire gives memory back, several times in series_idle_timeout, of which idle series made use. It returns when ctx is done.
+func (e *orderedExporter) expire(ctx context.Context) {
+	ticker := time.NewTicker(max(e.cfg.SeriesIdleTimeout/16, time.Second))
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := time.Now()
+		for _, p := range e.queue.partitions {
+			p.guard.expire(now)
+		}
+		e.bounds.expire(now)
 	}
 }
 

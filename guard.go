@@ -58,6 +58,14 @@ func newGuard(o guardOptions) *guard {
 	return &guard{guardOptions: o, series: lastseen.New(o.idle), targets: lastseen.New(o.idle)}
 }
 
+// expire forgets series without samples. Without it only samples that come make others be forgotten.
+func (g *guard) expire(now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.series.Expire(now)
+	g.targets.Expire(now)
+}
+
 // fate is what the guard says of a sample.
 type fate uint8
 

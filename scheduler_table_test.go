@@ -99,6 +99,13 @@ func (s *simulation) feed(t *testing.T, rate int, d time.Duration) {
 	}
 }
 
+// held is the bytes that a partition holds.
+func (s *simulation) held(partition int) int64 {
+	s.q.mu.Lock()
+	defer s.q.mu.Unlock()
+	return s.q.partitions[partition].size
+}
+
 // reset forgets what was measured.
 func (s *simulation) reset() {
 	s.mu.Lock()
@@ -130,9 +137,10 @@ func TestRequestsFollowLoadAndEndpoint(t *testing.T) {
 					requests, each := float64(s.requests)/measured, s.samples/s.requests
 					inFlight, delay := float64(s.flight)/float64(s.requests), s.delay/time.Duration(s.requests)
 					waiting := s.q.ledger.Queued()
+					most := s.mostInFlight
 					s.mu.Unlock()
 					t.Logf("%6.1f requests/s of %4d samples, %4.1f in flight (at most %d), oldest sample %v, %d wait",
-						requests, each, inFlight, s.mostInFlight, delay.Round(time.Millisecond), waiting)
+						requests, each, inFlight, most, delay.Round(time.Millisecond), waiting)
 					assert.LessOrEqual(t, delay, time.Second+2*answer, "the oldest sample leaves after flush_timeout at the latest")
 					assert.LessOrEqual(t, waiting, int64(arriving)+20_000, "no backlog grows")
 					switch arriving {

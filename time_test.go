@@ -153,3 +153,26 @@ func TestLateSamplesHaveATenthOfTheQueue(t *testing.T) {
 		h.shutdown()
 	})
 }
+
+// TestIdleSeriesGiveTheirMemoryBack though no sample comes any more.
+func TestIdleSeriesGiveTheirMemoryBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, &rwtest.Receiver{}, func(c *Config) { c.SeriesIdleTimeout = time.Hour })
+		for i := range 20 {
+			h.consume(gauge(time.Now().Add(time.Duration(i)*time.Millisecond), 2000))
+		}
+		held := func() (bytes int64) {
+			for _, p := range h.queue.partitions {
+				p.guard.mu.Lock()
+				bytes += p.guard.series.Bytes()
+				p.guard.mu.Unlock()
+			}
+			return bytes
+		}
+		before := held()
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		assert.Less(t, held(), before-2000*16)
+		h.shutdown()
+	})
+}
