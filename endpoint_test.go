@@ -55,13 +55,17 @@ func (r *requestTimes) most(within time.Duration) int {
 // TestDeadEndpointIsLeftAlone: whatever the number of partitions, an endpoint that does not answer for ten minutes gets at most
 // 20 requests in any minute, and everything when it is back.
 func TestDeadEndpointIsLeftAlone(t *testing.T) {
+	minutes := 10
+	if raceDetector {
+		minutes = 3
+	}
 	for _, partitions := range []int{8, 32, 256} {
 		for name, dead := range map[string]rwtest.Answer{
 			"503": {Status: 503}, "500": {Status: 500}, "no connection": {Fault: rwtest.Reset},
 		} {
 			t.Run(fmt.Sprintf("%d partitions, %s", partitions, name), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					back := time.Now().Add(10 * time.Minute)
+					back := time.Now().Add(time.Duration(minutes) * time.Minute)
 					var times requestTimes
 					receiver := &rwtest.Receiver{InFlightKeys: requestPartitions(partitions), Script: func(rwtest.Request) rwtest.Answer {
 						if time.Now().Before(back) {
@@ -75,18 +79,18 @@ func TestDeadEndpointIsLeftAlone(t *testing.T) {
 						c.Retry.BackOff.MaxElapsedTime = 0
 						c.Retry.BackOff.RandomizationFactor = 0.5
 					})
-					h.consumeFor(11*time.Minute, 60)
+					h.consumeFor(time.Duration(minutes+1)*time.Minute, 60)
 					assert.LessOrEqual(t, times.most(time.Minute), 20)
 					assert.Less(t, h.queue.state().size, h.queue.capacity)
 					time.Sleep(10 * time.Second)
 					assert.Zero(t, h.ledger.Queued(), "everything has been sent")
 					h.shutdown()
-					assert.Equal(t, int64(660*60), h.delivered())
+					assert.Equal(t, int64((minutes+1)*60*60), h.delivered())
 					assert.Empty(t, h.dropped())
 					assert.Empty(t, receiver.Problems())
 					lines := h.logs.FilterMessage("The endpoint answers again.").All()
 					require.Len(t, lines, 1)
-					assert.Greater(t, lines[0].ContextMap()["waiting_samples"], int64(20_000))
+					assert.Greater(t, lines[0].ContextMap()["waiting_samples"], int64(minutes*2000))
 				})
 			})
 		}
