@@ -66,6 +66,14 @@ func (d *delivery) compose() int {
 	return len(r.body)
 }
 
+// cutDisorder makes several requests of the next one where a series would not step forward in time inside it. They are sent one
+// after the other.
+func (d *delivery) cutDisorder() {
+	if runs := d.next().rising(); len(runs) > 1 {
+		d.settled(runs...)
+	}
+}
+
 // next is the request that must be sent next.
 func (d *delivery) next() *request {
 	return &d.requests[len(d.requests)-1]

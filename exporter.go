@@ -203,6 +203,7 @@ func (e *orderedExporter) newSender() *sender {
 		letters:      e.letters,
 		status:       e.status,
 		maxAge:       e.cfg.Queue.MaxAge,
+		idle:         e.cfg.SeriesIdleTimeout,
 		maxIsolation: e.cfg.OnError.MaxIsolationRequests,
 		fail:         e.fail,
 	}

@@ -159,6 +159,26 @@ func (r *request) sortByTime() (kept, duplicates request) {
 	return kept, duplicates
 }
 
+// rising cuts the request into as few as possible in each of which every series steps forward in time.
+func (r *request) rising() (runs []request) {
+	c := r.contents()
+	last := make(map[string]int64, c.len())
+	start := 0
+	cut := func(end int) { runs = append(runs, r.part(c, upTo(start, end))) }
+	for i := range c.len() {
+		ts, _ := c.point(i)
+		series := labelKey(c.labels(i))
+		if before, ok := last[series]; ok && ts <= before {
+			cut(i)
+			start = i
+			clear(last)
+		}
+		last[series] = ts
+	}
+	cut(c.len())
+	return runs
+}
+
 // labelKey tells label sets apart.
 func labelKey(labels []wire.Label) string {
 	var b []byte

@@ -26,6 +26,8 @@ type sender struct {
 	status  *statusReporter
 	// maxAge is the age from which samples are not sent any more, or 0.
 	maxAge time.Duration
+	// idle is when the guard forgets a series: what has waited for longer may be out of order without its knowledge.
+	idle time.Duration
 	// maxIsolation is the most requests that are spent on what was claimed together.
 	maxIsolation int
 	// fail ends the exporter after an answer.
@@ -46,8 +48,11 @@ func (s *sender) run(ctx context.Context, d *delivery, turn <-chan struct{}) {
 		if d.requests == nil {
 			s.waited(ctx, d.claimed.Sub(d.accepted))
 			s.queue.composed(d, d.compose())
-			if d.late {
+			switch {
+			case d.late:
 				v.sortByTime(ctx)
+			case d.claimed.Sub(d.accepted) >= s.idle:
+				d.cutDisorder()
 			}
 		}
 		if !waitFor(ctx, turn) {
@@ -85,6 +90,10 @@ func (v *voyage) step(ctx context.Context) {
 	if v.prepare(ctx); v.next().Empty() {
 		v.settle(ctx, v.next(), &outcome{verdict: remote.VerdictDrop})
 		v.settled()
+		return
+	}
+	if ctx.Err() != nil {
+		v.abandon(ctx)
 		return
 	}
 	r := v.next()

@@ -176,3 +176,25 @@ func TestIdleSeriesGiveTheirMemoryBack(t *testing.T) {
 		h.shutdown()
 	})
 }
+
+// TestForgottenSeriesIsInOrderInsideRequests: the guard has forgotten a series while a sample of it waits. An older one is taken
+// for good then, and has a request of its own.
+func TestForgottenSeriesIsInOrderInsideRequests(t *testing.T) {
+	forEachMessage(t, func(t *testing.T, message func(*Config)) {
+		synctest.Test(t, func(t *testing.T) {
+			receiver := &rwtest.Receiver{}
+			h := newHarness(t, receiver, message, func(c *Config) {
+				c.SeriesIdleTimeout = time.Second
+				c.Batch.FlushTimeout = 10 * time.Second
+			})
+			start := time.Now()
+			h.consume(steps(start, 20*time.Second))
+			time.Sleep(3 * time.Second)
+			h.consume(steps(start, 15*time.Second, 16*time.Second))
+			h.shutdown()
+			assert.Equal(t, []time.Duration{20 * time.Second, 15 * time.Second, 16 * time.Second}, offsetsOf(receiver, start, "gauge"))
+			assert.Equal(t, 2, receiver.Requests())
+			assert.Equal(t, int64(3), h.delivered())
+		})
+	})
+}
