@@ -25,7 +25,7 @@ var floods = map[string]func(i int) func(pmetric.Metric){
 	"keys":   func(i int) func(pmetric.Metric) { return gaugeOf("m", number(1, with(kilobyte(i), "value"))) },
 	"values": func(i int) func(pmetric.Metric) { return gaugeOf("m", number(1, with("key", kilobyte(i)))) },
 	"integers": func(i int) func(pmetric.Metric) {
-		return gaugeOf("m", number(1, with("key", i, "other", i<<20, "third", i<<40)))
+		return gaugeOf("m", number(1, with("key", i, "other", int64(i)<<20, "third", int64(i)<<40)))
 	},
 	"descriptions": func(i int) func(pmetric.Metric) {
 		return func(m pmetric.Metric) {

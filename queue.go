@@ -362,7 +362,7 @@ func (q *queue) lateRoomLocked(c *chunk) bool {
 	for _, p := range q.partitions {
 		n += p.late.size
 	}
-	return n <= q.capacity/lateShare
+	return n <= q.capacity/lateShare && q.used+c.cost() <= q.capacity
 }
 
 // pack packs a chunk, and accounts for what that changes if the chunk is still in the queue.

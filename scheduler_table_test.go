@@ -82,7 +82,7 @@ func (s *simulation) accept(t *testing.T, n int) {
 		pl.touched = append(pl.touched, i)
 		c := indexedChunk{chunk: chunk{tally: tally{Counts: account.Counts{Samples: share}}, plain: make([]byte, share), borrowed: true}}
 		for series := range share {
-			c.index = append(c.index, indexEntry{identity: uint64(i<<32 + series + 1), timestamp: time.Now().UnixMilli()})
+			c.index = append(c.index, indexEntry{identity: uint64(i)<<32 + uint64(series) + 1, timestamp: time.Now().UnixMilli()})
 		}
 		pl.segments[i].chunks = []indexedChunk{c}
 	}

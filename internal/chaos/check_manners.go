@@ -34,7 +34,7 @@ func (c *checker) checkRequests() {
 // checkWork checks that nobody sleeps while there is work: when every request that was sent has its outcome, a sample that is
 // due leaves at once. The fake clock makes this exact.
 func (c *checker) checkWork() {
-	if c.Network || c.FatalEvents > 0 || c.ambiguous || !c.Settings.RetryEnabled {
+	if c.Network || c.FatalEvents > 0 || c.ambiguous || !c.Settings.RetryEnabled || !c.Settings.RetryOn429 {
 		return // without retries nobody can see how long an endpoint that fails is left alone
 	}
 	// What was sent for the first time, and when it was due.

@@ -124,9 +124,16 @@ func (c *checker) checkApart(x *flight) {
 			continue
 		case it.Timestamp <= before.Timestamp && c.Settings.OutOfOrder != "send":
 			c.problem("%v goes back in time from %d: %v", x, before.Timestamp, it.Point)
-		case it.apart != before.apart && (it.late || before.late):
+		case it.apart != before.apart && (it.late || before.late) && !c.held(it.Series):
 			c.problem("%v has a late sample of %d together with one of %d: %v", x, it.Timestamp, before.Timestamp, it.Point)
 		}
 		newest[it.Series] = it
 	}
+}
+
+// held tells whether samples of a series travel apart though they are not late: what the exporter holds back behind them may join
+// the late ones, in order of time.
+func (c *checker) held(series string) bool {
+	s := c.model.series[series]
+	return s != nil && slices.ContainsFunc(s.apart.items, func(it *item) bool { return !it.late })
 }
