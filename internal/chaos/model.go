@@ -222,7 +222,8 @@ func (m *model) point(c *Call, pt Point, vague bool) {
 	case dropped && !s.unsure:
 		m.drop(reason, vague)
 		return
-	case dropped:
+	case dropped, s.unsure && rule == "send" && m.record.Rules.DropsRepeats:
+		// Whoever forgot the series takes any of its times for the newest one, and what has the same for a duplicate.
 		it.optional = true
 		m.unsure["out_of_order"]++
 		m.unsure["duplicate"]++
