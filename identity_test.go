@@ -39,7 +39,7 @@ func (s unkeyed) identity() uint64 {
 
 func (s unkeyed) partitionKey() uint64 { return combine(s.sum(), rwtest.Unkeyed(s.metric)) }
 
-// withSum appends a label with a value that makes the sum what it shall be.
+// withSum appends a label with a value that makes the sum what it must be.
 func (s unkeyed) withSum(r *rand.Rand, name string, sum uint64) unkeyed {
 	value := uncombineSecond(combine(hashSeed, rwtest.Unkeyed(name)), sum-s.sum())
 	s.labels = append(slices.Clip(s.labels), [2]string{name, rwtest.Forge(r, value)})
