@@ -58,7 +58,7 @@ func (c *chunk) cost() int64 {
 	case c.pending != nil:
 		return chunksCost(c.pending)
 	case c.plain == nil:
-		return int64(cap(c.packed) + chunkOverhead)
+		return int64(len(c.packed) + chunkOverhead)
 	default:
 		return queueCost(len(c.plain))
 	}

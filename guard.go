@@ -84,29 +84,20 @@ const (
 	fates
 )
 
-// fateLocked says what becomes of a sample. Only good samples advance their series: a receiver refuses what is far ahead,
-// and what comes after it must not count as late.
+// fateLocked says what becomes of a sample. What is far ahead does not advance its series: a receiver refuses it, and what
+// comes after it must not count as late.
 func (g *guard) fateLocked(e *indexEntry, now time.Time) fate {
 	ms := now.UnixMilli()
-	switch {
-	case e.timestamp > ms+g.maxFuture.Milliseconds():
+	if e.timestamp > ms+g.maxFuture.Milliseconds() {
 		return fateFuture
-	case e.timestamp < ms-g.maxPast.Milliseconds():
-		last, known := g.series.Last(e.identity)
-		switch {
-		case !known || e.timestamp > last:
-			return fatePast
-		case e.timestamp == last:
-			return fateDuplicate
-		default:
-			return fateLate
-		}
 	}
-	switch g.advanceLocked(e, now) {
-	case lastseen.Same:
+	switch order := g.advanceLocked(e, now); {
+	case order == lastseen.Same:
 		return fateDuplicate
-	case lastseen.Older:
+	case order == lastseen.Older:
 		return fateLate
+	case e.timestamp < ms-g.maxPast.Milliseconds():
+		return fatePast
 	default:
 		return fateGood
 	}

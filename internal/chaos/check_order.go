@@ -70,6 +70,15 @@ func (c *checker) place(s *seriesModel, x *flight, pt Point, touched map[*line]b
 			return
 		}
 	}
+	if c.model.forgot && c.Settings.OutOfOrder == "send" && c.held(pt.Series) {
+		// What is held behind old samples is sorted by time, so a late one that was taken for a good one comes before others.
+		for _, i := range l.at[pt.at()] {
+			if i >= l.floor && l.items[i].call.Begin <= x.Begin {
+				x.items = append(x.items, l.items[i])
+				return
+			}
+		}
+	}
 	switch at := l.at[pt.at()]; {
 	case len(at) == 0 && len(s.apart.at[pt.at()]) == 0:
 		c.problem("%v has a sample that was not accepted: %v", x, pt)
