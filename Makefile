@@ -51,6 +51,19 @@ test: build build/tools/victoria-metrics ## run all tests with the race detector
 		OTELCOL_BINARY="$(CURDIR)/bin/otelcol" go test -C "$$m" -race -count=1 ./... || failed=1; \
 	done; exit $$failed
 
+.PHONY: test-fast
+test-fast: ## run the tests of the root module alone, without the race detector
+	go test ./...
+
+# The tests come last, so that what is printed ends with their summary.
+.PHONY: check
+check: ## run everything that must hold before a change is merged, as the continuous integration does
+	@$(MAKE) lint
+	@$(MAKE) cross
+	@$(MAKE) check-generate
+	@$(MAKE) demo-check
+	@$(MAKE) test
+
 .PHONY: lint
 lint: build/tools/.stamp ## check all code: go vet, staticcheck, gofumpt
 	@failed=0; for m in $(call modules_with,*.go); do \

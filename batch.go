@@ -2,41 +2,23 @@ package orderedremotewriteexporter // import "github.com/orderedremotewrite/orde
 
 import (
 	"slices"
-	"sync"
 	"time"
 
-	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/block"
-	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/buffers"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
-// batch is what waits in a partition for one request: open while it fills up, then sealed, then in flight.
+// batch is what waits in a partition for the same request: open while it fills up, then sealed. A sealed batch travels as it
+// is; open batches of several partitions are combined.
 type batch struct {
 	tally
 	protocol wire.Protocol
 	// sizes are those of the message that the batch becomes.
-	sizes sizes
-	// chunks are the series of an open batch, until body is made of them.
+	sizes  sizes
 	chunks []*chunk
-	// body is the compressed message, the body of the request.
-	body []byte
 	// accepted is when its first sample was accepted.
 	accepted time.Time
-	// sealed is closed when body is final. It is nil for a batch whose body was final before it entered the queue.
-	sealed chan struct{}
-	// excised are the series of body that the guard has taken out, in order, until it is made without them.
-	excised []indexEntry
-	// evicted says that the batch is not in its queue any more: who compresses it must not account for it again.
-	evicted bool
-}
-
-// cost is the bytes that the batch takes in a queue.
-func (b *batch) cost() int64 {
-	n := int64(len(b.body))
-	for _, c := range b.chunks {
-		n += c.cost()
-	}
-	return n
+	// number counts the good batches of a partition. Of a late batch it is that of the last good one that must leave before.
+	number uint64
 }
 
 // admit says whether so much can be added to a message within the limits. Anything fits an empty one, so that a series over
@@ -45,92 +27,72 @@ func (c *BatchConfig) admit(samples int, size sizes, moreSamples int, more sizes
 	return samples == 0 || samples+moreSamples <= c.MaxSamples && size.plus(more).bytes() <= int64(c.MaxSizeBytes)
 }
 
-// run is series that a batch takes.
-type run interface {
-	// compressed returns the series as elements that were size bytes, or a size of 0 if they are plain.
-	compressed() (elements []byte, size int)
-	// appendPlain appends plain series as a chunk has them, without those that are excised.
-	appendPlain(b []byte, excised []indexEntry) []byte
-}
-
-// append adds a run, without the series that are excised. In 1.0 it returns the chunk that is full
-// then, which must be compressed. capacity is how many bytes are expected in all.
-func (b *batch) append(r run, excised []indexEntry, capacity int) (full *chunk) {
-	if elements, size := r.compressed(); size > 0 {
-		b.chunks = append(b.chunks, &chunk{elements: slices.Clone(elements), size: size, excised: excised})
+// append adds a copy of a chunk, whose home is a partition, or joins it to the last one. It returns the chunk that is full then
+// and must be packed, or nil.
+func (b *batch) append(c *chunk, home *partition) (full *chunk) {
+	b.add(&c.tally)
+	b.sizes = b.sizes.plus(c.sizes)
+	if n := len(b.chunks); n > 0 && b.chunks[n-1].joins(c) {
+		last := b.chunks[n-1]
+		if last.join(c); last.full() {
+			return last
+		}
 		return nil
 	}
-	last := b.lastPlain(capacity)
-	last.plain = r.appendPlain(last.plain, excised)
-	if b.protocol == wire.V2 || !last.full() {
+	kept := *c
+	kept.home = home
+	if kept.borrowed {
+		kept.plain, kept.borrowed = slices.Clone(c.plain), false
+	}
+	b.chunks = append(b.chunks, &kept)
+	return nil
+}
+
+// take takes chunks off the front as long as they fit beside what a request has already, and at least one if it is empty. It
+// returns what it took as a batch of its own, or nil.
+func (b *batch) take(limits *BatchConfig, samples int, size sizes) *batch {
+	taken := &batch{protocol: b.protocol, accepted: b.accepted}
+	n := 0
+	for _, c := range b.chunks {
+		if !limits.admit(samples+taken.Samples, size.plus(taken.sizes), c.Samples, c.sizes) {
+			break
+		}
+		taken.add(&c.tally)
+		taken.sizes = taken.sizes.plus(c.sizes)
+		n++
+	}
+	if n == 0 {
 		return nil
 	}
-	if rest := last.cut(); len(rest.plain) > 0 {
-		b.chunks = append(b.chunks, rest)
+	taken.chunks = slices.Clip(b.chunks[:n])
+	b.rest(n)
+	return taken
+}
+
+// rest leaves out the first n chunks.
+func (b *batch) rest(n int) {
+	b.tally, b.sizes = tally{}, sizes{}
+	if b.chunks = slices.Clone(b.chunks[n:]); len(b.chunks) > 0 {
+		b.accepted = b.chunks[0].accepted
 	}
-	return last
-}
-
-// lastPlain returns the chunk at the end if its series are plain and nobody compresses it, or else a new one.
-func (b *batch) lastPlain(capacity int) *chunk {
-	if n := len(b.chunks); n > 0 {
-		if c := b.chunks[n-1]; c.plain != nil && c.compressed == nil {
-			return c
-		}
-	}
-	c := &chunk{plain: slices.Grow(buffers.Take(), capacity)}
-	b.chunks = append(b.chunks, c)
-	return c
-}
-
-// example renders the first series of the batch for the log.
-func (b *batch) example() string {
-	return renderFirst(b.protocol, b.body)
-}
-
-// encoded returns the body that the batch must have.
-func (b *batch) encoded() []byte {
-	switch {
-	case b.body != nil:
-		return b.excisedBody()
-	case b.protocol == wire.V1:
-		return joinChunks(b.chunks)
-	default:
-		return mergeChunks(b.chunks)
+	for _, c := range b.chunks {
+		b.add(&c.tally)
+		b.sizes = b.sizes.plus(c.sizes)
 	}
 }
 
-// excisedBody is the body without the series that are excised.
-func (b *batch) excisedBody() []byte {
-	c := takeApart(b.protocol, block.Decompress(b.body))
-	var kept []int
-	excised := b.excised
-	for i := range c.len() {
-		if len(excised) > 0 && excised[0].number == i {
-			excised = excised[1:]
-			continue
-		}
-		kept = append(kept, i)
+// leave says of all chunks that they are in no queue any more, and returns what they cost there.
+func (b *batch) leave() (cost int64) {
+	cost = chunksCost(b.chunks)
+	for _, c := range b.chunks {
+		c.leave()
 	}
-	return block.Compress(c.encode(kept))
+	return cost
 }
 
-// mergeChunks makes the body of a 2.0 message of drafts.
-func mergeChunks(chunks []*chunk) []byte {
-	merger := mergers.Get().(*wire.Merger)
-	defer mergers.Put(merger)
-	merger.Reset()
-	for _, c := range chunks {
-		for rest := c.plain; len(rest) > 0; {
-			var part []byte
-			part, rest = nextPart(rest)
-			merger.AddDrafts(part)
-		}
+func (c *chunk) leave() {
+	c.home = nil
+	for _, p := range c.pending {
+		p.leave()
 	}
-	merged := merger.Message(buffers.Take())
-	defer buffers.Give(merged)
-	return block.Compress(merged)
 }
-
-// mergers make messages of drafts. Each has an owner from Get to Put.
-var mergers = sync.Pool{New: func() any { return new(wire.Merger) }}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/golang/snappy"
 	"github.com/klauspost/compress/s2"
@@ -16,8 +17,8 @@ import (
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
-// TestJoinedChunks: chunks that were compressed for themselves, others that were not, and such that lose series become a body
-// that every decoder of Snappy reads as their bytes in a row, without those series.
+// TestJoinedChunks: chunks that were compressed for themselves, plain ones, small ones that were copied together and such that
+// a job packs meanwhile become a body that every decoder of Snappy reads as their bytes in a row.
 func TestJoinedChunks(t *testing.T) {
 	s := seed(t)
 	r := rand.New(rand.NewPCG(s, 0))
@@ -28,50 +29,48 @@ func TestJoinedChunks(t *testing.T) {
 		}
 		return append(wire.AppendSeriesHeader(nil, len(b)), b...)
 	}
+	limits := BatchConfig{MaxSamples: 1 << 20, MaxSizeBytes: 1 << 30}
 	for range 300 {
-		b, p := &batch{protocol: wire.V1}, &partition{}
+		q := newQueue(queueOptions{partitions: 1}, account.NewLedger())
+		p := q.partitions[0]
 		var want []byte
 		for range 1 + r.IntN(10) {
-			segment := segment{tally: tally{Counts: account.Counts{Samples: 1}}}
-			var excised []indexEntry
-			for i := range r.IntN(200 + r.IntN(200)) {
-				start := segment.packed + len(segment.plain)
-				one := series()
-				segment.plain = append(segment.plain, one...)
-				if r.IntN(10) == 0 {
-					excised = append(excised, indexEntry{number: i, start: start, end: start + len(one)})
-				} else {
-					want = append(want, one...)
-				}
-				if len(segment.plain) >= block.Size {
-					segment.pack(block.Size)
-				}
+			c := &chunk{tally: tally{Counts: account.Counts{Samples: 1}}, accepted: time.Now()}
+			for range r.IntN(200 + r.IntN(200)) {
+				c.plain = append(c.plain, series()...)
 			}
-			segment.finish()
-			p.mu.Lock()
-			before := b.cost()
-			full := b.append(&segment, excised, 0)
-			assert.LessOrEqual(t, b.cost()-before, segment.cost(), "what is asked for is enough")
-			p.mu.Unlock()
-			if full != nil {
-				go job{p, b, full}.run()
+			want = append(want, c.plain...)
+			if c.borrowed = len(c.plain) < minPacked; !c.borrowed && r.IntN(2) == 0 {
+				c.pack()
+			}
+			asked := c.cost()
+			q.mu.Lock()
+			before := p.size
+			work := p.appendLocked(&p.good, c, &limits, nil)
+			q.used += p.size - before
+			assert.LessOrEqual(t, p.size-before, asked, "what is asked for is enough")
+			q.mu.Unlock()
+			for _, c := range work {
+				go q.pack(c)
 			}
 		}
+		q.mu.Lock()
+		chunks := p.good.open.chunks
+		q.mu.Unlock()
 		if len(want) == 0 {
 			continue
 		}
-		p.mu.Lock()
-		cost := b.cost()
-		p.mu.Unlock()
-		body := b.encoded()
-		got, err := snappy.Decode(nil, body)
+		joined := body(wire.V1, chunks)
+		got, err := snappy.Decode(nil, joined)
 		require.NoError(t, err)
 		assert.True(t, bytes.Equal(want, got), "golang/snappy")
-		got, err = s2.Decode(nil, body)
+		got, err = s2.Decode(nil, joined)
 		require.NoError(t, err)
 		assert.True(t, bytes.Equal(want, got), "klauspost/compress")
-		assert.LessOrEqual(t, int64(len(body)), cost)
-		assert.LessOrEqual(t, b.cost(), cost)
+		q.mu.Lock()
+		assert.Equal(t, chunksCost(chunks), p.size, "what the queue counts is what it holds")
+		assert.LessOrEqual(t, int64(len(joined)), p.size+10)
+		q.mu.Unlock()
 	}
 }
 
@@ -80,13 +79,13 @@ func TestJoinedChunks(t *testing.T) {
 func TestPackingTakesNoRoom(t *testing.T) {
 	md := benchGauges(20_000, 20)
 	cfg := configOf(func(c *Config) { c.Partitions, c.Batch.MaxSamples, c.Batch.MaxSizeBytes = 1, 1<<20, 1<<30 })
-	tr := newTranslator(cfg, newBoundMemory(0), nil)
+	tr := newTranslator(testTranslation(cfg), newBoundMemory(0), nil)
 	for i := range md {
 		setTimes(md[i], 1e18)
-		tr.translate(md[i], wire.V1)
-		body := tr.segments[0].body()
+		require.NoError(t, tr.translate(t.Context(), md[i], wire.V1))
+		body := bodyOf(&tr.segments[0])
 		whole := block.Compress(block.Decompress(body))
-		assert.Greater(t, tr.segments[0].packed, 10*block.Size)
+		assert.Greater(t, tr.segments[0].chunks[0].size, 10*block.Size)
 		assert.InEpsilon(t, len(whole), len(body), 0.01)
 		tr.reset()
 	}

@@ -112,7 +112,7 @@ func BenchmarkProducers(b *testing.B) {
 			pipelines := make([]*benchPipeline, producers)
 			payloads := make([][]pmetric.Metrics, producers)
 			for i := range pipelines {
-				pipelines[i] = &benchPipeline{q: shared.q, t: newTranslator(cfg, newBoundMemory(time.Hour), nil)}
+				pipelines[i] = &benchPipeline{q: shared.q, t: newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil)}
 				payloads[i] = benchGauges(10_000, 10)
 				for _, md := range payloads[i] {
 					setTimes(md, pcommon.NewTimestampFromTime(time.Now()))
@@ -196,7 +196,9 @@ func BenchmarkQueuedMemory(b *testing.B) {
 			ts += 1_000_000
 			for _, md := range payloads {
 				setTimes(md, ts)
-				p.t.translate(md, wire.V1)
+				if err := p.t.translate(b.Context(), md, wire.V1); err != nil {
+					b.Fatal(err)
+				}
 				if _, err := p.q.admit(b.Context(), &p.t.payload); err != nil {
 					b.Fatal(err)
 				}
@@ -206,10 +208,7 @@ func BenchmarkQueuedMemory(b *testing.B) {
 		}
 		held := heapInUse() - before
 		runtime.KeepAlive(payloads)
-		body := int64(0)
-		for _, part := range p.q.partitions {
-			body += part.state().size
-		}
+		body := p.q.state().size
 		b.ReportMetric(float64(held)/float64(samples), "heap-B/sample")
 		b.ReportMetric(float64(held)/float64(body), "heap/compressed")
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/block"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
@@ -101,36 +102,49 @@ func setTimes(md pmetric.Metrics, ts pcommon.Timestamp) {
 	}
 }
 
-// benchPipeline is the way from pdata to ready requests, without a network: what becomes ready is thrown away.
+// benchPipeline is the way from pdata to ready requests, without a network: what is ready is thrown away.
 type benchPipeline struct {
-	q        queues
+	q        *queue
 	t        *translator
 	protocol wire.Protocol
+	// ready are the deliveries that the queue has started. The queue's lock guards them.
+	ready []*delivery
 }
 
 func newBenchPipeline(cfg *Config) *benchPipeline {
-	return &benchPipeline{
-		q: queues{partitions: newPartitions(cfg.partitionOptions()), onFull: cfg.Queue.OnFull, ledger: account.NewLedger()},
-		t: newTranslator(cfg, newBoundMemory(time.Hour), nil),
+	p := &benchPipeline{
+		q: newQueue(cfg.queueOptions(), account.NewLedger()),
+		t: newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil),
 	}
+	p.q.start(func(d *delivery) { p.ready = append(p.ready, d) })
+	return p
 }
 
 func (p *benchPipeline) consume(b *testing.B, md pmetric.Metrics) (bytes int) {
-	p.t.translate(md, p.protocol)
+	require.NoError(b, p.t.translate(b.Context(), md, p.protocol))
 	if _, err := p.q.admit(b.Context(), &p.t.payload); err != nil {
 		b.Fatal(err)
 	}
 	p.t.reset()
-	for _, part := range p.q.partitions {
-		part.mu.Lock()
-		for len(part.queue) > 0 {
-			batch := part.popLocked()
-			part.size -= batch.cost()
-			bytes += len(batch.body)
-		}
-		part.mu.Unlock()
+	for d := p.next(); d != nil; d = p.next() {
+		d.begun = time.Now()
+		size := d.compose()
+		bytes += size
+		p.q.composed(d, size)
+		p.q.answered(d, &remote.Answer{Status: 204}, remote.VerdictDelivered, 0)
+		p.q.finished(d)
 	}
 	return bytes
+}
+
+func (p *benchPipeline) next() (d *delivery) {
+	p.q.mu.Lock()
+	defer p.q.mu.Unlock()
+	if n := len(p.ready); n > 0 {
+		d = p.ready[n-1]
+		p.ready = p.ready[:n-1]
+	}
+	return d
 }
 
 var benchLoads = []struct {
@@ -216,10 +230,10 @@ func decodedSeries(tb testing.TB, md pmetric.Metrics) *prompb.WriteRequest {
 	cfg.Partitions = 1
 	cfg.Batch.MaxSamples = 1 << 20
 	cfg.Batch.MaxSizeBytes = 1 << 30
-	t := newTranslator(cfg, newBoundMemory(time.Hour), nil)
-	t.translate(md, wire.V1)
+	t := newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil)
+	require.NoError(tb, t.translate(tb.Context(), md, wire.V1))
 	var r prompb.WriteRequest
-	require.NoError(tb, r.Unmarshal(block.Decompress(t.segments[0].body())))
+	require.NoError(tb, r.Unmarshal(block.Decompress(bodyOf(&t.segments[0]))))
 	return &r
 }
 

@@ -3,104 +3,230 @@ package orderedremotewriteexporter // import "github.com/orderedremotewrite/orde
 import (
 	"encoding/binary"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/block"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/buffers"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
-// chunk is a run of series of an open batch, plain or compressed. In 1.0 plain bytes are series as a message has them. In
-// 2.0 they are parts: drafts with the symbol table that they refer to, each with its length in front.
+// chunk is a run of series, plain or packed. In 1.0 plain bytes are series as a message has them, and packed ones are
+// elements of the Snappy block format, without the size that it begins with. In 2.0 plain bytes are parts: drafts with the
+// symbol table that they refer to, each with its length in front; packed is a compressed message.
 //
-// A chunk does not lock anything: its owner is the batch that it is in, or while it is compressed the job that does so.
+// A chunk does not lock anything. Who holds it owns it: a segment, then a batch, then the request that takes the batch.
 type chunk struct {
-	// plain is the bytes of the series, in a buffer of the chunk's own, or nil once they are compressed.
+	tally
+	protocol wire.Protocol
+	// sizes are those of the message that the chunk would be.
+	sizes sizes
+	// accepted is when its first sample was accepted.
+	accepted time.Time
+	// plain is nil once the series are packed.
 	plain []byte
-	// elements are the compressed series, without the size that the block format begins with, in as many bytes as they take.
-	elements []byte
-	// size is how many bytes the elements were before compression.
-	size int
-	// excised are series of the elements that the guard has taken out, in order. They are cut out when the batch is sealed.
-	excised []indexEntry
-	// compressed is closed when the elements are there, or nil if nobody makes them.
-	compressed chan struct{}
+	// packed are the compressed series, which were size bytes before.
+	packed []byte
+	size   int
+	// borrowed says that plain is a segment's, and must be copied by who keeps the chunk.
+	borrowed bool
+	// pending are the chunks that this one is being packed from, if it is not packed from its own plain bytes.
+	pending []*chunk
+	// packing is closed when a job has packed the chunk; it is nil if none does.
+	packing chan struct{}
+	// home is the partition in whose queue the chunk is, for who must account for a change of its size. The queue's lock
+	// guards it.
+	home *partition
 }
 
 // chunkOverhead is what a chunk counts in a queue besides its bytes.
-const chunkOverhead = 64
+const chunkOverhead = 256
 
-// queueCost is what n bytes of a chunk count in a queue until they are compressed: what does not compress grows by a few
-// bytes, and a queue that is full already has no room for them.
+// minPacked is how many bytes of series are worth to be compressed for themselves. What is less waits for more of the
+// partition: compressed on its own it would take more room.
+const minPacked = 8 << 10
+
+// queueCost is what n plain bytes count in a queue: what does not compress grows by a few bytes, and a queue that is full
+// already has no room for them.
 func queueCost(n int) int64 {
 	return int64(n + block.MaxGrowth(n) + chunkOverhead)
 }
 
-// cost is what the chunk counts in a queue.
+// cost is the bytes that the chunk holds. The last plain chunk of a partition may have room for as many more as fill it.
 func (c *chunk) cost() int64 {
-	if c.plain == nil {
-		return int64(len(c.elements) + chunkOverhead)
+	switch {
+	case c.pending != nil:
+		return chunksCost(c.pending)
+	case c.plain == nil:
+		return int64(len(c.packed) + chunkOverhead)
+	default:
+		return queueCost(len(c.plain))
 	}
-	return queueCost(len(c.plain))
 }
 
-// minPacked is how many bytes of series are worth to be compressed for themselves. What is less waits for more of the
-// partition: compressed on its own it would take more room.
-const minPacked = block.Size / 2
-
-// full says that an open chunk of 1.0 has as many bytes as Snappy compresses together.
-func (c *chunk) full() bool {
-	return len(c.plain) >= block.Size
-}
-
-// cut makes the chunk as long as Snappy compresses together, and returns the rest as a chunk of its own. Who calls it must
-// have the chunk compressed.
-func (c *chunk) cut() *chunk {
-	rest := &chunk{plain: append(slices.Grow(buffers.Take(), block.Size+minPacked), c.plain[block.Size:]...)}
-	c.plain, c.size = c.plain[:block.Size], block.Size
-	c.compressed = make(chan struct{})
-	return rest
-}
-
-// joinChunks makes the body of a 1.0 message, and waits for chunks that others compress.
-func joinChunks(chunks []*chunk) []byte {
-	elements, size := buffers.Take(), 0
-	defer func() { buffers.Give(elements) }()
+func chunksCost(chunks []*chunk) int64 {
+	n := int64(0)
 	for _, c := range chunks {
-		if c.compressed != nil {
-			<-c.compressed
-		}
-		switch {
-		case c.plain != nil:
-			elements = block.AppendElements(elements, c.plain)
-			size += len(c.plain)
-		case c.excised == nil:
-			elements = append(elements, c.elements...)
-			size += c.size
-		default:
-			plain := excise(nil, block.Decompress(block.WithSize(c.elements, c.size)), c.excised)
-			elements = block.AppendElements(elements, plain)
-			size += len(plain)
-		}
+		n += c.cost()
 	}
+	return n
+}
+
+// joins says whether the plain bytes of another chunk may be copied to the end of this one: small runs are, so that many
+// of them do not take more for themselves than for their bytes.
+func (c *chunk) joins(o *chunk) bool {
+	return c.packing == nil && c.plain != nil && o.plain != nil && c.protocol == o.protocol &&
+		len(o.plain) < minPacked && len(c.plain) < block.Size
+}
+
+// join copies another chunk to the end.
+func (c *chunk) join(o *chunk) {
+	c.plain = append(c.plain, o.plain...)
+	c.sizes = c.sizes.plus(o.sizes)
+	c.add(&o.tally)
+}
+
+// full says that a chunk of 1.0 has as many plain bytes as Snappy compresses together.
+func (c *chunk) full() bool {
+	return c.protocol == wire.V1 && c.packing == nil && len(c.plain) >= block.Size
+}
+
+// pack compresses the plain series of 1.0 that nobody else knows yet.
+func (c *chunk) pack() {
+	c.packed, c.size = slices.Clip(block.AppendElements(nil, c.plain)), len(c.plain)
+	c.plain = nil
+}
+
+// whole returns a chunk that is to be packed from others.
+func whole(p *partition, b *batch) *chunk {
+	return &chunk{
+		tally: b.tally, protocol: b.protocol, sizes: b.sizes, accepted: b.accepted,
+		pending: b.chunks, packing: make(chan struct{}), home: p,
+	}
+}
+
+// packedForm is what the chunk becomes when it is packed: its bytes, and how many there were before. It waits for jobs that
+// pack what it consists of.
+func (c *chunk) packedForm() (packed []byte, size int) {
+	from := c.pending
+	if from == nil {
+		from = []*chunk{{protocol: c.protocol, plain: c.plain}}
+	}
+	if c.protocol == wire.V2 {
+		return mergedBody(from), 0
+	}
+	elements, size := joinedElements(from)
+	defer buffers.Give(elements)
+	return slices.Clone(elements), size
+}
+
+// body is the message that the chunks are together, in their order.
+func body(p wire.Protocol, chunks []*chunk) []byte {
+	if p == wire.V2 {
+		return mergedBody(chunks)
+	}
+	return joinedBody(chunks)
+}
+
+// joinedBody is the body of a 1.0 message.
+func joinedBody(chunks []*chunk) []byte {
+	elements, size := joinedElements(chunks)
+	defer buffers.Give(elements)
 	return block.WithSize(elements, size)
 }
 
-// release gives the buffers of chunks back, which nobody may use any more.
-func release(chunks []*chunk) {
+// joinedElements are the elements of chunks in a row, in a buffer, and how many bytes they were. Neighbouring plain runs are
+// compressed together.
+func joinedElements(chunks []*chunk) (elements []byte, size int) {
+	elements = buffers.Take()
+	plain := buffers.Take()
+	flush := func(least int) {
+		for len(plain) > least {
+			n := min(len(plain), block.Size)
+			elements = block.AppendElements(elements, plain[:n])
+			plain = plain[:copy(plain, plain[n:])]
+		}
+	}
 	for _, c := range chunks {
-		buffers.Give(c.plain)
-		c.plain = nil
+		c.wait()
+		if c.plain != nil {
+			plain = append(plain, c.plain...)
+			size += len(c.plain)
+			flush(block.Size)
+			continue
+		}
+		flush(0)
+		elements = append(elements, c.packed...)
+		size += c.size
+	}
+	flush(0)
+	buffers.Give(plain)
+	return elements, size
+}
+
+// wait waits until nobody packs the chunk any more.
+func (c *chunk) wait() {
+	if c.packing != nil {
+		<-c.packing
 	}
 }
 
-// excise appends the bytes of series to b, without those that are excised.
-func excise(b, series []byte, excised []indexEntry) []byte {
-	at := 0
-	for _, e := range excised {
-		b = append(b, series[at:e.start]...)
-		at = e.end
+// mergedBody is the body of a 2.0 message, with one symbol table for all.
+func mergedBody(chunks []*chunk) []byte {
+	for _, c := range chunks {
+		c.wait()
 	}
-	return append(b, series[at:]...)
+	if len(chunks) == 1 && chunks[0].plain == nil {
+		return chunks[0].packed
+	}
+	merger := mergers.Get().(*wire.Merger)
+	defer mergers.Put(merger)
+	merger.Reset()
+	for _, c := range chunks {
+		if c.plain == nil {
+			parsed := takeApartV2(block.Decompress(c.packed))
+			mustRead(merger.Add(&parsed.ParsedV2, parsed.Series))
+		}
+		for rest := c.plain; len(rest) > 0; {
+			var part []byte
+			part, rest = nextPart(rest)
+			merger.AddDrafts(part)
+		}
+	}
+	merged := merger.Message(buffers.Take())
+	defer buffers.Give(merged)
+	return block.Compress(merged)
 }
+
+// contents takes a chunk apart.
+func (c *chunk) contents() contents {
+	return takeApart(c.protocol, block.Decompress(body(c.protocol, []*chunk{c})))
+}
+
+// part is a packed chunk of some of the series of another one's contents.
+func (c *chunk) part(from contents, indices []int) *chunk {
+	p := &chunk{tally: tallyOf(from, indices), protocol: c.protocol, accepted: c.accepted}
+	if p.Empty() {
+		return p
+	}
+	message := from.encode(indices)
+	// What is packed in 2.0 counts its symbols as bytes.
+	p.size, p.sizes.plain = len(message), len(message)
+	if c.protocol == wire.V2 {
+		p.packed = block.Compress(message)
+		return p
+	}
+	p.packed = slices.Clip(block.AppendElements(nil, message))
+	return p
+}
+
+// example renders the first series for the log.
+func (c *chunk) example() string {
+	return renderFirst(c.protocol, body(c.protocol, []*chunk{c}))
+}
+
+// mergers make messages of drafts. Each has an owner from Get to Put.
+var mergers = sync.Pool{New: func() any { return new(wire.Merger) }}
 
 // beginPart appends room for the length of a part of drafts, which endPart writes.
 func beginPart(b []byte) (_ []byte, start int) {

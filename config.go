@@ -53,6 +53,9 @@ type Config struct {
 	// ResourceConstantLabels selects resource attributes that become labels of every series of the resource.
 	ResourceConstantLabels ResourceConstantLabelsConfig `mapstructure:"resource_constant_labels"`
 
+	// MaxLabels is the most labels of a series, its name included; points with more are dropped. 0 is no limit.
+	MaxLabels int `mapstructure:"max_labels"`
+
 	// TranslationStrategy says how metric and attribute names become metric and label names.
 	TranslationStrategy otlptranslator.TranslationStrategyOption `mapstructure:"translation_strategy"`
 
@@ -60,13 +63,17 @@ type Config struct {
 	// underscore. What is sent then has the names that Prometheus and the contrib exporter give it.
 	LabelNamePreserveMultipleUnderscores bool `mapstructure:"label_name_preserve_multiple_underscores"`
 
-	// Partitions is the number of partitions, each with a queue and one request in flight.
+	// Partitions is the number of partitions. All samples of a series go through one, and one request at a time carries
+	// samples of it. There is no reason to tune it.
 	Partitions int `mapstructure:"partitions"`
+
+	// MaxInFlight is the most requests under way at once; 0 is the number of partitions.
+	MaxInFlight int `mapstructure:"max_in_flight"`
 
 	// Batch configures how many samples travel in one request.
 	Batch BatchConfig `mapstructure:"batch"`
 
-	// Queue configures the queues of the partitions.
+	// Queue configures the queue.
 	Queue QueueConfig `mapstructure:"queue"`
 
 	// Retry configures the retries of a request whose failure may pass: no answer, 5xx, and 429 if RetryOn429 is set.
@@ -78,10 +85,16 @@ type Config struct {
 	// OnError says what becomes of samples that could not be delivered.
 	OnError OnErrorConfig `mapstructure:"on_error"`
 
-	// OutOfOrder says whether samples that are not newer than the last one of their series are sent or dropped.
+	// OutOfOrder says what is done with samples that are older than the last one of their series. Those of the same time are
+	// always dropped.
 	OutOfOrder OutOfOrder `mapstructure:"out_of_order"`
 
-	// SeriesIdleTimeout is the time after which the guard of out_of_order (and of target_info) forgets a series
+	// MaxFuture and MaxPast are how far the timestamp of a sample may be ahead of and behind our clock when it is accepted.
+	// Others travel apart, because receivers refuse them together with their whole request.
+	MaxFuture time.Duration `mapstructure:"max_future"`
+	MaxPast   time.Duration `mapstructure:"max_past"`
+
+	// SeriesIdleTimeout is the time after which the guard and the memory of bounds forget a series
 	// that gets no samples. It is kept for at least that long and at most half as long again.
 	SeriesIdleTimeout time.Duration `mapstructure:"series_idle_timeout"`
 
@@ -129,8 +142,8 @@ type ResourceConstantLabelsConfig struct {
 	_ struct{}
 }
 
-// BatchConfig configures how many samples travel in one request. A batch is sealed when the first of the three bounds
-// is reached.
+// BatchConfig configures how many samples travel in one request. A request is due when the first of the three bounds is
+// reached.
 type BatchConfig struct {
 	// MaxSamples is the most samples that a request carries; a native histogram counts as one.
 	MaxSamples int `mapstructure:"max_samples"`
@@ -138,20 +151,20 @@ type BatchConfig struct {
 	// MaxSizeBytes is the most bytes of a message before compression. A single series that is larger travels alone.
 	MaxSizeBytes ByteSize `mapstructure:"max_size_bytes"`
 
-	// FlushTimeout is the longest time that a batch stays open.
+	// FlushTimeout is the longest time that samples wait for others to fill a request.
 	FlushTimeout time.Duration `mapstructure:"flush_timeout"`
 
 	// prevent unkeyed literal initialization
 	_ struct{}
 }
 
-// QueueConfig configures the queues of the partitions.
+// QueueConfig configures the queue, in which each partition has its lines.
 type QueueConfig struct {
-	// MaxSizeBytes bounds the bytes that all queues hold together; each partition has an equal share. Open batches
-	// count uncompressed, sealed ones and the one in flight compressed.
+	// MaxSizeBytes bounds the bytes that the queue holds, requests in flight included. A partition may hold as much as is
+	// free beside it. What is not packed yet counts uncompressed.
 	MaxSizeBytes ByteSize `mapstructure:"max_size_bytes"`
 
-	// OnFull says what is done with a payload for which a partition has no room.
+	// OnFull says what is done with a payload for which there is no room.
 	OnFull OnFull `mapstructure:"on_full"`
 
 	// BlockTimeout is the longest time that a caller waits for space if OnFull is block; then its payload is refused with
@@ -165,7 +178,7 @@ type QueueConfig struct {
 	_ struct{}
 }
 
-// RetryConfig configures retries. A request is retried in place: nothing later of its partition overtakes it.
+// RetryConfig configures retries. A request is retried in place: nothing later of its partitions overtakes it.
 type RetryConfig struct {
 	// BackOff is when a request is retried, and for how long.
 	BackOff BackOffConfig `mapstructure:",squash"`
@@ -189,13 +202,14 @@ type OnErrorConfig struct {
 	// RetriesExhausted is for requests whose retries have reached a limit.
 	RetriesExhausted OnRetriesExhausted `mapstructure:"retries_exhausted"`
 
-	// Fatal is for 401, 403, 404 and for answers that are neither 2xx, 4xx nor 5xx.
+	// Fatal is for answers that judge the sender, not the samples: 401, 403, 404, 405, 407, 411, 426, 415 to a 1.0 message,
+	// and those that are neither 2xx, 4xx nor 5xx.
 	Fatal OnFatal `mapstructure:"fatal"`
 
 	// Rejected is for any other 4xx but 413, and but 429 if it is retried.
 	Rejected OnRejected `mapstructure:"rejected"`
 
-	// MaxIsolationRequests is the most requests that are spent on one refused batch, by isolation or by splitting
+	// MaxIsolationRequests is the most requests that are spent on what was first sent as one, by isolation or by splitting
 	// after a 413.
 	MaxIsolationRequests int `mapstructure:"max_isolation_requests"`
 
@@ -225,7 +239,7 @@ const (
 	MessageV2 ProtobufMessage = "io.prometheus.write.v2.Request"
 )
 
-// OnFull is what is done with a payload for which a partition has no room.
+// OnFull is what is done with a payload for which there is no room.
 type OnFull string
 
 // The values of queue.on_full.
@@ -234,9 +248,9 @@ const (
 	OnFullBlock OnFull = "block"
 	// OnFullReject refuses the payload with an error that the caller may retry; nothing of it is accepted.
 	OnFullReject OnFull = "reject"
-	// OnFullDropOldest drops the oldest waiting batches of the full partition.
+	// OnFullDropOldest drops the oldest batches that wait in the partition that holds most.
 	OnFullDropOldest OnFull = "drop_oldest"
-	// OnFullDropNewest drops the payload's samples for the full partition.
+	// OnFullDropNewest drops those samples of the payload for which there is no room.
 	OnFullDropNewest OnFull = "drop_newest"
 )
 
@@ -256,6 +270,8 @@ type OnFatal string
 
 // The values of on_error.fatal.
 const (
+	// OnFatalPause drops the request's samples, and lets the rest wait until the endpoint takes requests again.
+	OnFatalPause OnFatal = "pause"
 	// OnFatalFail drops the request's samples and stops the collector.
 	OnFatalFail OnFatal = "fail"
 	// OnFatalDiscard drops the request's samples and goes on.
@@ -275,12 +291,14 @@ const (
 	OnRejectedIsolate OnRejected = "isolate"
 )
 
-// OutOfOrder is what is done with a sample that is not newer than the last one of its series.
+// OutOfOrder is what is done with a late sample, which is older than the last one of its series.
 type OutOfOrder string
 
 // The values of out_of_order.
 const (
-	// OutOfOrderSend sends it.
+	// OutOfOrderSeparate sends it apart from samples that are in order, after those that were accepted before.
+	OutOfOrderSeparate OutOfOrder = "separate"
+	// OutOfOrderSend sends it in its turn, in a request that holds nothing else.
 	OutOfOrderSend OutOfOrder = "send"
 	// OutOfOrderDrop drops and counts it.
 	OutOfOrderDrop OutOfOrder = "drop"
@@ -304,8 +322,9 @@ func createDefaultConfig() component.Config {
 		Fallback:            true,
 		MetadataInterval:    time.Minute,
 		TargetInfo:          TargetInfoConfig{Enabled: true},
+		MaxLabels:           1000,
 		TranslationStrategy: otlptranslator.UnderscoreEscapingWithSuffixes,
-		Partitions:          8,
+		Partitions:          32,
 		Batch: BatchConfig{
 			MaxSamples:   2000,
 			MaxSizeBytes: 3_000_000,
@@ -323,11 +342,13 @@ func createDefaultConfig() component.Config {
 		RetryOn429: true,
 		OnError: OnErrorConfig{
 			RetriesExhausted:     OnRetriesExhaustedDiscard,
-			Fatal:                OnFatalFail,
+			Fatal:                OnFatalPause,
 			Rejected:             OnRejectedDiscard,
 			MaxIsolationRequests: 250,
 		},
-		OutOfOrder:        OutOfOrderSend,
+		OutOfOrder:        OutOfOrderSeparate,
+		MaxFuture:         10 * time.Minute,
+		MaxPast:           time.Hour,
 		SeriesIdleTimeout: time.Hour,
 		ShutdownTimeout:   15 * time.Second,
 		DeadLetter: DeadLetterConfig{

@@ -232,12 +232,11 @@ func TestSchemaBoundsAreTheValidators(t *testing.T) {
 		switch {
 		case key == "translation_strategy":
 			set("protobuf_message", string(MessageV2))
-		case key == "batch.max_size_bytes" || key == "partitions":
+		case key == "batch.max_size_bytes":
 			set("queue.max_size_bytes", int64(math.MaxInt64))
 		case key == "http.tls.max_version":
 			set("http.tls.min_version", "1.0")
 		case key == "queue.max_size_bytes":
-			set("partitions", 1)
 			set("batch.max_size_bytes", minBatchSize)
 		}
 		_, err := load(conf)

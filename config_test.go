@@ -74,8 +74,10 @@ func TestValidConfigs(t *testing.T) {
 				Included: []string{"k8s.*", "host.name"},
 				Excluded: []string{"k8s.pod.u?d"},
 			}
+			c.MaxLabels = 60
 			c.TranslationStrategy = otlptranslator.NoTranslation
 			c.Partitions = 16
+			c.MaxInFlight = 12
 			c.Batch = BatchConfig{MaxSamples: 500, MaxSizeBytes: 1_000_000, FlushTimeout: 5 * time.Second}
 			c.Queue = QueueConfig{MaxSizeBytes: 64_000_000, OnFull: OnFullDropOldest, BlockTimeout: 3 * time.Second, MaxAge: time.Hour}
 			c.Retry = RetryConfig{
@@ -91,6 +93,7 @@ func TestValidConfigs(t *testing.T) {
 				MaxIsolationRequests: 40,
 			}
 			c.OutOfOrder = OutOfOrderDrop
+			c.MaxFuture, c.MaxPast = 5*time.Minute, 2*time.Hour
 			c.SeriesIdleTimeout = 15 * time.Minute
 			c.ShutdownTimeout = 20 * time.Second
 			c.LogExamples = true
@@ -106,9 +109,10 @@ func TestValidConfigs(t *testing.T) {
 			const ms = time.Millisecond
 			c.HTTP.Endpoint, c.HTTP.Timeout = "http://[::1]/", ms
 			c.MetadataInterval, c.SeriesIdleTimeout, c.ShutdownTimeout = ms, ms, ms
+			c.MaxFuture, c.MaxPast = ms, ms
 			c.Partitions = 1
 			c.Batch = BatchConfig{MaxSamples: 1, MaxSizeBytes: minBatchSize, FlushTimeout: ms}
-			c.Queue.MaxSizeBytes, c.Queue.MaxAge = 2*minBatchSize, 2*ms
+			c.Queue.MaxSizeBytes, c.Queue.MaxAge = 4*minBatchSize, 2*ms
 			c.Retry.BackOff = BackOffConfig{
 				Enabled: true, InitialInterval: ms, MaxInterval: ms, MaxElapsedTime: ms, Multiplier: 1,
 			}
@@ -118,9 +122,9 @@ func TestValidConfigs(t *testing.T) {
 		},
 		"most": func(c *Config) {
 			c.HTTP.Endpoint = "http://localhost/"
-			c.Partitions = maxPartitions
+			c.Partitions, c.MaxInFlight = maxPartitions, maxPartitions
 			c.Batch.MaxSizeBytes = math.MaxInt32
-			c.Queue.MaxSizeBytes = 2 * maxPartitions * math.MaxInt32
+			c.Queue.MaxSizeBytes = 4 * math.MaxInt32
 			c.Retry.BackOff.RandomizationFactor = 1
 		},
 		"off": func(c *Config) {
@@ -150,6 +154,7 @@ func TestValidConfigs(t *testing.T) {
 		},
 		"spellings": func(c *Config) {
 			c.HTTP.Endpoint = "http://localhost/"
+			c.Partitions, c.MaxInFlight = 8, 8
 			c.Batch.MaxSizeBytes = 4_000_000
 			c.Queue.MaxSizeBytes = 256 << 20
 			c.Retry.BackOff.Multiplier, c.Retry.BackOff.MaxElapsedTime = 3, 0
@@ -217,7 +222,8 @@ func TestDefaults(t *testing.T) {
 		"resource_constant_labels.included":                []string(nil),
 		"resource_constant_labels.excluded":                []string(nil),
 		"translation_strategy":                             "UnderscoreEscapingWithSuffixes",
-		"partitions":                                       8,
+		"partitions":                                       32,
+		"max_in_flight":                                    0,
 		"batch.max_samples":                                2000,
 		"batch.max_size_bytes":                             ByteSize(3_000_000),
 		"batch.flush_timeout":                              time.Second,
@@ -235,10 +241,13 @@ func TestDefaults(t *testing.T) {
 		"retry_on_failure.max_retry_after":                 time.Minute,
 		"retry_on_429":                                     true,
 		"on_error.retries_exhausted":                       "discard",
-		"on_error.fatal":                                   "fail",
+		"on_error.fatal":                                   "pause",
 		"on_error.rejected":                                "discard",
+		"max_labels":                                       1000,
 		"on_error.max_isolation_requests":                  250,
-		"out_of_order":                                     "send",
+		"out_of_order":                                     "separate",
+		"max_future":                                       10 * time.Minute,
+		"max_past":                                         time.Hour,
 		"series_idle_timeout":                              time.Hour,
 		"shutdown_timeout":                                 15 * time.Second,
 		"log_examples":                                     false,

@@ -175,9 +175,9 @@ func TestOptionsOfTheREADME(t *testing.T) {
 	want["http.timeout"] = code(shortDuration(cfg.HTTP.Timeout))
 	want["http.headers"] = code("{}")
 	want["http.compression"] = code(`""`)
-	want["http.keepalive.max_idle_conns_per_host"] = code("partitions")
+	want["http.keepalive.max_idle_conns_per_host"] = code("max_in_flight")
 	want["http.*"] = ""
-	cfg.Partitions = 37
+	cfg.Partitions, cfg.MaxInFlight = 64, 37
 	require.Equal(t, 37, (&orderedExporter{cfg: cfg}).clientConfig().Keepalive.Get().MaxIdleConnsPerHost)
 	require.Empty(t, cfg.HTTP.Headers)
 	require.Empty(t, cfg.HTTP.Compression)
@@ -325,6 +325,50 @@ func TestMetricsInQueriesExist(t *testing.T) {
 	}
 }
 
+// TestLabelsInQueriesExist, in alerts, dashboard and documentation: what is grouped by is a label that the metrics have.
+func TestLabelsInQueriesExist(t *testing.T) {
+	known := []string{"job", "instance", "le", code("http.response.status_code")}
+	for _, metric := range ownMetrics(t) {
+		for _, attribute := range metric["attributes"].([]any) {
+			if label := strings.ReplaceAll(attribute.(string), ".", "_"); !slices.Contains(known, label) {
+				known = append(known, label)
+			}
+		}
+	}
+	queries := map[string]string{}
+	block := regexp.MustCompile("(?s)\n```promql\n(.*?)\n```\n")
+	for path, text := range documents(t) {
+		for i, match := range block.FindAllStringSubmatch(text, -1) {
+			queries[fmt.Sprintf("%s, query %d", path, i+1)] = match[1]
+		}
+	}
+	for _, path := range []string{"dashboards/alerts.yaml", "dashboards/ordered_remote_write.json"} {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		queries[path] = string(text)
+	}
+	grouping := regexp.MustCompile(`\b(?:by|without) \(([^)]*)\)`)
+	variable := regexp.MustCompile(`\{\{ *(?:\$labels\.)?([a-z_]+) *\}\}`)
+	n := 0
+	for where, query := range queries {
+		var used []string
+		for _, match := range grouping.FindAllStringSubmatch(query, -1) {
+			used = append(used, strings.Split(match[1], ", ")...)
+		}
+		for _, match := range variable.FindAllStringSubmatch(query, -1) {
+			used = append(used, match[1])
+		}
+		for _, label := range used {
+			if quoted := strings.Trim(label, `"`); quoted != label {
+				label = code(quoted)
+			}
+			assert.Contains(t, known, label, where)
+			n++
+		}
+	}
+	assert.Greater(t, n, 50)
+}
+
 // TestAlertsCoverAllReasons: each reason raises one alert, and the documentation says what to do about each alert.
 func TestAlertsCoverAllReasons(t *testing.T) {
 	conf, err := confmaptest.LoadConf("dashboards/alerts.yaml")
@@ -408,5 +452,18 @@ func TestLinksInTheDocumentation(t *testing.T) {
 				assert.Contains(t, anchors(target), anchor, "%s: %s", path, match[1])
 			}
 		}
+	}
+}
+
+// TestWordsOfThePackage: doc.go teaches the words of the project, each with the file in which its type stands.
+func TestWordsOfThePackage(t *testing.T) {
+	text, err := os.ReadFile("doc.go")
+	require.NoError(t, err)
+	words := regexp.MustCompile(`(?m)^//\t(\w+) +(\S+\.go) +\S`).FindAllStringSubmatch(string(text), -1)
+	require.Len(t, words, 10)
+	for _, word := range words {
+		file, err := os.ReadFile(word[2])
+		require.NoError(t, err, word[1])
+		assert.Regexp(t, `(?mi)^type `+word[1]+` `, string(file), word[2])
 	}
 }

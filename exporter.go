@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,16 +24,17 @@ import (
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
-// orderedExporter takes payloads to the queues of the partitions, and runs their senders.
+// orderedExporter takes payloads to the queue, and sends what the queue hands out.
 type orderedExporter struct {
 	cfg       *Config
 	settings  component.TelemetrySettings
 	logger    *zap.Logger
 	userAgent string
 
-	queues      queues
+	queue       *queue
 	ledger      *account.Ledger
-	translators sync.Pool
+	translators *translatorPool
+	bounds      *boundMemory
 	telemetry   *telemetry
 	standard    *standard
 	status      *statusReporter
@@ -43,9 +45,10 @@ type orderedExporter struct {
 	families *families
 
 	// client and abort are set by Start. abort ends all requests and waits.
-	client *remote.Client
-	abort  context.CancelFunc
-	// sending are the goroutines of the partitions, others those that end only when abort is called.
+	client      *remote.Client
+	abort       context.CancelFunc
+	sendingDone context.Context
+	// sending are the goroutines of deliveries, others those that end only when abort is called.
 	sending, others sync.WaitGroup
 	failed          atomic.Bool
 	stopped         sync.Once
@@ -53,7 +56,7 @@ type orderedExporter struct {
 
 var _ exporter.Metrics = (*orderedExporter)(nil)
 
-func newExporter(ctx context.Context, set exporter.Settings, cfg *Config) (*orderedExporter, error) {
+func newExporter(ctx context.Context, set exporter.Settings, cfg *Config, secret partitionSecret) (*orderedExporter, error) {
 	e := &orderedExporter{
 		cfg:       cfg,
 		settings:  set.TelemetrySettings,
@@ -64,24 +67,19 @@ func newExporter(ctx context.Context, set exporter.Settings, cfg *Config) (*orde
 		drops:     &dropLog{logger: set.Logger, examples: cfg.LogExamples},
 		version:   &version{configured: cfg.protocol(), needsV2: cfg.needsV2(), logger: set.Logger},
 	}
-	e.queues = queues{
-		partitions:   newPartitions(cfg.partitionOptions()),
-		onFull:       cfg.Queue.OnFull,
-		blockTimeout: cfg.Queue.BlockTimeout,
-		ledger:       e.ledger,
-	}
+	e.queue = newQueue(cfg.queueOptions(), e.ledger)
 	e.letters = newLetters(cfg.DeadLetter, set.ID, cfg.HTTP.Endpoint, e.userAgent, e.drops)
 	if cfg.SendMetadata {
 		e.families = newFamilies()
 	}
-	memory := newBoundMemory(cfg.SeriesIdleTimeout)
-	e.translators.New = func() any { return newTranslator(cfg, memory, e.families) }
+	e.bounds = newBoundMemory(cfg.SeriesIdleTimeout)
+	e.translators = newTranslatorPool(newTranslation(cfg, secret), e.bounds, e.families)
 	var err error
 	if e.standard, err = newStandard(ctx, set); err != nil {
 		return nil, err
 	}
 	if e.telemetry, err = newTelemetry(set, observed{
-		ledger: e.ledger, partitions: e.queues.partitions, version: e.version, letters: e.letters,
+		ledger: e.ledger, queue: e.queue, version: e.version, letters: e.letters,
 	}); err != nil {
 		return nil, err
 	}
@@ -101,14 +99,32 @@ func (c *Config) needsV2() bool {
 	return !c.TranslationStrategy.ShouldEscape() || c.ConvertExplicitHistogramsToNHCB
 }
 
-func (c *Config) partitionOptions() partitionOptions {
-	return partitionOptions{
-		partitions: c.Partitions,
-		limits:     c.Batch,
-		capacity:   int64(c.Queue.MaxSizeBytes),
-		guard:      c.OutOfOrder == OutOfOrderDrop,
-		idle:       c.SeriesIdleTimeout,
+func (c *Config) queueOptions() queueOptions {
+	policy := c.policy()
+	return queueOptions{
+		partitions:   c.Partitions,
+		limits:       c.Batch,
+		capacity:     int64(c.Queue.MaxSizeBytes),
+		onFull:       c.Queue.OnFull,
+		blockTimeout: c.Queue.BlockTimeout,
+		maxInFlight:  c.maxInFlight(),
+		doubt:        func(failures int) time.Duration { return policy.Doubt(failures, rand.Float64()) },
+		asked:        func(a *remote.Answer) time.Duration { return policy.Asked(a, time.Now()) },
+		guard: guardOptions{
+			outOfOrder: c.OutOfOrder,
+			maxFuture:  c.MaxFuture,
+			maxPast:    c.MaxPast,
+			idle:       c.SeriesIdleTimeout,
+		},
 	}
+}
+
+// maxInFlight is the most requests under way at once: more than there are partitions there cannot be.
+func (c *Config) maxInFlight() int {
+	if c.MaxInFlight == 0 {
+		return c.Partitions
+	}
+	return min(c.MaxInFlight, c.Partitions)
 }
 
 // policy is what the configuration says of answers.
@@ -119,7 +135,7 @@ func (c *Config) policy() remote.Policy {
 		MaxRetryAfter: c.Retry.MaxRetryAfter,
 		RetryOn429:    c.RetryOn429,
 		Exhausted:     remote.VerdictDrop,
-		Fatal:         remote.VerdictFail,
+		Fatal:         remote.VerdictPause,
 		Isolate:       c.OnError.Rejected == OnRejectedIsolate,
 		Fallback:      c.Fallback,
 		NeedsV2:       c.needsV2(),
@@ -132,6 +148,8 @@ func (c *Config) policy() remote.Policy {
 		p.Fatal = remote.VerdictRetry
 	case OnFatalDiscard:
 		p.Fatal = remote.VerdictDrop
+	case OnFatalFail:
+		p.Fatal = remote.VerdictFail
 	}
 	return p
 }
@@ -154,24 +172,28 @@ func (e *orderedExporter) Start(ctx context.Context, host component.Host) error 
 	e.status.start(host)
 	// The senders live until Shutdown, not until the context of Start ends.
 	sending, abort := context.WithCancel(context.WithoutCancel(ctx))
-	e.abort = abort
+	e.abort, e.sendingDone = abort, sending
 	s := e.newSender()
-	for _, p := range e.queues.partitions {
-		e.sending.Go(func() { s.run(sending, p) })
-	}
+	e.queue.start(func(d *delivery) { s.start(sending, d) })
+	e.others.Go(func() { e.expire(sending) })
 	if e.families != nil {
 		f := &familySender{
 			families: e.families, client: e.client, interval: e.cfg.MetadataInterval, batch: e.cfg.Batch.MaxSamples, drops: e.drops,
+			open: e.queue.open,
 		}
 		e.others.Go(func() { f.run(sending) })
 	}
 	e.logger.Info("Writing to a Remote-Write endpoint.",
-		zap.String("endpoint", remote.Redacted(e.cfg.HTTP.Endpoint)), zap.Int("partitions", len(e.queues.partitions)))
+		zap.String("endpoint", remote.Redacted(e.cfg.HTTP.Endpoint)), zap.Int("partitions", e.cfg.Partitions))
 	return nil
 }
 
 func (e *orderedExporter) newSender() *sender {
 	return &sender{
+		queue:        e.queue,
+		story:        &story{logger: e.logger, endpoint: remote.Redacted(e.cfg.HTTP.Endpoint)},
+		spawn:        e.sending.Go,
+		waited:       e.telemetry.waited,
 		client:       e.client,
 		policy:       e.cfg.policy(),
 		version:      e.version,
@@ -181,12 +203,13 @@ func (e *orderedExporter) newSender() *sender {
 		letters:      e.letters,
 		status:       e.status,
 		maxAge:       e.cfg.Queue.MaxAge,
+		idle:         e.cfg.SeriesIdleTimeout,
 		maxIsolation: e.cfg.OnError.MaxIsolationRequests,
 		fail:         e.fail,
 	}
 }
 
-// clientConfig is the configuration of the HTTP client, with an idle connection for each partition: Go's default of two
+// clientConfig is the configuration of the HTTP client, with an idle connection for each request in flight: Go's default of two
 // would open a connection for almost every request.
 func (e *orderedExporter) clientConfig() *confighttp.ClientConfig {
 	c := e.cfg.HTTP
@@ -198,9 +221,9 @@ func (e *orderedExporter) clientConfig() *confighttp.ClientConfig {
 	}
 	all := *keepalive
 	if all.MaxIdleConnsPerHost == 0 {
-		all.MaxIdleConnsPerHost = e.cfg.Partitions
+		all.MaxIdleConnsPerHost = e.cfg.maxInFlight()
 		if all.MaxIdleConns != 0 {
-			all.MaxIdleConns = max(all.MaxIdleConns, e.cfg.Partitions)
+			all.MaxIdleConns = max(all.MaxIdleConns, e.cfg.maxInFlight())
 		}
 	}
 	c.Keepalive = configoptional.Some(all)
@@ -229,16 +252,37 @@ func keepaliveOf(c *confighttp.ClientConfig) *confighttp.KeepaliveClientConfig {
 	}
 }
 
+// expire gives memory back, several times in series_idle_timeout, of which idle series made use. It returns when ctx is done.
+func (e *orderedExporter) expire(ctx context.Context) {
+	ticker := time.NewTicker(max(e.cfg.SeriesIdleTimeout/16, time.Second))
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := time.Now()
+		for _, p := range e.queue.partitions {
+			p.guard.expire(now)
+		}
+		e.bounds.expire(now)
+	}
+}
+
 // ConsumeMetrics accepts the payload as a whole, or refuses it as a whole and returns an error. What cannot be translated
 // is dropped and counted, and does not keep the rest from being accepted.
 func (e *orderedExporter) ConsumeMetrics(ctx context.Context, md pmetric.Metrics) error {
-	t := e.translators.Get().(*translator)
-	defer func() {
-		t.reset()
-		e.translators.Put(t)
-	}()
-	t.translate(md, e.version.protocol())
-	evicted, err := e.queues.admit(ctx, &t.payload)
+	t := e.translators.take()
+	defer e.translators.giveBack(t)
+	if err := t.translate(ctx, md, e.version.protocol()); err != nil {
+		e.telemetry.refused(ctx, md.DataPointCount())
+		return err
+	}
+	if t.reordered {
+		e.telemetry.reordered(ctx)
+	}
+	evicted, err := e.queue.admit(ctx, &t.payload)
 	if err != nil {
 		e.telemetry.refused(ctx, t.points)
 		if e.failed.Load() {
@@ -266,10 +310,9 @@ func (e *orderedExporter) reportDrops(ctx context.Context, evicted int, drops *a
 func (e *orderedExporter) logDropped(ctx context.Context, n int, r account.Reason, example func() string) {
 	e.standard.outcome(ctx, n, consumererror.NewPermanent(errors.New(r.String())))
 	e.drops.log(drop{
-		samples:   n,
-		key:       account.Key{Reason: r},
-		example:   example,
-		partition: -1,
+		samples: n,
+		key:     account.Key{Reason: r},
+		example: example,
 	})
 }
 
@@ -283,9 +326,7 @@ func (e *orderedExporter) fail(a *remote.Answer) {
 		return
 	}
 	e.logger.Error("Stopping: the endpoint's answer is fatal by configuration (on_error).", zap.Error(a))
-	for _, p := range e.queues.partitions {
-		p.close()
-	}
+	e.queue.close()
 	e.abort()
 	e.status.fatal(a)
 }
@@ -300,25 +341,22 @@ func (e *orderedExporter) Shutdown(ctx context.Context) error {
 
 func (e *orderedExporter) shutdown(ctx context.Context) {
 	defer e.drops.flush()
-	for _, p := range e.queues.partitions {
-		p.close()
-	}
+	e.queue.close()
 	if e.abort != nil {
 		defer e.client.CloseIdleConnections()
 		e.drain(ctx)
 	}
-	left := 0
-	for _, p := range e.queues.partitions {
-		left += p.discard(e.ledger, account.ReasonShutdown)
-	}
+	left := e.queue.discard()
+	e.sending.Wait()
+	e.others.Wait()
 	if left > 0 {
 		e.logDropped(context.WithoutCancel(ctx), left, account.ReasonShutdown, nil)
 	}
 	e.letters.close(ctx)
 }
 
-// drain waits until everything is sent, and for the exporter's goroutines. It aborts what is under way early enough for
-// them to end in time, even if the transport does not.
+// drain waits until everything is sent, and then ends what is under way: early enough for that to end in time, even if the
+// transport does not.
 func (e *orderedExporter) drain(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.ShutdownTimeout)
 	defer cancel()
@@ -326,11 +364,12 @@ func (e *orderedExporter) drain(ctx context.Context) {
 	left := time.Until(deadline)
 	early, cancel := context.WithTimeout(ctx, left-min(remote.AbandonGrace, left/2))
 	defer cancel()
-	stop := context.AfterFunc(early, e.abort)
-	e.sending.Wait()
-	stop()
+	select {
+	case <-e.queue.drained:
+	case <-early.Done():
+	case <-e.sendingDone.Done():
+	}
 	e.abort()
-	e.others.Wait()
 }
 
 // ExporterHelperBatchingEnabled says that requests are composed here, so that the service, from v0.165 on, warns of a batch

@@ -3,11 +3,12 @@ package orderedremotewriteexporter
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/prometheus/prompb"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -26,7 +27,6 @@ import (
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/metadata"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
-	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
@@ -69,9 +69,9 @@ func unstarted(t testing.TB, receiver http.RoundTripper, edit ...func(*Config)) 
 		e(cfg)
 	}
 	require.NoError(t, cfg.Validate())
-	exp, err := NewFactory().CreateMetrics(t.Context(), set, cfg)
+	var err error
+	h.orderedExporter, err = newExporter(t.Context(), set, cfg, testSecret)
 	require.NoError(t, err)
-	h.orderedExporter = exp.(*orderedExporter)
 	return h
 }
 
@@ -83,8 +83,9 @@ func (h *harness) shutdown() {
 	assert.Zero(h.t, b.Queued, "queued after a shutdown")
 	assert.Zero(h.t, b.InFlight, "in flight after a shutdown")
 	h.checkBalance()
-	for _, p := range h.queues.partitions {
-		assert.Zero(h.t, p.state().size, "bytes of partition %d after a shutdown", p.index)
+	assert.Zero(h.t, h.queue.state().size, "bytes in the queue after a shutdown")
+	for _, p := range h.queue.partitions {
+		assert.Zero(h.t, p.size, "bytes of partition %d after a shutdown", p.index)
 	}
 }
 
@@ -217,39 +218,40 @@ func answers(status int) *rwtest.Receiver {
 	return &rwtest.Receiver{Script: func(rwtest.Request) rwtest.Answer { return rwtest.Answer{Status: status} }}
 }
 
-// seriesPartition computes the partition of a series from its labels alone, as a fresh reader of the design would: from
-// the hash of the family and the labels without le and quantile.
+// seriesPartition computes the partition of a series from its labels and the secret alone, as a fresh reader of the design
+// would: from the sum over the family and the labels without le and quantile, for a target_info over job and instance.
 func seriesPartition(labels []prompb.Label, partitions int) int {
-	var name string
-	ls := &labelSet{}
+	var key uint64
+	add := func(name, value string) { key += testSecret.label(testSecret.name(name), []byte(value)) }
+	target := slices.ContainsFunc(labels, func(l prompb.Label) bool { return l.Name == nameLabel && l.Value == "target_info" })
 	for _, l := range labels {
-		switch l.Name {
-		case nameLabel:
-			name = l.Value
-		case leLabel, quantileLabel:
-		default:
-			ls.buf = wire.AppendLabel(ls.buf, l.Name, l.Value)
-			ls.hash += labelHash(nameHash(l.Name), xxhash.Sum64String(l.Value))
+		switch {
+		case l.Name == nameLabel:
+			family := l.Value
+			for _, suffix := range []string{"_bucket", "_sum", "_count"} {
+				if f, ok := strings.CutSuffix(family, suffix); ok {
+					family = f
+					break
+				}
+			}
+			add(nameLabel, family)
+		case l.Name == leLabel || l.Name == quantileLabel:
+		case !target || l.Name == jobLabel || l.Name == instanceLabel:
+			add(l.Name, l.Value)
 		}
-	}
-	n := (&namer{targetInfo: "target_info"}).seriesName(name)
-	key := ls.partitionKey(&n)
-	if n.targetInfo {
-		key = targetHash(ls)
 	}
 	return partitionOf(key, partitions)
 }
 
-// requestPartition is the partition that all series of a request are of; a request that mixes some is a failure.
-func requestPartition(t testing.TB, partitions int) func(*prompb.WriteRequest) string {
-	return func(r *prompb.WriteRequest) string {
-		first := seriesPartition(r.Timeseries[0].Labels, partitions)
+// requestPartitions are the partitions that a request holds series of.
+func requestPartitions(partitions int) func(*prompb.WriteRequest) []string {
+	return func(r *prompb.WriteRequest) (keys []string) {
 		for i := range r.Timeseries {
-			if p := seriesPartition(r.Timeseries[i].Labels, partitions); p != first {
-				t.Errorf("a request holds series of partitions %d and %d", first, p)
+			if key := strconv.Itoa(seriesPartition(r.Timeseries[i].Labels, partitions)); !slices.Contains(keys, key) {
+				keys = append(keys, key)
 			}
 		}
-		return strconv.Itoa(first)
+		return keys
 	}
 }
 

@@ -23,5 +23,5 @@ func createMetrics(ctx context.Context, set exporter.Settings, cfg component.Con
 	if len(c.unreadable) > 0 {
 		return nil, c.unreadable
 	}
-	return newExporter(ctx, set, c)
+	return newExporter(ctx, set, c, newPartitionSecret())
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/prometheus/prometheus/prompb"
 	"go.uber.org/zap"
@@ -16,8 +17,9 @@ import (
 
 // families remembers the metadata of metric families until it is sent. It is safe for concurrent use.
 type families struct {
-	mu    sync.Mutex
-	known map[string]familyMetadata
+	budget *cacheBudget
+	mu     sync.Mutex
+	known  map[string]familyMetadata
 }
 
 type familyMetadata struct {
@@ -25,14 +27,16 @@ type familyMetadata struct {
 	help, unit string
 }
 
-// maxFamilies bounds what is remembered between two intervals.
-const maxFamilies = maxCachedNames
-
-func newFamilies() *families {
-	return &families{known: make(map[string]familyMetadata)}
+// cost is the bytes of a family and its metadata.
+func (m *familyMetadata) cost(family string) int {
+	return mapSlots*int(unsafe.Sizeof(*m)+unsafe.Sizeof(family)) + len(family) + len(m.help) + len(m.unit) + 3*allocation
 }
 
-// add remembers the metadata of a family. The last one given counts.
+func newFamilies() *families {
+	return &families{budget: newCacheBudget(familyShare), known: make(map[string]familyMetadata)}
+}
+
+// add remembers the metadata of a family, if there is room for it. The last one given counts.
 func (f *families) add(family string, m *metricMetadata) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -40,11 +44,16 @@ func (f *families) add(family string, m *metricMetadata) {
 	if ok && known.typ == m.typ && known.help == m.help && known.unit == m.unit {
 		return
 	}
-	if !ok && len(f.known) >= maxFamilies {
+	now := familyMetadata{typ: m.typ, help: m.help, unit: m.unit}
+	if !f.budget.take(now.cost(family)) {
 		return
 	}
+	if ok {
+		f.budget.giveBack(int64(known.cost(family)))
+	}
 	// The help belongs to the payload, of which nothing may be kept.
-	f.known[family] = familyMetadata{typ: m.typ, help: strings.Clone(m.help), unit: m.unit}
+	now.help = strings.Clone(m.help)
+	f.known[family] = now
 }
 
 // take returns what has been remembered, and forgets it.
@@ -52,6 +61,9 @@ func (f *families) take() map[string]familyMetadata {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	known := f.known
+	for family, m := range known {
+		f.budget.giveBack(int64(m.cost(family)))
+	}
 	f.known = make(map[string]familyMetadata)
 	return known
 }
@@ -66,6 +78,8 @@ type familySender struct {
 	// batch is the most families in a request.
 	batch int
 	drops *dropLog
+	// open says whether the endpoint may be sent anything now.
+	open func() bool
 }
 
 // run sends until ctx is done.
@@ -75,7 +89,9 @@ func (s *familySender) run(ctx context.Context) {
 	for {
 		select {
 		case <-ticker.C:
-			s.send(ctx)
+			if s.open() {
+				s.send(ctx)
+			}
 		case <-ctx.Done():
 			return
 		}

@@ -1,102 +1,219 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/lastseen"
 )
 
-// indexEntry is what the guard must know of an encoded series.
+// indexEntry is what the guard must know of a series of a chunk; it stands at the place of the series.
 type indexEntry struct {
 	identity uint64
 	// target is what the target_info series of one job and instance have in common.
 	target    uint64
 	timestamp int64
-	// number is that of the series in its message; start and end are where it stands in the segment's bytes, before they
-	// are compressed.
-	number     int
-	start, end int
-	guard      guardKind
-	histogram  bool
-	exemplars  int
+	guard     guardKind
 }
 
 // guardKind says how the guard treats a series.
 type guardKind uint8
 
 const (
-	// unguarded series are sent as they come.
-	unguarded guardKind = iota
-	// guarded is dropped and counted if it is not newer than the last one of its series.
-	guarded
+	// guarded is a series that was received.
+	guarded guardKind = iota
 	// receivedTarget is a target_info that was received as a metric. It is guarded like any other series, and what is made
 	// for its target must be newer.
 	receivedTarget
-	// madeTarget is a target_info that the translation made. It is left out, whatever the configuration, if it is not newer
-	// than the last one of its target. That is not counted: nothing was received that is lost.
+	// madeTarget is a target_info that the translation made. It is left out if it is not newer than the last one of its
+	// target. That is not counted: nothing was received that is lost.
 	madeTarget
 )
 
-// guard finds the samples of a partition that are not newer than the last one of their series. The partition's lock guards
-// it: it must see samples in the order of their acceptance.
+// guardOptions say what the guard lets through.
+type guardOptions struct {
+	outOfOrder OutOfOrder
+	// maxFuture and maxPast bound how far a good timestamp may be from our clock.
+	maxFuture, maxPast time.Duration
+	// idle is when the guard forgets a series without samples.
+	idle time.Duration
+}
+
+// guard tells good samples of a partition from late ones, and drops duplicates. It must see samples in the order of their
+// acceptance, so who appends to the partition holds mu from the first look until the queue has the samples; the queue's lock
+// comes after it.
 type guard struct {
-	// series is nil unless out_of_order is drop; targets is for target_info.
+	guardOptions
+	mu sync.Mutex
+	// series has the last good sample of each series, targets that of all target_info series of a target.
 	series, targets *lastseen.Table
+	// held are series of which old samples wait in the late lane. What is newer follows them there: in its own lane it would
+	// overtake them. It is emptied when no late samples wait any more.
+	held map[uint64]bool
 }
 
-// newGuard returns a guard of target_info, and of all series if all is set. It forgets a series that is idle for so long.
-func newGuard(all bool, idle time.Duration) guard {
-	g := guard{targets: lastseen.New(idle)}
-	if all {
-		g.series = lastseen.New(idle)
+func newGuard(o guardOptions) *guard {
+	return &guard{guardOptions: o, series: lastseen.New(o.idle), targets: lastseen.New(o.idle)}
+}
+
+// expire forgets series without samples. Without it only samples that come make others be forgotten.
+func (g *guard) expire(now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.series.Expire(now)
+	g.targets.Expire(now)
+}
+
+// fate is what the guard says of a sample.
+type fate uint8
+
+const (
+	// fateGood is newer than all of its series, and near our clock.
+	fateGood fate = iota
+	// fateLate is older than the last one of its series.
+	fateLate
+	// fateFuture and fatePast are too far from our clock to travel with good samples.
+	fateFuture
+	fatePast
+	// fateHeldLate is late, to be sent in its turn, and behind old samples of its series.
+	fateHeldLate
+	// fateDuplicate has the time of the last one of its series.
+	fateDuplicate
+	fates
+)
+
+// fateLocked says what becomes of a sample. What is far ahead does not advance its series: a receiver refuses it, and what
+// comes after it must not count as late.
+func (g *guard) fateLocked(e *indexEntry, now time.Time) fate {
+	ms := now.UnixMilli()
+	if e.timestamp > ms+g.maxFuture.Milliseconds() {
+		return fateFuture
 	}
-	return g
+	switch order := g.advanceLocked(e, now); {
+	case order == lastseen.Same:
+		return fateDuplicate
+	case order == lastseen.Older:
+		return fateLate
+	case e.timestamp < ms-g.maxPast.Milliseconds():
+		return fatePast
+	default:
+		return fateGood
+	}
 }
 
-// renderer renders the series of an index for the log.
-type renderer interface {
-	exampleOf(e indexEntry) string
+// heldLocked keeps the samples of a series in order behind old ones of it, of which a client may send hours after an outage of
+// its own.
+func (g *guard) heldLocked(e *indexEntry, f fate) fate {
+	switch {
+	case f == fatePast && e.guard != madeTarget:
+		if g.held == nil {
+			g.held = make(map[uint64]bool)
+		}
+		g.held[e.identity] = true
+	case !g.held[e.identity]:
+	case f == fateGood:
+		return fatePast
+	case f == fateLate && g.outOfOrder == OutOfOrderSend:
+		return fateHeldLate
+	}
+	return f
 }
 
-// refused returns those series of the index that the guard refuses, and counts them. r renders one of them, if it is not
-// nil.
-func (g *guard) refused(index []indexEntry, r renderer, now time.Time, drops *account.Drops) []indexEntry {
-	var refused []indexEntry
-	for _, e := range index {
-		order := g.advance(&e, now)
-		if order == lastseen.Newer {
+// sorted is what the guard makes of a chunk: the indices of its series by fate. All is set if all are good.
+type sorted struct {
+	all bool
+	by  [fates][]int
+}
+
+// sortLocked looks at all series of a chunk. Made series of target_info that are not good are in no list.
+func (g *guard) sortLocked(index []indexEntry, now time.Time) sorted {
+	s := sorted{all: true}
+	for i := range index {
+		f := g.heldLocked(&index[i], g.fateLocked(&index[i], now))
+		if f == fateGood && s.all {
 			continue
 		}
-		refused = append(refused, e)
-		if e.guard == madeTarget {
+		if s.all {
+			s.all = false
+			for j := range i {
+				s.by[fateGood] = append(s.by[fateGood], j)
+			}
+		}
+		if f != fateGood && index[i].guard == madeTarget {
 			continue
 		}
-		reason := account.ReasonOutOfOrder
-		if order == lastseen.Same {
-			reason = account.ReasonDuplicate
-		}
-		var example func() string
-		if r != nil && drops[reason].Example == nil {
-			example = func() string { return r.exampleOf(e) }
-		}
-		drops.Add(reason, 1, example)
+		s.by[f] = append(s.by[f], i)
 	}
-	return refused
+	return s
 }
 
-// advance compares a sample with the last one, and remembers it if it is newer.
-func (g *guard) advance(e *indexEntry, now time.Time) lastseen.Order {
+// reason is why a sample of that fate is dropped, if it is.
+func (f fate) reason() account.Reason {
+	switch f {
+	case fateDuplicate:
+		return account.ReasonDuplicate
+	case fateFuture:
+		return account.ReasonTooNew
+	default:
+		return account.ReasonOutOfOrder
+	}
+}
+
+// run is a part of a chunk that goes into a lane of the queue.
+type run struct {
+	chunk *chunk
+	late  bool
+	// alone says that nothing else may be in the same request.
+	alone bool
+	// optional runs are dropped for a reason when late samples have no room.
+	optional bool
+	reason   account.Reason
+}
+
+// runsLocked appends what becomes of a chunk, and counts what is dropped.
+func (g *guard) runsLocked(c *indexedChunk, now time.Time, drops *account.Drops, runs []run) []run {
+	s := g.sortLocked(c.index, now)
+	c.accepted = now
+	if s.all {
+		return append(runs, run{chunk: &c.chunk})
+	}
+	from := c.contents()
+	part := func(f fate) *chunk { return c.part(from, s.by[f]) }
+	drop := func(f fate) {
+		if of := s.by[f]; len(of) > 0 {
+			drops.Add(f.reason(), len(of), func() string { return c.exampleOf(of[0]) })
+		}
+	}
+	drop(fateDuplicate)
+	switch g.outOfOrder {
+	case OutOfOrderDrop:
+		drop(fateLate)
+	case OutOfOrderSend:
+		runs = append(runs, run{chunk: part(fateLate), alone: true})
+	default:
+		runs = append(runs, run{chunk: part(fateLate), late: true, optional: true, reason: fateLate.reason()})
+	}
+	runs = append(
+		runs,
+		run{chunk: part(fateGood)},
+		run{chunk: part(fateFuture), late: true, optional: true, reason: fateFuture.reason()},
+		run{chunk: part(fateHeldLate), late: true, alone: true},
+		run{chunk: part(fatePast), late: true},
+	)
+	return slices.DeleteFunc(runs, func(r run) bool { return r.chunk.Empty() })
+}
+
+// advanceLocked compares a sample with the last one, and remembers it if it is newer.
+func (g *guard) advanceLocked(e *indexEntry, now time.Time) lastseen.Order {
 	if e.guard == madeTarget {
 		if order := g.targets.Advance(e.target, e.timestamp, now); order != lastseen.Newer {
 			return order
 		}
 	}
 	// What is newer than all that its target has is newer than its own series.
-	order := lastseen.Newer
-	if g.series != nil {
-		order = g.series.Advance(e.identity, e.timestamp, now)
-	}
+	order := g.series.Advance(e.identity, e.timestamp, now)
 	if e.guard == receivedTarget && order == lastseen.Newer {
 		g.targets.Advance(e.target, e.timestamp, now)
 	}

@@ -2,11 +2,8 @@ package orderedremotewriteexporter // import "github.com/orderedremotewrite/orde
 
 import (
 	"errors"
-	"math"
 	"slices"
-	"strconv"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/otlptranslator"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
@@ -39,7 +36,10 @@ func (t *translator) classicHistograms(m pmetric.Metric, points pmetric.Histogra
 			t.drop(account.ReasonInvalidHistogram, 1, m.Name())
 			continue
 		}
-		ls := t.labeler.labelSet(dp.Attributes(), &t.context, histogramKind)
+		ls := t.labelSet(m, dp.Attributes(), histogramKind)
+		if ls == nil {
+			continue
+		}
 		key := ls.pointKey(names, histogramKind)
 		if stale {
 			t.point = point{timestamp: ts, start: startTimestamp(dp.StartTimestamp(), dp.Timestamp()), value: wire.StaleNaN}
@@ -54,13 +54,16 @@ func (t *translator) classicHistograms(m pmetric.Metric, points pmetric.Histogra
 func (t *translator) classicHistogram(ls *labelSet, names *metricNames, bounds *boundSet, dp pmetric.HistogramDataPoint, ts int64) {
 	var exemplars []wire.Exemplar
 	if dp.Exemplars().Len() > 0 {
-		exemplars = t.exemplars.translate(t.namer, dp.Exemplars(), ts)
+		exemplars = t.translateExemplars(dp.Exemplars(), ts)
 		slices.SortStableFunc(exemplars, func(a, b wire.Exemplar) int { return compareFloats(a.Value, b.Value) })
 	}
 	start := startTimestamp(dp.StartTimestamp(), dp.Timestamp())
 	counts := dp.BucketCounts()
 	cumulative := uint64(0)
 	for i := range bounds.labels {
+		if t.watch.done(1 + len(ls.buf)/64) {
+			return
+		}
 		value := float64(dp.Count())
 		n := len(exemplars)
 		// The last bound is +Inf. Its bucket is the count, whatever the buckets add up to.
@@ -100,6 +103,9 @@ func compareFloats(a, b float64) int {
 // staleClassic ends the series of a classic histogram with t.point.
 func (t *translator) staleClassic(ls *labelSet, names *metricNames, sent remembered) {
 	for i := range sent.bounds.labels {
+		if t.watch.done(1 + len(ls.buf)/64) {
+			return
+		}
 		t.emit(ls, &names.bucket, &sent.bounds.labels[i], &noLabel)
 	}
 	if sent.hasSum {
@@ -119,7 +125,10 @@ func (t *translator) summaries(m pmetric.Metric, points pmetric.SummaryDataPoint
 		if !ok {
 			continue
 		}
-		ls := t.labeler.labelSet(dp.Attributes(), &t.context, summaryKind)
+		ls := t.labelSet(m, dp.Attributes(), summaryKind)
+		if ls == nil {
+			continue
+		}
 		quantiles := t.bounds.quantiles(dp)
 		key := ls.pointKey(names, summaryKind)
 		start := startTimestamp(dp.StartTimestamp(), dp.Timestamp())
@@ -136,6 +145,9 @@ func (t *translator) summaries(m pmetric.Metric, points pmetric.SummaryDataPoint
 			return wire.Recorded(v)
 		}
 		for i := range quantiles.labels {
+			if t.watch.done(1 + len(ls.buf)/64) {
+				return
+			}
 			v := 0.0
 			if !stale {
 				v = dp.QuantileValues().At(i).Value()
@@ -169,9 +181,11 @@ func (t *translator) nativeHistograms(m pmetric.Metric, points pmetric.Exponenti
 		}
 		t.point = point{timestamp: ts, start: startTimestamp(dp.StartTimestamp(), dp.Timestamp()), histogram: h}
 		if dp.Exemplars().Len() > 0 {
-			t.point.exemplars = t.exemplars.translate(t.namer, dp.Exemplars(), ts)
+			t.point.exemplars = t.translateExemplars(dp.Exemplars(), ts)
 		}
-		t.emit(t.labeler.labelSet(dp.Attributes(), &t.context, plainKind), &names.plain, &noLabel, &noLabel)
+		if ls := t.labelSet(m, dp.Attributes(), plainKind); ls != nil {
+			t.emit(ls, &names.plain, &noLabel, &noLabel)
+		}
 	}
 }
 
@@ -197,116 +211,9 @@ func (t *translator) customHistogram(m pmetric.Metric, names *metricNames, dp pm
 	}
 	t.point = point{timestamp: ts, start: startTimestamp(dp.StartTimestamp(), dp.Timestamp()), histogram: h}
 	if dp.Exemplars().Len() > 0 {
-		t.point.exemplars = t.exemplars.translate(t.namer, dp.Exemplars(), ts)
+		t.point.exemplars = t.translateExemplars(dp.Exemplars(), ts)
 	}
-	t.emit(t.labeler.labelSet(dp.Attributes(), &t.context, plainKind), &names.plain, &noLabel, &noLabel)
-}
-
-// extraLabel is the le or quantile of a series, encoded and hashed; the zero value is none.
-type extraLabel struct {
-	value string
-	label []byte
-	hash  uint64
-}
-
-// noLabel is none.
-var noLabel extraLabel
-
-// set makes e the label of an attribute.
-func (e *extraLabel) set(name, value string) *extraLabel {
-	e.value, e.hash = value, hashValue(value)
-	e.label = wire.AppendLabel(e.label[:0], name, value)
-	return e
-}
-
-func newExtraLabel(name string, v float64) extraLabel {
-	value := strconv.FormatFloat(v, 'f', -1, 64)
-	return extraLabel{value: value, label: wire.AppendLabel(nil, name, value), hash: hashValue(value)}
-}
-
-// boundSet is the bounds of a classic histogram, +Inf included in labels only, or the quantiles of a summary. It never
-// changes.
-type boundSet struct {
-	values []float64
-	labels []extraLabel
-}
-
-// maxBoundSets bounds the cache of bounds: a program has a few, which all its histograms share.
-const maxBoundSets = 1 << 10
-
-// boundCache makes boundSets and keeps them.
-type boundCache struct {
-	sets    map[uint64][]*boundSet
-	count   int
-	last    *boundSet
-	scratch []float64
-}
-
-// bucketBounds returns the bounds of a point's buckets; ok is false if they are not increasing or do not fit the
-// buckets. Without any there is the +Inf bucket alone.
-func (c *boundCache) bucketBounds(dp pmetric.HistogramDataPoint) (set *boundSet, ok bool) {
-	bounds := dp.ExplicitBounds()
-	n := bounds.Len()
-	if buckets := dp.BucketCounts().Len(); buckets == 0 {
-		n = 0
-	} else if buckets != n+1 {
-		return c.get(leLabel, nil), false
+	if ls := t.labelSet(m, dp.Attributes(), plainKind); ls != nil {
+		t.emit(ls, &names.plain, &noLabel, &noLabel)
 	}
-	c.scratch = c.scratch[:0]
-	for i := range n {
-		b := bounds.At(i)
-		if b != b || i > 0 && b <= bounds.At(i-1) {
-			return c.get(leLabel, nil), false
-		}
-		// An explicit last bound of +Inf is the one that every histogram has.
-		if !math.IsInf(b, 1) {
-			c.scratch = append(c.scratch, b)
-		}
-	}
-	return c.get(leLabel, c.scratch), true
-}
-
-// quantiles returns the quantiles of a summary's point.
-func (c *boundCache) quantiles(dp pmetric.SummaryDataPoint) *boundSet {
-	c.scratch = c.scratch[:0]
-	for _, q := range dp.QuantileValues().All() {
-		c.scratch = append(c.scratch, q.Quantile())
-	}
-	return c.get(quantileLabel, c.scratch)
-}
-
-func (c *boundCache) get(name string, values []float64) *boundSet {
-	if c.last != nil && c.last.is(name, values) {
-		return c.last
-	}
-	hash := xxhash.Sum64String(name)
-	for _, v := range values {
-		hash = combine(hash, math.Float64bits(v))
-	}
-	for _, s := range c.sets[hash] {
-		if s.is(name, values) {
-			c.last = s
-			return s
-		}
-	}
-	if c.count >= maxBoundSets || c.sets == nil {
-		c.sets = make(map[uint64][]*boundSet)
-		c.count = 0
-	}
-	s := &boundSet{values: slices.Clone(values)}
-	for _, v := range values {
-		s.labels = append(s.labels, newExtraLabel(name, v))
-	}
-	if name == leLabel {
-		s.labels = append(s.labels, newExtraLabel(name, math.Inf(1)))
-	}
-	c.sets[hash] = append(c.sets[hash], s)
-	c.count++
-	c.last = s
-	return s
-}
-
-func (s *boundSet) is(name string, values []float64) bool {
-	return (name == leLabel) == (len(s.labels) > len(s.values)) &&
-		slices.EqualFunc(s.values, values, func(a, b float64) bool { return math.Float64bits(a) == math.Float64bits(b) })
 }

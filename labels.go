@@ -3,13 +3,12 @@ package orderedremotewriteexporter // import "github.com/orderedremotewrite/orde
 import (
 	"encoding/binary"
 	"math"
-	"math/bits"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 
-	"github.com/cespare/xxhash/v2"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
@@ -28,9 +27,9 @@ type labelSet struct {
 	cut [3]int
 	// le and quantile are the values of attributes of these names, or "".
 	le, quantile string
-	// hash is the sum of those of the labels in buf. It is a sum so that it need not be made from the start when a few labels
-	// are exchanged.
-	hash uint64
+	// hash is the sum of the identities of the labels in buf, and place that of their partition keys. They are sums so that
+	// they need not be made from the start when a few labels are exchanged.
+	hash, place uint64
 	// serial tells the label sets of a labeler apart.
 	serial uint64
 
@@ -44,59 +43,34 @@ type labelSet struct {
 // valueSpan is where the value of a plan's attribute label stands in a label set; an empty value has no label.
 type valueSpan struct {
 	start, end int
-	// hash is that of the value, and label that of the label.
-	hash, label uint64
+	// hash is that of the value as a symbol; label and place are the label's parts in the sums of the label set.
+	hash, label, place uint64
 	// changed is the serial of the label set that was the first to have the value.
 	changed uint64
 }
 
-// hashSeed separates the parts that a hash is combined from. It must never change: a restart and another machine choose
-// the same partition for a series.
-const hashSeed = 0x9e3779b97f4a7c15
-
-// combine mixes two hashes. It is a bijection in each of them, so that it adds no collisions of its own.
-func combine(a, b uint64) uint64 {
-	h := a ^ bits.RotateLeft64(b*hashSeed, 31)
-	h ^= h >> 33
-	h *= 0xff51afd7ed558ccd
-	h ^= h >> 33
-	h *= 0xc4ceb9fe1a85ec53
-	return h ^ h>>33
-}
-
-// nameHash is the part of the hash of a label that is its name's.
-func nameHash(name string) uint64 {
-	return combine(hashSeed, xxhash.Sum64String(name))
-}
-
-// labelHash is the hash of a label, made of those of its name and value.
-func labelHash(name, value uint64) uint64 {
-	return combine(name, value)
+// identity is the hash of the whole label set of a series.
+func (ls *labelSet) identity(name *seriesName, le, quantile *extraLabel) uint64 {
+	return ls.hash + name.identity + le.identity + quantile.identity
 }
 
 // partitionKey is the hash of the series' metric family and of its labels without le and quantile. It depends on
 // nothing but the series' labels, and is the same for the buckets, sum and count of a histogram.
 func (ls *labelSet) partitionKey(name *seriesName) uint64 {
-	return combine(ls.hash, name.family)
-}
-
-// seriesHash is the hash of the whole label set of a series.
-func (ls *labelSet) seriesHash(name *seriesName, le, quantile uint64) uint64 {
-	return combine(combine(combine(ls.hash, name.hash), le), quantile)
+	return ls.place + name.place
 }
 
 // pointKey tells the points of histograms and summaries apart: it is a hash of the labels that all series of a point
 // have, of the metric's name and of its type.
 func (ls *labelSet) pointKey(names *metricNames, kind metricKind) uint64 {
-	return combine(ls.seriesHash(&names.plain, hashValue(ls.le), hashValue(ls.quantile)), uint64(kind))
-}
-
-// hashValue is the hash of the value of le or quantile; that of no such label is 0.
-func hashValue(value string) uint64 {
-	if value == "" {
-		return 0
+	hash := ls.hash + names.plain.identity
+	if ls.le != "" {
+		hash += labelHash(leLabelName, wire.Hash(ls.le))
 	}
-	return xxhash.Sum64String(value)
+	if ls.quantile != "" {
+		hash += labelHash(quantileLabelName, wire.Hash(ls.quantile))
+	}
+	return combine(hash, uint64(kind))
 }
 
 // metricKind says which label names the series of a metric need for themselves.
@@ -124,54 +98,20 @@ func (k metricKind) reserves(name string) bool {
 	}
 }
 
-// shape is what follows from the attribute keys of a point: its label names.
-type shape struct {
-	// keys are the attribute keys as the payload orders them.
-	keys  []string
-	attrs []shapeAttr
-	plans [kinds]plan
-}
-
-// shapeAttr is a label made from attributes.
-type shapeAttr struct {
-	name string
-	// from are the attributes, by their position, whose values are joined; there is more than one if several keys become
-	// the same name, in the order of the keys.
-	from []int
-}
-
-func newShape(keys []string, n *namer) *shape {
-	s := &shape{keys: make([]string, len(keys))}
-	order := make([]int, len(keys))
-	for i, key := range keys {
-		s.keys[i], order[i] = strings.Clone(key), i
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return strings.Compare(s.keys[a], s.keys[b]) })
-	for _, i := range order {
-		if name := n.labelName(s.keys[i]); name != "" {
-			s.attrs = addAttr(s.attrs, shapeAttr{name: name, from: []int{i}})
-		}
-	}
-	slices.SortFunc(s.attrs, func(a, b shapeAttr) int { return strings.Compare(a.name, b.name) })
-	return s
-}
-
-func addAttr(attrs []shapeAttr, a shapeAttr) []shapeAttr {
-	for i := range attrs {
-		if attrs[i].name == a.name {
-			attrs[i].from = append(attrs[i].from, a.from...)
-			return attrs
-		}
-	}
-	return append(attrs, a)
-}
-
 // constLabel is a label that all series of a resource and scope have.
 type constLabel struct {
 	name, value string
 	// own labels are the translation's own, like job: an attribute of the same name gets another name. Of other
 	// constant labels, like external labels, the attribute takes the place.
 	own bool
+	// hash and place are the label's parts in the identity and in the partition key.
+	hash, place uint64
+}
+
+// setHashes sets hash and place.
+func (l *constLabel) setHashes(secret partitionSecret) {
+	l.hash = labelHash(nameHash(l.name), wire.Hash(l.value))
+	l.place = secret.label(secret.name(l.name), []byte(l.value))
 }
 
 // labelContext is the constant labels of a resource and scope, sorted by name.
@@ -204,23 +144,44 @@ type plan struct {
 	// slots are the items with a label from attributes, unless joins is set: then some are made from several attributes.
 	slots []planSlot
 	joins bool
+	// hash and place are the sums over the constant labels.
+	hash, place uint64
 	// scope are values of the scope that are joined with those of attributes. In planItem.from they follow the attributes.
 	scope []string
-	// hash is the sum of those of the constant labels.
-	hash uint64
 	// size is the most bytes of a label set besides the attribute values.
 	size int
 	// classic says that all label names can be sent in 1.0.
 	classic bool
 	// memos are the plan's references by partition.
 	memos []planMemo
+	// held is what the plan takes of the caches' budget, besides its memos.
+	held int
 }
+
+// cost is the bytes of the plan.
+func (p *plan) cost() int {
+	cost := cap(p.items)*int(unsafe.Sizeof(planItem{})) + cap(p.slots)*int(unsafe.Sizeof(planSlot{})) + cap(p.scope)*stringSize
+	for i := range p.items {
+		it := &p.items[i]
+		cost += cap(it.constant) + cap(it.constants)*int(unsafe.Sizeof(constLabel{})) + len(it.name) + cap(it.fallback) + len(it.fallbackValue) + 3*allocation
+		for j := range it.constants {
+			cost += len(it.constants[j].name) + len(it.constants[j].value) + allocation
+		}
+	}
+	for _, value := range p.scope {
+		cost += len(value) + allocation
+	}
+	return cost
+}
+
+// stringSize is the bytes of a string besides its own.
+const stringSize = int(unsafe.Sizeof(""))
 
 // planSlot is an item with a label from one attribute.
 type planSlot struct {
 	item, from int
-	// name is nameHash of the label's name.
-	name uint64
+	// name and placeName are what the label's parts in the identity and in the partition key begin with.
+	name, placeName uint64
 }
 
 // planItem is any number of constant labels, and after them possibly a label made from attributes.
@@ -235,65 +196,29 @@ type planItem struct {
 	// fallback is a constant label for when the attributes are empty, and fallbackValue its value.
 	fallback      []byte
 	fallbackValue string
+	// fallbackHash and fallbackPlace are its parts in the sums of a label set.
+	fallbackHash, fallbackPlace uint64
 }
 
-// The hashes of the names of labels that are not made from attributes.
-var (
-	nameLabelHash     = xxhash.Sum64String(nameLabel)
-	leLabelHash       = xxhash.Sum64String(leLabel)
-	quantileLabelHash = xxhash.Sum64String(quantileLabel)
-)
-
-// plan returns the plan of the shape in a context, which it makes if the one it has is for another context.
-func (s *shape) plan(c *labelContext, kind metricKind) *plan {
+// planOf returns the plan of a shape in a context. It is made if the shape has one for another context.
+func (l *labeler) planOf(s *shape, c *labelContext, kind metricKind) *plan {
 	p := &s.plans[kind]
 	if p.epoch != c.epoch {
-		p.build(s.renamed(c, kind), s.keys, c)
+		p.build(s.renamed(c, kind, l.secret), s.keys, c)
+		l.hold(p, &p.held, p.cost())
 	}
 	return p
 }
 
-// renamed returns the shape's labels such that none has a name that is reserved: such a label is prefixed until its
-// name is free, so that no attribute is lost and two series cannot become one. The names of the scope's labels stay: there
-// the values are joined.
-func (s *shape) renamed(c *labelContext, kind metricKind) []shapeAttr {
-	attrs := s.attrs
-	if kind == targetInfoKind && !c.keepIdentifying {
-		attrs = s.describing()
+// hold takes what a part of a plan has grown by.
+func (l *labeler) hold(p *plan, held *int, cost int) {
+	if cost <= *held {
+		return
 	}
-	taken := func(name string) bool {
-		l, ok := c.find(name)
-		return ok && l.own || kind.reserves(name)
+	if !l.account.take(cost - *held) {
+		l.large = append(l.large, p)
 	}
-	renames := func(name string) bool { return taken(name) && len(c.scopeValues(name)) == 0 }
-	if !slices.ContainsFunc(attrs, func(a shapeAttr) bool { return renames(a.name) }) {
-		return attrs
-	}
-	attrs = slices.Clone(attrs)
-	for i := range attrs {
-		if !renames(attrs[i].name) {
-			continue
-		}
-		name := exportedPrefix + attrs[i].name
-		for taken(name) || slices.ContainsFunc(attrs, func(a shapeAttr) bool { return a.name == name }) {
-			name = exportedPrefix + name
-		}
-		attrs[i].name = name
-	}
-	slices.SortFunc(attrs, func(a, b shapeAttr) int { return strings.Compare(a.name, b.name) })
-	return attrs
-}
-
-// describing returns the labels of a target_info: those from attributes that do not identify the resource.
-func (s *shape) describing() []shapeAttr {
-	var attrs []shapeAttr
-	for _, a := range s.attrs {
-		from := slices.DeleteFunc(slices.Clone(a.from), func(i int) bool { return identifies(s.keys[i]) })
-		if len(from) > 0 {
-			attrs = append(attrs, shapeAttr{name: a.name, from: from})
-		}
-	}
-	return attrs
+	*held = cost
 }
 
 // build merges labels from attributes of the keys with those of the context, both sorted by name.
@@ -301,7 +226,7 @@ func (p *plan) build(attrs []shapeAttr, keys []string, c *labelContext) {
 	for i := range p.memos {
 		p.memos[i].generation = 0
 	}
-	*p = plan{epoch: c.epoch, items: p.items[:0], slots: p.slots[:0], classic: true, memos: p.memos}
+	*p = plan{epoch: c.epoch, items: p.items[:0], slots: p.slots[:0], classic: true, memos: p.memos, held: p.held}
 	constants := c.labels
 	var item planItem
 	run := 0
@@ -325,7 +250,8 @@ func (p *plan) build(attrs []shapeAttr, keys []string, c *labelContext) {
 			endRuns(l.name)
 			p.count(l.name, len(l.value))
 			item.constant = wire.AppendLabel(item.constant, l.name, l.value)
-			p.hash += labelHash(nameHash(l.name), xxhash.Sum64String(l.value))
+			p.hash += l.hash
+			p.place += l.place
 			// The value may belong to the payload, of which nothing may be kept.
 			item.constants = append(item.constants, constLabel{name: l.name, value: strings.Clone(l.value)})
 			continue
@@ -347,11 +273,12 @@ func (p *plan) build(attrs []shapeAttr, keys []string, c *labelContext) {
 			continue
 		}
 		item.name, item.label, item.from = wire.LabelName(a.name), a.name, a.from
-		p.slots = append(p.slots, planSlot{item: len(p.items), from: a.from[0], name: nameHash(a.name)})
+		p.slots = append(p.slots, planSlot{item: len(p.items), from: a.from[0], name: a.hash, placeName: a.place})
 		p.joins = p.joins || len(a.from) > 1
 		if len(constants) > 0 && constants[0].name == a.name {
 			item.fallback = wire.AppendLabel(nil, a.name, constants[0].value)
 			item.fallbackValue = strings.Clone(constants[0].value)
+			item.fallbackHash, item.fallbackPlace = constants[0].hash, constants[0].place
 			p.size += len(item.fallback)
 			constants = constants[1:]
 		}
@@ -370,13 +297,13 @@ func (p *plan) count(name string, valueSize int) {
 }
 
 // encode makes ls the label set of a point with the given attribute values.
-func (ls *labelSet) encode(p *plan, values []string) {
+func (ls *labelSet) encode(p *plan, values []string, secret partitionSecret) {
 	size := p.size
 	for _, v := range values {
 		size += len(v)
 	}
 	buf := slices.Grow(ls.buf[:0], size)
-	ls.values, ls.hash = ls.values[:0], p.hash
+	ls.values, ls.hash, ls.place = ls.values[:0], p.hash, p.place
 	run := 0
 	for i := range p.items {
 		for run < 3 && p.cut[run] == i {
@@ -389,18 +316,18 @@ func (ls *labelSet) encode(p *plan, values []string) {
 			continue
 		}
 		value := it.value(values)
-		name, span := p.slots[len(ls.values)].name, valueSpan{changed: ls.serial}
+		slot, span := &p.slots[len(ls.values)], valueSpan{changed: ls.serial}
 		switch {
 		case value != "":
 			buf = wire.AppendLabelValue(buf, it.name, value)
-			span.hash = xxhash.Sum64String(value)
-			span.label = labelHash(name, span.hash)
+			span.set(slot, buf[len(buf)-len(value):], secret)
 		case it.fallback != nil:
 			buf = append(buf, it.fallback...)
-			span.label = labelHash(name, xxhash.Sum64String(it.fallbackValue))
+			span.label, span.place = it.fallbackHash, it.fallbackPlace
 		}
 		span.start, span.end = len(buf)-len(value), len(buf)
 		ls.hash += span.label
+		ls.place += span.place
 		ls.values = append(ls.values, span)
 	}
 	for ; run < 3; run++ {
@@ -409,20 +336,31 @@ func (ls *labelSet) encode(p *plan, values []string) {
 	ls.buf, ls.plan, ls.epoch = buf, p, p.epoch
 }
 
+// set makes the hashes those of a value.
+func (v *valueSpan) set(slot *planSlot, value []byte, secret partitionSecret) {
+	v.hash = wire.HashBytes(value)
+	v.label = labelHash(slot.name, v.hash)
+	v.place = secret.label(slot.placeName, value)
+}
+
 // change makes ls, which is the label set of another point, that of a point with the given attribute values. It returns
 // false, and leaves ls to be encoded from the start, if it is not of the same plan, or the values are different in a way that
 // is rare. It takes a third of the time of encode if few values are different.
-func (ls *labelSet) change(p *plan, values []string) bool {
+func (ls *labelSet) change(p *plan, values []string, secret partitionSecret) bool {
 	if ls.plan != p || ls.epoch != p.epoch || p.joins {
 		return false
 	}
 	// What is not finished must not be taken for a label set of the plan.
 	ls.plan = nil
-	buf, shift := ls.buf, 0
-	for i, slot := range p.slots {
+	// What values of another length move may be no more than encoding costs.
+	buf, shift, moves := ls.buf, 0, 2*len(ls.buf)
+	for i := range p.slots {
+		slot := &p.slots[i]
 		at, value := &ls.values[i], values[slot.from]
-		at.start += shift
-		at.end += shift
+		if shift != 0 {
+			at.start += shift
+			at.end += shift
+		}
 		if string(buf[at.start:at.end]) == value {
 			continue
 		}
@@ -438,6 +376,9 @@ func (ls *labelSet) change(p *plan, values []string) bool {
 				return false
 			}
 			tail := at.end
+			if moves -= len(buf) - tail; moves < 0 {
+				return false
+			}
 			buf = slices.Grow(buf, max(d, 0))[:len(buf)+d]
 			copy(buf[tail+d:], buf[tail:len(buf)-d])
 			shift += d
@@ -450,9 +391,11 @@ func (ls *labelSet) change(p *plan, values []string) bool {
 		}
 		copy(buf[at.start:], value)
 		ls.hash -= at.label
-		at.hash, at.changed = xxhash.Sum64String(value), ls.serial
-		at.label = labelHash(slot.name, at.hash)
+		ls.place -= at.place
+		at.set(slot, buf[at.start:at.end], secret)
+		at.changed = ls.serial
 		ls.hash += at.label
+		ls.place += at.place
 	}
 	ls.buf, ls.plan = buf, p
 	return true
@@ -468,17 +411,13 @@ func (it *planItem) value(values []string) string {
 
 // join joins those of the values that are not empty.
 func join(values []string, from []int) string {
-	joined := ""
+	var joined []string
 	for _, i := range from {
-		switch {
-		case values[i] == "":
-		case joined == "":
-			joined = values[i]
-		default:
-			joined += ";" + values[i]
+		if values[i] != "" {
+			joined = append(joined, values[i])
 		}
 	}
-	return joined
+	return strings.Join(joined, ";")
 }
 
 // isASCII says whether b is ASCII only.
@@ -518,23 +457,17 @@ func repairUTF8(values []string) bool {
 	return repaired
 }
 
-// Bounds of the caches of a labeler.
-const (
-	maxShapes     = 1 << 12
-	maxCachedInts = 1 << 12
-	maxMemos      = 1 << 14
-)
-
 // labeler makes label sets. It is not safe for concurrent use.
 type labeler struct {
-	namer  *namer
-	shapes map[uint64][]*shape
-	count  int
-	// memos counts those of the plans of all shapes.
-	memos int
+	namer   *namer
+	secret  partitionSecret
+	account *cacheAccount
+	shapes  map[uint64][]*shape
+	ints    map[int64]string
 	// last is the shape of the point before; neighbours mostly have the same keys.
 	last *shape
-	ints map[int64]string
+	// large are plans that are too large to be kept when the payload is done.
+	large []*plan
 
 	keys   []string
 	values []string
@@ -544,22 +477,29 @@ type labeler struct {
 }
 
 func newLabeler(n *namer) *labeler {
-	return &labeler{namer: n, shapes: make(map[uint64][]*shape), ints: make(map[int64]string)}
+	l := &labeler{namer: n, secret: n.secret, account: n.account}
+	l.forgetShapes()
+	return l
+}
+
+// forgetShapes empties the caches.
+func (l *labeler) forgetShapes() {
+	l.shapes, l.ints = make(map[uint64][]*shape), make(map[int64]string)
 }
 
 // labelSet returns the label set of a point. It is valid until the next call.
 func (l *labeler) labelSet(attrs pcommon.Map, c *labelContext, kind metricKind) *labelSet {
 	s := l.shape(attrs)
-	p := s.plan(c, kind)
+	p := l.planOf(s, c, kind)
 	l.plan, l.values = p, append(l.values, p.scope...)
 	ls := &l.set
 	ls.serial++
-	if !ls.change(p, l.values) {
-		ls.encode(p, l.values)
+	if !ls.change(p, l.values, l.secret) {
+		ls.encode(p, l.values, l.secret)
 		// Bytes over 0x7f are lengths over 127 or values in other scripts, and only the latter can be invalid. A look at the
 		// encoded bytes is four times as cheap as one at each value.
 		if !isASCII(ls.buf) && repairUTF8(l.values) {
-			ls.encode(p, l.values)
+			ls.encode(p, l.values, l.secret)
 		}
 	}
 	ls.le, ls.quantile = "", ""
@@ -597,20 +537,17 @@ func (l *labeler) shape(attrs pcommon.Map) *shape {
 func (l *labeler) findShape() *shape {
 	hash := uint64(0)
 	for _, key := range l.keys {
-		hash = combine(hash, xxhash.Sum64String(key))
+		hash = combine(hash, wire.Hash(key))
 	}
 	for _, s := range l.shapes[hash] {
 		if slices.Equal(s.keys, l.keys) {
 			return s
 		}
 	}
-	if l.count >= maxShapes {
-		clear(l.shapes)
-		l.count, l.memos = 0, 0
-	}
 	s := newShape(l.keys, l.namer)
-	l.shapes[hash] = append(l.shapes[hash], s)
-	l.count++
+	if s.kept = l.account.take(s.cost()); s.kept {
+		l.shapes[hash] = append(l.shapes[hash], s)
+	}
 	return s
 }
 
@@ -638,7 +575,7 @@ func anyString(v pcommon.Value) string {
 	if s != "" || v.Type() != pcommon.ValueTypeMap && v.Type() != pcommon.ValueTypeSlice {
 		return s
 	}
-	// AsString gives up on a NaN or an infinity inside a map or an array, where they shall be strings.
+	// AsString gives up on a NaN or an infinity inside a map or an array, where they must be strings.
 	finite := pcommon.NewValueEmpty()
 	v.CopyTo(finite)
 	quoteNonFinite(finite)
@@ -667,18 +604,35 @@ func quoteNonFinite(v pcommon.Value) {
 func (l *labeler) intString(i int64) string {
 	s, ok := l.ints[i]
 	if !ok {
-		if len(l.ints) >= maxCachedInts {
-			clear(l.ints)
-		}
 		s = strconv.FormatInt(i, 10)
-		l.ints[i] = s
+		if l.account.take(mapSlots*(8+stringSize) + 2*allocation) {
+			l.ints[i] = s
+		}
 	}
 	return s
 }
 
 // forget lets go of what belongs to a payload.
 func (l *labeler) forget() {
-	clear(l.keys[:cap(l.keys)])
-	clear(l.values[:cap(l.values)])
+	l.keys, l.values = emptied(l.keys), emptied(l.values)
 	l.set.le, l.set.quantile = "", ""
+	for _, p := range l.large {
+		*p = plan{}
+	}
+	if len(l.large) > 0 || l.last != nil && !l.last.kept {
+		l.large, l.last, l.plan, l.set.plan = nil, nil, nil, nil
+	}
+}
+
+// maxKept is how long a slice may be that is kept for the next payload, whose elements refer to this one's.
+const maxKept = 1 << 10
+
+// emptied returns the slice without its elements, or none at all if it has become long: a large payload must not make all
+// that follow pay for it.
+func emptied[T any](s []T) []T {
+	if cap(s) > maxKept {
+		return nil
+	}
+	clear(s[:cap(s)])
+	return s[:0]
 }

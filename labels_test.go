@@ -17,7 +17,7 @@ import (
 func TestLabelSetsFromTheOneBefore(t *testing.T) {
 	s := seed(t)
 	r := rand.New(rand.NewPCG(s, 0))
-	n := newNamer(configOf(func(*Config) {}))
+	n := testNamer(configOf(nil))
 	used := newLabeler(n)
 	const partitions = 3
 	var tables [partitions]wire.Symbols
@@ -40,6 +40,9 @@ func TestLabelSetsFromTheOneBefore(t *testing.T) {
 		c := labelContext{epoch: context + 1, labels: []constLabel{
 			{name: "instance", value: "i", own: true}, {name: "job", value: "j", own: true}, {name: "region", value: "eu"}, {name: "zone", value: "1"},
 		}[:r.IntN(5)]}
+		for i := range c.labels {
+			c.labels[i].setHashes(testSecret)
+		}
 		r.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
 		kind := metricKind(r.IntN(int(kinds)))
 		attrs := pcommon.NewMap()
@@ -47,7 +50,7 @@ func TestLabelSetsFromTheOneBefore(t *testing.T) {
 			attrs.PutStr(key, value())
 		}
 		if context%8 == 7 {
-			used.memos = maxMemos // so that all are forgotten
+			used.forgetShapes()
 		}
 		for range 60 {
 			for _, v := range attrs.All() {

@@ -47,10 +47,11 @@ func (l *letters) open() error {
 	return nil
 }
 
-// keep hands a request over to be written, and returns the path that it will have, or "" if it is not kept.
+// keep hands a request over to be written, and returns the path that it will have, or "" if it is not kept. Duplicates are not:
+// the other sample of the time was sent.
 func (l *letters) keep(r *request, key account.Key, o *outcome) string {
 	store := l.store.Load()
-	if store == nil {
+	if store == nil || key.Reason == account.ReasonDuplicate {
 		return ""
 	}
 	header := make(http.Header)

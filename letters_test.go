@@ -85,7 +85,7 @@ func TestDeadLetterDirectoryMustBeWritable(t *testing.T) {
 	cfg := createDefaultConfig().(*Config)
 	cfg.HTTP.Endpoint = "http://receiver.test"
 	cfg.DeadLetter.Directory = file
-	e, err := newExporter(t.Context(), nopSettings(), cfg)
+	e, err := newExporter(t.Context(), nopSettings(), cfg, testSecret)
 	require.NoError(t, err)
 	require.ErrorContains(t, e.Start(t.Context(), newTestHost(nil)), "dead_letter.directory")
 	require.NoError(t, e.Shutdown(t.Context()))

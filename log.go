@@ -18,11 +18,10 @@ type drop struct {
 	samples int
 	key     account.Key
 	answer  *remote.Answer
-	// example renders one of the series, or is nil. It is called only if there is a line to write that shall have it.
+	// example renders one of the series, or is nil. It is called only if there is a line to write that will have it.
 	example func() string
 	// unsure is set if nobody knows which of the samples the endpoint refused, so that example is only the first of them.
-	unsure    bool
-	partition int
+	unsure bool
 	// kept is the file of the dead letter, or "".
 	kept string
 }
@@ -93,9 +92,6 @@ func (l *dropLog) log(d drop) {
 			fields = append(fields, zap.String(d.exampleKey(), example))
 		}
 	}
-	if d.partition >= 0 {
-		fields = append(fields, zap.Int("partition", d.partition))
-	}
 	if d.kept != "" {
 		fields = append(fields, zap.String("dead_letter", d.kept))
 	}
@@ -103,7 +99,7 @@ func (l *dropLog) log(d drop) {
 }
 
 // retrying logs a retry.
-func (l *dropLog) retrying(a *remote.Answer, n int, delay time.Duration, partition int) {
+func (l *dropLog) retrying(a *remote.Answer, n int, delay time.Duration) {
 	l.mu.Lock()
 	heldBack, ok := l.retries.pass(1)
 	l.mu.Unlock()
@@ -111,7 +107,7 @@ func (l *dropLog) retrying(a *remote.Answer, n int, delay time.Duration, partiti
 		return
 	}
 	l.logger.Warn("Sending failed. The same request will be sent again after a delay.",
-		zap.Error(a), zap.Int("attempt", n), zap.Duration("delay", delay), zap.Int("partition", partition),
+		zap.Error(a), zap.Int("attempt", n), zap.Duration("delay", delay),
 		zap.Int("retries_since_last_line", heldBack))
 }
 

@@ -46,7 +46,7 @@ func TestExamplesInTheLogNeedTheirSwitch(t *testing.T) {
 		"no_timestamp": {"reason": "no_timestamp", "dropped_samples": int64(1), "dropped_samples_since_last_line": int64(0)},
 		"rejected": {
 			"reason": "rejected", "dropped_samples": int64(4), "dropped_samples_since_last_line": int64(0),
-			"status": int64(400), "answer": "endpoint answered 400 Bad Request: no such series", "partition": int64(0),
+			"status": int64(400), "answer": "endpoint answered 400 Bad Request: no such series",
 		},
 	}, lines)
 }

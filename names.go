@@ -1,11 +1,10 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
-	"fmt"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/otlptranslator"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
@@ -22,18 +21,25 @@ const (
 	exportedPrefix = "exported_"
 )
 
-// maxCachedNames bounds each cache of names. A full cache is emptied rather than searched for what to evict: it fills
-// again in as many look-ups.
-const maxCachedNames = 1 << 14
+// naming is how names are made, and what keeps their hashes secret.
+type naming struct {
+	namespace string
+	strategy  otlptranslator.TranslationStrategyOption
+	// preserveUnderscores keeps runs of underscores in label names.
+	preserveUnderscores bool
+	secret              partitionSecret
+}
 
 // namer gives metrics and attributes their Prometheus names. What it has computed it keeps, up to a bound. It is not
 // safe for concurrent use.
 type namer struct {
+	secret     partitionSecret
 	metric     otlptranslator.MetricNamer
 	label      otlptranslator.LabelNamer
 	unit       otlptranslator.UnitNamer
 	targetInfo string
 
+	account *cacheAccount
 	metrics map[metricKey]*metricNames
 	labels  map[string]string
 }
@@ -44,58 +50,77 @@ type metricKey struct {
 	typ        otlptranslator.MetricType
 }
 
-// metricNames are the names of all series that a metric may become. The metric's own points decide which are used.
+// metricNames are the names of all series that a metric of its type may become.
 type metricNames struct {
 	family string
 	// unit is the metric's unit in Prometheus's words.
 	unit               string
 	plain              seriesName
 	bucket, sum, count seriesName
-	err                error
+	// invalid says that the metric cannot be named.
+	invalid bool
 }
 
 // seriesName is the name of a series, ready for use: encoded as a label, and hashed.
 type seriesName struct {
 	name  string
 	label []byte
-	// hash is that of the name, family that of the name without the suffix that tells the parts of a histogram apart.
-	hash, family uint64
-	targetInfo   bool
+	// hash is that of the name as a symbol.
+	hash uint64
+	// identity is the name's part in the identity of a series. place is its part in the partition key, without the suffix
+	// that tells the series of a histogram apart.
+	identity, place uint64
+	targetInfo      bool
 	// classic says that the name can be sent in 1.0.
 	classic bool
 }
 
-func newNamer(cfg *Config) *namer {
+func newNamer(how naming, account *cacheAccount) *namer {
 	n := &namer{
-		metric: otlptranslator.NewMetricNamer(cfg.Namespace, cfg.TranslationStrategy),
+		secret: how.secret,
+		metric: otlptranslator.NewMetricNamer(how.namespace, how.strategy),
 		label: otlptranslator.LabelNamer{
-			UTF8Allowed:                 !cfg.TranslationStrategy.ShouldEscape(),
-			PreserveMultipleUnderscores: cfg.LabelNamePreserveMultipleUnderscores,
+			UTF8Allowed:                 !how.strategy.ShouldEscape(),
+			PreserveMultipleUnderscores: how.preserveUnderscores,
 		},
-		metrics: make(map[metricKey]*metricNames),
-		labels:  make(map[string]string),
+		account: account,
 	}
+	n.forget()
 	n.unit.UTF8Allowed = n.label.UTF8Allowed
 	n.targetInfo = "target_info"
-	if cfg.Namespace != "" {
-		n.targetInfo = cfg.Namespace + "_" + n.targetInfo
+	if how.namespace != "" {
+		n.targetInfo = how.namespace + "_" + n.targetInfo
 	}
 	return n
 }
 
-// metricNames returns the names for a metric; err is set in it if the metric cannot be named.
+// metricNames returns the names for a metric; invalid is set in them if it cannot be named.
 func (n *namer) metricNames(key metricKey) *metricNames {
 	if names, ok := n.metrics[key]; ok {
 		return names
 	}
-	if len(n.metrics) >= maxCachedNames {
-		clear(n.metrics)
-	}
-	// The strings belong to the payload, of which nothing may be kept.
-	key.name, key.unit = strings.Clone(key.name), strings.Clone(key.unit)
 	names := n.buildMetricNames(key)
-	n.metrics[key] = names
+	if n.account.take(names.cost(key)) {
+		// The strings belong to the payload, of which nothing may be kept.
+		key.name, key.unit = strings.Clone(key.name), strings.Clone(key.unit)
+		n.metrics[key] = names
+	}
 	return names
+}
+
+// cost is the bytes that the names take in the cache.
+func (m *metricNames) cost(key metricKey) int {
+	cost := mapSlots*int(unsafe.Sizeof(key)+unsafe.Sizeof(m)) + int(unsafe.Sizeof(*m)) + 4*allocation +
+		len(key.name) + len(key.unit) + len(m.family) + len(m.unit)
+	for _, s := range []*seriesName{&m.plain, &m.bucket, &m.sum, &m.count} {
+		cost += len(s.name) + cap(s.label) + 2*allocation
+	}
+	return cost
+}
+
+// forget empties the caches.
+func (n *namer) forget() {
+	n.metrics, n.labels = make(map[metricKey]*metricNames), make(map[string]string)
 }
 
 func (n *namer) buildMetricNames(key metricKey) *metricNames {
@@ -104,22 +129,21 @@ func (n *namer) buildMetricNames(key metricKey) *metricNames {
 		Unit: strings.ToValidUTF8(key.unit, string(utf8.RuneError)),
 		Type: key.typ,
 	})
-	switch {
-	case err != nil:
-		return &metricNames{err: err}
-	case family == "":
-		return &metricNames{err: fmt.Errorf("metric %q has no name", key.name)}
-	case !n.label.UTF8Allowed && !isClassicMetricName(family):
-		return &metricNames{err: fmt.Errorf("metric %q: %q is not a valid metric name", key.name, family)}
+	if err != nil || family == "" || !n.label.UTF8Allowed && !isClassicMetricName(family) {
+		return &metricNames{invalid: true}
 	}
-	return &metricNames{
-		family: family,
-		unit:   n.unit.Build(strings.ToValidUTF8(key.unit, string(utf8.RuneError))),
-		plain:  n.seriesName(family),
-		bucket: n.seriesName(family + "_bucket"),
-		sum:    n.seriesName(family + "_sum"),
-		count:  n.seriesName(family + "_count"),
+	// A name may be the payload's, of which nothing may be kept.
+	names := &metricNames{family: strings.Clone(family)}
+	names.unit = strings.Clone(n.unit.Build(strings.ToValidUTF8(key.unit, string(utf8.RuneError))))
+	names.plain = n.seriesName(names.family)
+	switch key.typ {
+	case otlptranslator.MetricTypeHistogram:
+		names.bucket = n.seriesName(family + "_bucket")
+		fallthrough
+	case otlptranslator.MetricTypeSummary:
+		names.sum, names.count = n.seriesName(family+"_sum"), n.seriesName(family+"_count")
 	}
+	return names
 }
 
 func (n *namer) seriesName(name string) seriesName {
@@ -130,11 +154,13 @@ func (n *namer) seriesName(name string) seriesName {
 			break
 		}
 	}
+	hash := wire.Hash(name)
 	return seriesName{
 		name:       name,
 		label:      wire.AppendLabel(nil, nameLabel, name),
-		hash:       xxhash.Sum64String(name),
-		family:     xxhash.Sum64String(family),
+		hash:       hash,
+		identity:   labelHash(nameLabelName, hash),
+		place:      n.secret.label(n.secret.name(nameLabel), []byte(family)),
 		targetInfo: name == n.targetInfo,
 		classic:    isClassicMetricName(name),
 	}
@@ -149,12 +175,10 @@ func (n *namer) labelName(key string) string {
 	if name, ok := n.labels[key]; ok {
 		return name
 	}
-	if len(n.labels) >= maxCachedNames {
-		clear(n.labels)
+	name := strings.Clone(n.buildLabelName(key))
+	if n.account.take(mapSlots*2*int(unsafe.Sizeof(key)) + 2*allocation + len(key) + len(name)) {
+		n.labels[strings.Clone(key)] = name
 	}
-	key = strings.Clone(key)
-	name := n.buildLabelName(key)
-	n.labels[key] = name
 	return name
 }
 

@@ -67,7 +67,7 @@ func orderUnderFaults(t *testing.T, message func(*Config)) {
 				MaxLatency:        60 * time.Millisecond,
 				MaxRetryAfter:     2 * time.Second,
 			},
-			InFlightKey: requestPartition(t, partitions),
+			InFlightKeys: requestPartitions(partitions),
 		}
 		h := newHarness(t, receiver, message, func(c *Config) {
 			c.Partitions = partitions
@@ -84,7 +84,7 @@ func orderUnderFaults(t *testing.T, message func(*Config)) {
 
 		assert.Empty(t, receiver.Problems())
 		assert.Empty(t, h.dropped())
-		assert.Equal(t, partitions, receiver.MaxParallel(), "all partitions send at the same time, each one request")
+		assert.Greater(t, receiver.MaxParallel(), 2, "requests are under way at the same time")
 		assert.Equal(t, int64(1000*100), h.delivered())
 		assert.Zero(t, h.metric("otelcol_exporter_ordered_remote_write_fallback"))
 		checkDelivered(t, expected, receiver)
@@ -163,7 +163,7 @@ func orderWithDrops(t *testing.T, message func(*Config), seed uint64) {
 		MaxLatency:    time.Duration(rnd.IntN(200)) * time.Millisecond,
 		MaxRetryAfter: 10 * time.Second,
 	}
-	receiver := &rwtest.Receiver{Script: forgetful(faults, rnd), InFlightKey: requestPartition(t, partitions)}
+	receiver := &rwtest.Receiver{Script: forgetful(faults, rnd), InFlightKeys: requestPartitions(partitions)}
 	h := newHarness(t, receiver, message, func(c *Config) {
 		c.Partitions = partitions
 		c.Batch.MaxSamples = 1 + rnd.IntN(300)
@@ -177,7 +177,7 @@ func orderWithDrops(t *testing.T, message func(*Config), seed uint64) {
 		c.OnError.Fatal = OnFatalDiscard
 		c.OnError.Rejected = []OnRejected{OnRejectedDiscard, OnRejectedIsolate}[rnd.IntN(2)]
 		c.OnError.MaxIsolationRequests = 2 + rnd.IntN(30)
-		c.OutOfOrder = []OutOfOrder{OutOfOrderSend, OutOfOrderDrop}[rnd.IntN(2)]
+		c.OutOfOrder = []OutOfOrder{OutOfOrderSeparate, OutOfOrderSend, OutOfOrderDrop}[rnd.IntN(3)]
 		c.ShutdownTimeout = time.Duration(1+rnd.IntN(20)) * time.Second
 	})
 	produce(t, h, rwtest.Payloads{Seed: seed, Producers: 3, Streams: 120, Points: 20})
@@ -228,7 +228,7 @@ func orderOverTheNetwork(t *testing.T, message func(*Config)) {
 			Seed: seed, ServerError: 50, ResetUnread: 30, DropAnswer: 30, CutAnswer: 20, Redirect: 20,
 			MaxLatency: 5 * time.Millisecond,
 		},
-		InFlightKey: requestPartition(t, partitions),
+		InFlightKeys: requestPartitions(partitions),
 	}
 	server := httptest.NewServer(receiver)
 	defer server.Close()

@@ -9,5 +9,7 @@ type payload struct {
 	touched  []int
 	// points counts what was asked to be translated: samples in segments or dropped.
 	points int
-	drops  account.Drops
+	// reordered says that a series stepped back in time, so that the samples were put in order.
+	reordered bool
+	drops     account.Drops
 }

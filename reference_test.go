@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/prometheus/otlptranslator"
 	"github.com/prometheus/prometheus/prompb"
@@ -31,6 +32,7 @@ type reference struct {
 	// What follows is of one payload, and what is under it of one resource or scope.
 	result *translated
 	taken  map[string]bool
+	at     map[string][]int64
 
 	promoted    labelMap
 	jobInstance labelMap
@@ -73,6 +75,7 @@ func (r *reference) targetInfo() string {
 func (r *reference) translate(md pmetric.Metrics) *translated {
 	r.result = newTranslated()
 	r.taken = make(map[string]bool)
+	r.at = make(map[string][]int64)
 	for _, rm := range md.ResourceMetrics().All() {
 		attributes := rm.Resource().Attributes()
 		r.jobInstance = jobAndInstance(attributes)
@@ -86,7 +89,25 @@ func (r *reference) translate(md pmetric.Metrics) *translated {
 		}
 		r.describe(attributes)
 	}
+	r.sortByTime()
 	return r.result
+}
+
+// sortByTime puts the points of each series in order.
+func (r *reference) sortByTime() {
+	for series, times := range r.at {
+		order := upTo(0, len(times))
+		slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(times[a], times[b]) })
+		permute(r.result.series[series], order)
+		permute(r.result.origins[series], order)
+	}
+}
+
+func permute(of []string, order []int) {
+	before := slices.Clone(of)
+	for to := range of {
+		of[to] = before[order[to]]
+	}
 }
 
 func (r *reference) drop(why account.Reason, n int) {
@@ -114,7 +135,10 @@ func (r *reference) emit(name string, labels labelMap, timestamp int64, value st
 		return account.ReasonDuplicate
 	}
 	r.taken[point], r.taken[target] = true, true
-	r.latest = max(r.latest, timestamp)
+	if timestamp <= time.Now().Add(r.cfg.MaxFuture).UnixMilli() {
+		r.latest = max(r.latest, timestamp)
+	}
+	r.at[identity] = append(r.at[identity], timestamp)
 	r.result.series[identity] = append(r.result.series[identity], sampleString(value, timestamp, exemplars))
 	if r.cfg.ProtobufMessage == MessageV2 {
 		r.result.origins[identity] = append(r.result.origins[identity], originString(r.typ, r.unit, r.help, r.start))

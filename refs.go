@@ -1,6 +1,8 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
+	"unsafe"
+
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
@@ -19,6 +21,8 @@ type planMemo struct {
 	// changed is where refs differs from the label set before, unless built is set: then it was made anew.
 	changed []int
 	built   bool
+	// held is what the memo takes of the caches' budget.
+	held int
 }
 
 // refs returns the references of the label set that was made last to the symbols of a partition's segment. They are valid
@@ -26,28 +30,20 @@ type planMemo struct {
 func (l *labeler) refs(s *wire.Symbols, partition, partitions int) *planMemo {
 	p, ls := l.plan, &l.set
 	if len(p.memos) == 0 {
-		if l.memos += partitions; l.memos > maxMemos {
-			l.forgetMemos()
-			l.memos = partitions
-		}
 		p.memos = make([]planMemo, partitions)
 	}
 	m := &p.memos[partition]
 	if m.built = m.generation != s.Generation()+1 || !m.change(ls, s); m.built {
 		m.build(p, ls, s)
+		l.hold(p, &m.held, m.cost())
 	}
 	m.serial = ls.serial
 	return m
 }
 
-func (l *labeler) forgetMemos() {
-	for _, shapes := range l.shapes {
-		for _, s := range shapes {
-			for i := range s.plans {
-				s.plans[i].memos = nil
-			}
-		}
-	}
+// cost is the bytes of the memo, of which there is one for each partition, used or not.
+func (m *planMemo) cost() int {
+	return int(unsafe.Sizeof(*m)) + cap(m.refs) + (cap(m.at)+len(m.at))*8 + 3*allocation
 }
 
 // change makes the references those of a label set by exchanging what is different. It returns false if the two do not have

@@ -1,24 +1,25 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/block"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
-// request is what one POST carries: a batch or a part of one.
+// request is what one POST carries.
 type request struct {
 	tally
 	protocol wire.Protocol
 	// body is the compressed message.
 	body []byte
+	// shares are how many series are of each part of the delivery; series stand in that order.
+	shares []int
 	// trial is the one that the request is part of, or nil.
 	trial *trial
 	// probe says that the message of 2.0 is sent to find out whether the endpoint reads it again.
 	probe bool
-}
-
-func requestOf(b *batch) request {
-	return request{tally: b.tally, protocol: b.protocol, body: b.body}
 }
 
 // contents takes the request apart.
@@ -26,13 +27,27 @@ func (r *request) contents() contents {
 	return takeApart(r.protocol, block.Decompress(r.body))
 }
 
-// part is a request with some of the series of another's contents.
+// part is a request with some of the series of another's contents, in the order of their places there.
 func (r *request) part(c contents, indices []int) request {
-	p := request{tally: tallyOf(c, indices), protocol: r.protocol}
+	p := request{tally: tallyOf(c, indices), protocol: r.protocol, shares: r.sharesOf(indices)}
 	if !p.Empty() {
 		p.body = block.Compress(c.encode(indices))
 	}
 	return p
+}
+
+// sharesOf counts series by part.
+func (r *request) sharesOf(indices []int) []int {
+	shares := make([]int, len(r.shares))
+	part, end := 0, 0
+	for _, i := range indices {
+		for part < len(r.shares) && i >= end+r.shares[part] {
+			end += r.shares[part]
+			part++
+		}
+		shares[part]++
+	}
+	return shares
 }
 
 // example renders the request's first series for the log.
@@ -43,15 +58,41 @@ func (r *request) example() string {
 // split returns the first and the second half of the request's series. Each series has one sample, so that no half has a
 // sample that is older than one of the same series in the other's past.
 func (r *request) split() (first, second request) {
+	return r.splitAt(r.Samples / 2)
+}
+
+// splitAt returns the first n series and the others.
+func (r *request) splitAt(n int) (first, second request) {
 	c := r.contents()
-	indices := make([]int, c.len())
-	for i := range indices {
-		indices[i] = i
-	}
-	half := len(indices) / 2
-	first, second = r.part(c, indices[:half]), r.part(c, indices[half:])
+	first, second = r.part(c, upTo(0, n)), r.part(c, upTo(n, c.len()))
 	first.trial, second.trial = r.trial, r.trial
 	return first, second
+}
+
+// middle is how many of the parts have about half of the series, and some but not all of them.
+func (r *request) middle() (parts int) {
+	n := 0
+	for i, share := range r.shares {
+		if n += share; n == r.Samples {
+			break
+		}
+		if n > 0 {
+			parts = i + 1
+		}
+		if 2*n >= r.Samples {
+			break
+		}
+	}
+	return parts
+}
+
+// upTo are the numbers from one on and up to another.
+func upTo(from, to int) []int {
+	numbers := make([]int, 0, to-from)
+	for i := from; i < to; i++ {
+		numbers = append(numbers, i)
+	}
+	return numbers
 }
 
 // cutOld separates the samples that are older than a timestamp.
@@ -74,9 +115,75 @@ func (r *request) cutOld(oldest int64) (kept, old request) {
 func (r *request) asV1() (v1, rest request) {
 	c := takeApartV2(block.Decompress(r.body))
 	message, kept, others := c.asV1()
-	v1 = request{tally: tallyOf(c, kept), protocol: wire.V1}
+	v1 = request{tally: tallyOf(c, kept), protocol: wire.V1, shares: r.sharesOf(kept)}
 	if !v1.Empty() {
 		v1.body = block.Compress(message)
 	}
 	return v1, r.part(c, others)
+}
+
+// sortByTime puts the samples of late batches in the order of time, and separates those of a series that have the time of
+// another: a receiver would keep one of them, and say that it has all.
+func (r *request) sortByTime() (kept, duplicates request) {
+	c := r.contents()
+	times := make([]int64, c.len())
+	for i := range times {
+		times[i], _ = c.point(i)
+	}
+	var keep, drop []int
+	start := 0
+	for _, n := range r.shares {
+		share := upTo(start, start+n)
+		start += n
+		slices.SortStableFunc(share, func(a, b int) int { return cmp.Compare(times[a], times[b]) })
+		seen := make(map[string]int64, n)
+		for _, i := range share {
+			series := labelKey(c.labels(i))
+			if last, ok := seen[series]; ok && last == times[i] {
+				drop = append(drop, i)
+				continue
+			}
+			seen[series] = times[i]
+			keep = append(keep, i)
+		}
+	}
+	if len(drop) == 0 && slices.IsSorted(keep) {
+		return *r, request{}
+	}
+	slices.Sort(drop)
+	kept = request{tally: tallyOf(c, keep), protocol: r.protocol, trial: r.trial, body: block.Compress(c.encode(keep))}
+	duplicates = r.part(c, drop)
+	for i := range r.shares {
+		kept.shares = append(kept.shares, r.shares[i]-duplicates.shares[i])
+	}
+	return kept, duplicates
+}
+
+// rising cuts the request into as few as possible in each of which every series steps forward in time.
+func (r *request) rising() (runs []request) {
+	c := r.contents()
+	last := make(map[string]int64, c.len())
+	start := 0
+	cut := func(end int) { runs = append(runs, r.part(c, upTo(start, end))) }
+	for i := range c.len() {
+		ts, _ := c.point(i)
+		series := labelKey(c.labels(i))
+		if before, ok := last[series]; ok && ts <= before {
+			cut(i)
+			start = i
+			clear(last)
+		}
+		last[series] = ts
+	}
+	cut(c.len())
+	return runs
+}
+
+// labelKey tells label sets apart.
+func labelKey(labels []wire.Label) string {
+	var b []byte
+	for _, l := range labels {
+		b = wire.AppendLabel(b, l.Name, l.Value)
+	}
+	return string(b)
 }

@@ -1,6 +1,10 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
+	"cmp"
+	"slices"
+	"unsafe"
+
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/block"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
@@ -31,29 +35,45 @@ type segment struct {
 	baseRefs int
 	// scratch and histogram are where points are encoded.
 	scratch, histogram []byte
-	// index is the series that the guard must look at.
+	// index is of the series that are not cut yet, in their order.
 	index []indexEntry
-	full  []fullSegment
+	// chunks are what the payload brings for the partition, once the segment is finished.
+	chunks []indexedChunk
+	// part is where the last chunk of 2.0 stands while it is small.
+	part []byte
 	// dropped says that there is no room for the segment in its queue, and queue.on_full drops it.
 	dropped bool
+	// promised is what the queue has counted for the segment until it is appended.
+	promised int64
 }
 
-// fullSegment is a sealed part of a segment.
-type fullSegment struct {
-	batch *batch
+// indexedChunk is a chunk with what the guard must know of its series.
+type indexedChunk struct {
+	chunk
 	index []indexEntry
+}
+
+// exampleOf renders one of the series for the log.
+func (c *indexedChunk) exampleOf(number int) string {
+	return renderLabels(c.contents().labels(number))
 }
 
 func (s *segment) empty() bool {
-	return s.Empty() && len(s.full) == 0
+	return s.Empty() && len(s.chunks) == 0
 }
 
-// received is the number of samples that were received. A target_info that the translation has made is not: nothing is lost
-// with it if it is dropped.
+// capacity is the bytes of the segment's buffers.
+func (s *segment) capacity() int {
+	return cap(s.plain) + cap(s.elements) + cap(s.scratch) + cap(s.histogram) + cap(s.index)*int(unsafe.Sizeof(indexEntry{})) +
+		cap(s.part) + cap(s.chunks)*int(unsafe.Sizeof(indexedChunk{})) + s.table.Capacity()
+}
+
+// received is the number of samples of a finished segment that were received. A target_info that the translation has made is
+// not: nothing is lost with it if it is dropped.
 func (s *segment) received() int {
-	n := s.Samples - made(s.index)
-	for i := range s.full {
-		n += s.full[i].batch.Samples - made(s.full[i].index)
+	n := 0
+	for i := range s.chunks {
+		n += s.chunks[i].Samples - made(s.chunks[i].index)
 	}
 	return n
 }
@@ -68,7 +88,7 @@ func made(index []indexEntry) (n int) {
 	return n
 }
 
-// openSizes are those of the message that is not sealed yet.
+// openSizes are those of the message that is not cut yet.
 func (s *segment) openSizes() sizes {
 	if s.protocol == wire.V1 {
 		return s.sizes
@@ -76,27 +96,19 @@ func (s *segment) openSizes() sizes {
 	return s.sizes.plus(sizes{plain: s.table.Size(), symbols: s.table.Len()})
 }
 
-// cost is the bytes that the segment adds to a queue, or more.
+// cost is the bytes that a finished segment adds to a queue, or more.
 func (s *segment) cost() int64 {
 	n := int64(0)
-	for i := range s.full {
-		n += s.full[i].batch.cost()
-	}
-	switch {
-	case s.Empty():
-	case s.protocol == wire.V2:
-		n += queueCost(len(s.plain) + partHeaderLen + s.table.DraftSize())
-	default:
-		// An open chunk may be cut in two by it.
-		n += queueCost(len(s.plain)+len(s.elements)) + chunkOverhead + int64(block.MaxGrowth(0))
+	for i := range s.chunks {
+		n += s.chunks[i].cost()
 	}
 	return n
 }
 
 // reset empties the segment for a payload that is encoded as p; its buffers stay.
 func (s *segment) reset(p wire.Protocol) {
-	clear(s.full)
-	s.full, s.dropped = s.full[:0], false
+	clear(s.chunks)
+	s.chunks, s.dropped, s.promised = s.chunks[:0], false, 0
 	s.restart(p)
 	s.index = s.index[:0]
 }
@@ -109,7 +121,7 @@ func (s *segment) restart(p wire.Protocol) {
 	s.base, s.metric, s.memo = 0, 0, nil
 }
 
-// makeRoom seals what the segment holds if the series would not fit into the same request.
+// makeRoom cuts what the segment holds if the series would not fit into the same request.
 func (s *segment) makeRoom(sr *series) {
 	labels, rest := sr.labelsSize(), sr.point.maxSize()
 	added := sizes{plain: labels + rest + wire.MaxSeriesHeaderLen}
@@ -120,32 +132,24 @@ func (s *segment) makeRoom(sr *series) {
 		added.symbols = s.table.Len() + (labels+rest)/2
 	}
 	if !s.limits.admit(s.Samples, s.sizes, 1, added) {
-		s.seal()
+		s.cut()
 	}
 }
 
 // add appends a series for which makeRoom has made room. In 2.0 the segment must be based on its labels.
 func (s *segment) add(sr *series) {
-	start := s.packed + len(s.plain)
 	if s.protocol == wire.V2 {
 		s.appendDraft(sr)
 	} else {
 		s.appendSeries(sr)
 		s.sizes.plain = s.packed + len(s.plain)
 	}
-	end := s.packed + len(s.plain)
 	if s.protocol == wire.V1 && len(s.plain) >= block.Size {
 		s.pack(block.Size)
 	}
-	number, p := s.Samples, sr.point
+	p := sr.point
 	s.count(p.timestamp, p.histogram != nil, len(p.exemplars))
-	if sr.guard == unguarded {
-		return
-	}
-	s.index = append(s.index, indexEntry{
-		identity: sr.identity, target: sr.target, timestamp: p.timestamp, number: number, start: start, end: end,
-		guard: sr.guard, histogram: p.histogram != nil, exemplars: len(p.exemplars),
-	})
+	s.index = append(s.index, sr.entry())
 }
 
 // appendSeries is the 1.0 encoding of add.
@@ -171,11 +175,68 @@ func (s *segment) pack(n int) {
 	s.plain = s.plain[:copy(s.plain, s.plain[n:])]
 }
 
-// finish packs what is left once the segment holds minPacked bytes. A segment is packed whole or not at all.
+// finish cuts what is left. Nothing can be added until the segment is reset. A small chunk has the segment's own bytes, which
+// the queue copies when it keeps them.
 func (s *segment) finish() {
+	if s.Empty() {
+		return
+	}
+	c := s.chunk()
+	switch {
+	case c.packed != nil:
+	case s.protocol == wire.V1:
+		c.plain, c.borrowed = s.plain, true
+	case s.partSize() < minPacked:
+		s.part = s.appendPart(s.part[:0])
+		c.plain, c.borrowed = s.part, true
+	default:
+		c.plain = s.appendPart(make([]byte, 0, s.partSize()))
+	}
+	s.end(c)
+	// The chunk has the index until the segment is reset, and then the segment uses it again.
+	s.index = c.index
+}
+
+// cut ends a chunk with what the segment holds so far.
+func (s *segment) cut() {
+	c := s.chunk()
+	switch {
+	case c.packed != nil:
+	case s.protocol == wire.V2:
+		c.plain = s.appendPart(make([]byte, 0, s.partSize()))
+	default:
+		c.plain = slices.Clone(s.plain)
+	}
+	s.end(c)
+}
+
+// partSize is the bytes that appendPart appends.
+func (s *segment) partSize() int {
+	return partHeaderLen + len(s.plain) + s.table.DraftSize()
+}
+
+// chunk is what the segment holds, packed if it is large, or else still without its bytes.
+func (s *segment) chunk() indexedChunk {
+	c := indexedChunk{chunk: chunk{tally: s.tally, protocol: s.protocol, sizes: s.openSizes()}, index: s.index}
 	if s.protocol == wire.V1 && s.packed+len(s.plain) >= minPacked {
 		s.pack(len(s.plain))
+		c.packed, c.size = slices.Clone(s.elements), s.packed
 	}
+	return c
+}
+
+func (s *segment) end(c indexedChunk) {
+	s.chunks = append(s.chunks, c)
+	s.restart(s.protocol)
+	s.index = nil
+}
+
+// appendPart appends the drafts with their symbol table, as a chunk has them.
+func (s *segment) appendPart(b []byte) []byte {
+	b, start := beginPart(b)
+	b = append(s.table.AppendDraftTable(b), s.plain...)
+	endPart(b, start)
+	return b
 }
 
 // based says whether the label set is the base of the drafts that follow.
@@ -226,59 +287,50 @@ func (s *segment) appendDraft(sr *series) {
 	s.sizes.refs += refs
 }
 
-// seal makes a batch of what the segment holds so far.
-func (s *segment) seal() {
-	b := &batch{tally: s.tally, protocol: s.protocol, sizes: s.openSizes()}
-	if s.protocol == wire.V1 {
-		s.pack(len(s.plain))
-		b.body = block.WithSize(s.elements, s.packed)
-	} else {
-		b.body = s.body()
-	}
-	s.full = append(s.full, fullSegment{batch: b, index: s.index})
-	s.restart(s.protocol)
-	s.index = nil
-}
-
-// body is the request that what is not sealed would be on its own. The segment must be finished.
-func (s *segment) body() []byte {
-	open := batch{protocol: s.protocol}
-	open.append(s, nil, 0)
-	body := open.encoded()
-	release(open.chunks)
-	return body
-}
-
-var (
-	_ run      = (*segment)(nil)
-	_ renderer = (*segment)(nil)
-)
-
-// compressed implements run.
-func (s *segment) compressed() (elements []byte, size int) {
-	return s.elements, s.packed
-}
-
-// appendPlain implements run.
-func (s *segment) appendPlain(b []byte, excised []indexEntry) []byte {
-	if s.protocol == wire.V1 {
-		return excise(b, s.plain, excised)
-	}
-	b, start := beginPart(b)
-	b = excise(s.table.AppendDraftTable(b), s.plain, excised)
-	endPart(b, start)
-	return b
-}
-
-// example renders the first series of the segment for the log.
+// example renders the first series of a finished segment for the log.
 func (s *segment) example() string {
-	if len(s.full) > 0 {
-		return s.full[0].batch.example()
-	}
-	return renderFirst(s.protocol, s.body())
+	return s.chunks[0].example()
 }
 
-// exampleOf implements renderer.
-func (s *segment) exampleOf(e indexEntry) string {
-	return renderLabels(takeApart(s.protocol, block.Decompress(s.body())).labels(e.number))
+// sortByTime puts the series of a finished segment in the order of their timestamps. It drops those for which first returns
+// false: a series and time that came before.
+func (s *segment) sortByTime(first func(indexEntry) bool, drop func(e indexEntry, example func() string)) {
+	var chunks []*chunk
+	var index []indexEntry
+	for i := range s.chunks {
+		chunks = append(chunks, &s.chunks[i].chunk)
+		index = append(index, s.chunks[i].index...)
+	}
+	c := takeApart(s.protocol, block.Decompress(body(s.protocol, chunks)))
+	order := upTo(0, len(index))
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(index[a].timestamp, index[b].timestamp) })
+	order = slices.DeleteFunc(order, func(i int) bool {
+		duplicate := !first(index[i])
+		if duplicate {
+			drop(index[i], func() string { return renderLabels(c.labels(i)) })
+		}
+		return duplicate
+	})
+	s.chunks = s.chunks[:0]
+	for len(order) > 0 {
+		var sorted indexedChunk
+		sorted, order = s.chunkOf(c, index, order)
+		s.chunks = append(s.chunks, sorted)
+	}
+}
+
+// chunkOf makes a chunk of as many of the series as fit, in the given order, and returns the others.
+func (s *segment) chunkOf(c contents, index []indexEntry, order []int) (_ indexedChunk, rest []int) {
+	all := chunk{protocol: s.protocol}
+	n := min(len(order), s.limits.MaxSamples)
+	part := all.part(c, order[:n])
+	for n > 1 && part.sizes.bytes() > int64(s.limits.MaxSizeBytes) {
+		n /= 2
+		part = all.part(c, order[:n])
+	}
+	sorted := indexedChunk{chunk: *part}
+	for _, i := range order[:n] {
+		sorted.index = append(sorted.index, index[i])
+	}
+	return sorted, order[n:]
 }

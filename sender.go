@@ -10,117 +10,278 @@ import (
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
-// sender brings each sample that a partition hands to it to its outcome.
+// sender brings each sample that the queue hands to it to its outcome.
 type sender struct {
+	queue    *queue
 	client   *remote.Client
 	policy   remote.Policy
 	version  *version
 	ledger   *account.Ledger
 	standard *standard
 	drops    *dropLog
-	letters  *letters
-	status   *statusReporter
+	story    *story
+	// waited records how long a delivery has waited in the queue.
+	waited  func(context.Context, time.Duration)
+	letters *letters
+	status  *statusReporter
 	// maxAge is the age from which samples are not sent any more, or 0.
 	maxAge time.Duration
-	// maxIsolation is the most requests that are spent on one batch.
+	// idle is when the guard forgets a series: what has waited for longer may be out of order without its knowledge.
+	idle time.Duration
+	// maxIsolation is the most requests that are spent on what was claimed together.
 	maxIsolation int
 	// fail ends the exporter after an answer.
 	fail func(*remote.Answer)
+	// spawn runs a function that Shutdown waits for.
+	spawn func(func())
 }
 
-// run sends a partition's batches, one after the other, until the partition is closed and empty, ctx is done or an answer
-// was fatal. Nothing of the partition is sent before what was accepted earlier has its outcome, because only one goroutine
-// runs for it.
-func (s *sender) run(ctx context.Context, p *partition) {
-	for {
-		b := p.next(ctx, s.ledger)
-		if b == nil {
-			return
+// start begins a delivery that has a place.
+func (s *sender) start(ctx context.Context, d *delivery) {
+	s.spawn(func() { s.run(ctx, d, nil) })
+}
+
+// run brings all of a delivery to its outcome, from its turn on if it has to wait for one.
+func (s *sender) run(ctx context.Context, d *delivery, turn <-chan struct{}) {
+	s.standard.request(ctx, func(ctx context.Context, span *requestSpan) {
+		v := voyage{sender: s, delivery: d, span: span}
+		if d.requests == nil {
+			s.waited(ctx, d.claimed.Sub(d.accepted))
+			s.queue.composed(d, d.compose())
+			switch {
+			case d.late:
+				v.sortByTime(ctx)
+			case d.claimed.Sub(d.accepted) >= s.idle:
+				d.cutDisorder()
+			}
 		}
-		failed := false
-		s.standard.request(ctx, func(ctx context.Context, span *requestSpan) {
-			d := delivery{sender: s, partition: p.index, span: span}
-			failed = !d.deliver(ctx, requestOf(b))
-		})
-		p.done()
-		if failed {
-			return
+		if !waitFor(ctx, turn) {
+			v.abandon(ctx)
+		}
+		for len(d.requests) > 0 {
+			v.step(ctx)
+		}
+	})
+	s.status.recovered(d)
+	s.queue.finished(d)
+}
+
+func waitFor(ctx context.Context, turn <-chan struct{}) bool {
+	if turn == nil {
+		return true
+	}
+	select {
+	case <-turn:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// voyage is one delivery on its way.
+type voyage struct {
+	*sender
+	*delivery
+	span *requestSpan
+}
+
+// step sends the next request once, and does what the answer demands.
+func (v *voyage) step(ctx context.Context) {
+	if v.prepare(ctx); v.next().Empty() {
+		v.settle(ctx, v.next(), &outcome{verdict: remote.VerdictDrop})
+		v.settled()
+		return
+	}
+	if ctx.Err() != nil {
+		v.abandon(ctx)
+		return
+	}
+	r := v.next()
+	if v.begun.IsZero() {
+		v.begun = time.Now()
+	}
+	v.attempts++
+	v.attempted = time.Now()
+	a := v.client.Post(ctx, r.protocol, r.body, v.attempts)
+	if a.Status == 0 && ctx.Err() != nil {
+		v.abort(ctx, outcome{verdict: remote.VerdictDrop, reason: account.ReasonShutdownInFlight, answer: a, attempts: v.attempts})
+		return
+	}
+	now := time.Now()
+	o, delay := v.judge(ctx, r, a, remote.Attempt{
+		Number: v.attempts, Elapsed: now.Sub(v.begun), Random: rand.Float64(), Now: now, Protocol: r.protocol,
+	})
+	if o.aborted {
+		v.abort(ctx, o)
+		return
+	}
+	v.story.tell(v.queue.answered(v.delivery, a, o.verdict, delay))
+	v.act(ctx, r, o, delay)
+}
+
+// judge returns what is done after an answer, and after which delay.
+func (v *voyage) judge(ctx context.Context, r *request, a *remote.Answer, at remote.Attempt) (outcome, time.Duration) {
+	o := outcome{answer: a, attempts: at.Number}
+	if r.protocol == wire.V2 {
+		v.version.learn(a, r.probe)
+	}
+	for {
+		at.Standing = v.version.standing()
+		decision := v.policy.Decide(a, at)
+		o.verdict, o.reason, o.reach = decision.Verdict, decision.Reason, decision.Reach
+		switch {
+		case decision.Permanent:
+			v.status.wrong(a)
+		case o.verdict == remote.VerdictDelivered:
+			v.status.delivered()
+		}
+		if decision.Reach != remote.ReachTrial {
+			return o, decision.Delay
+		}
+		var decided <-chan struct{}
+		if o.trial, decided = v.version.try(a); o.trial != nil {
+			return o, 0
+		}
+		// What becomes of the trial of another request decides about this one too. That one needs a place meanwhile.
+		v.queue.park(v.delivery)
+		if !waitFor(ctx, decided) || !waitFor(ctx, v.queue.retry(v.delivery, 0)) {
+			o.verdict, o.reason, o.aborted = remote.VerdictDrop, account.ReasonShutdown, true
+			return o, 0
 		}
 	}
 }
 
-// delivery is the sending of one batch.
-type delivery struct {
-	*sender
-	partition int
-	span      *requestSpan
-}
-
-// deliver brings each sample of a batch to its outcome: in one request, or in several if it must be split. They are sent
-// one after the other and in order. It returns false if the sender must not send anything more.
-func (d *delivery) deliver(ctx context.Context, r request) bool {
-	waiting := []request{r}
-	for sent := 0; len(waiting) > 0; {
-		r := waiting[len(waiting)-1]
-		waiting = waiting[:len(waiting)-1]
-		o := outcome{verdict: remote.VerdictDrop}
-		if r = d.prepared(ctx, r); !r.Empty() {
-			sent++
-			o = d.send(ctx, &r)
+// act does what was decided about the next request.
+func (v *voyage) act(ctx context.Context, r *request, o outcome, delay time.Duration) {
+	switch o.verdict {
+	case remote.VerdictRetry:
+		v.retry(ctx, o.answer, delay)
+		return
+	case remote.VerdictFallback:
+		v.settled(v.fallenBack(ctx, r, &o))
+		if delay > 0 {
+			v.wait(ctx, delay)
 		}
-		switch {
-		case r.Empty():
-		case o.verdict == remote.VerdictFallback:
-			waiting = append(waiting, d.fallenBack(ctx, r, &o))
-			continue
-		case o.verdict == remote.VerdictSplit && r.Samples > 1 && sent+len(waiting)+2 <= d.maxIsolation:
-			first, second := r.split()
-			d.version.split(r.trial)
-			waiting = append(waiting, second, first)
-			continue
-		case o.verdict == remote.VerdictSplit && r.Samples > 1:
+		return
+	case remote.VerdictSplit:
+		if r.Samples > 1 && v.planned.Add(2) <= int32(v.maxIsolation) {
+			v.split(ctx)
+			return
+		}
+		if r.Samples > 1 {
 			o.reason = account.ReasonIsolationLimit
 		}
-		d.settle(ctx, &r, &o)
-		if o.aborted || o.verdict == remote.VerdictFail {
-			for i := range waiting {
-				d.settle(ctx, &waiting[i], &outcome{verdict: remote.VerdictDrop, reason: account.ReasonShutdown})
-			}
-			return false
-		}
+	case remote.VerdictFail:
+		v.fail(o.answer)
 	}
-	return true
+	v.settle(ctx, r, &o)
+	v.settled()
+	switch {
+	case o.verdict == remote.VerdictFail:
+		v.abandon(ctx)
+	case o.verdict == remote.VerdictPause && len(v.requests) > 0:
+		v.wait(ctx, 0)
+	}
 }
 
-// prepared returns the request as it can be sent now.
-func (d *delivery) prepared(ctx context.Context, r request) request {
-	if r = d.dropOld(ctx, r); r.Empty() || r.protocol == wire.V1 {
-		return r
+// wait gives the place back until the delay is over and the endpoint may be asked again.
+func (v *voyage) wait(ctx context.Context, delay time.Duration) {
+	if !waitFor(ctx, v.queue.retry(v.delivery, delay)) {
+		v.abandon(ctx)
 	}
-	ok, probe := d.version.maySend()
-	if !ok {
-		return d.asV1(ctx, r)
+}
+
+// maxProbe is the most samples of a request to a paused endpoint, which will probably refuse it.
+const maxProbe = 100
+
+// split cuts the next request in two: by partition, as deliveries of their own, as long as there are several, and then within
+// a partition, one after the other.
+func (v *voyage) split(ctx context.Context) {
+	v.version.split(v.next().trial)
+	if !v.shared() {
+		first, second := v.next().split()
+		v.settled(first, second)
+		return
 	}
-	r.probe = probe
-	return r
+	other := v.fork()
+	v.attempts = 0
+	turn := v.queue.fork(other)
+	v.spawn(func() { v.run(ctx, other, turn) })
+}
+
+// retry gives the place back until the next attempt. What has failed several times may be a poison: it is cut, so that what
+// is good in it passes.
+func (v *voyage) retry(ctx context.Context, a *remote.Answer, delay time.Duration) {
+	v.status.retrying(v.delivery, a)
+	v.drops.retrying(a, v.attempts, delay)
+	if v.queue.poisonous(v.delivery, a) && v.next().Samples > 1 {
+		v.cut = time.Now()
+		attempts := v.attempts
+		v.split(ctx)
+		v.attempts = attempts
+	}
+	if !waitFor(ctx, v.queue.retry(v.delivery, delay)) {
+		v.abort(ctx, outcome{verdict: remote.VerdictDrop, reason: account.ReasonShutdown, answer: a, attempts: v.attempts})
+	}
+}
+
+// abort gives the next request an outcome because the time to send is over, and abandons the rest.
+func (v *voyage) abort(ctx context.Context, o outcome) {
+	v.settle(ctx, v.next(), &o)
+	v.settled()
+	v.abandon(ctx)
+}
+
+// abandon drops what is not going to be sent.
+func (v *voyage) abandon(ctx context.Context) {
+	for len(v.requests) > 0 {
+		v.settle(ctx, v.next(), &outcome{verdict: remote.VerdictDrop, reason: account.ReasonShutdown})
+		v.settled()
+	}
+}
+
+// prepare makes the next request what can be sent now.
+func (v *voyage) prepare(ctx context.Context) {
+	r := v.next()
+	*r = v.dropOld(ctx, *r)
+	if !r.Empty() && r.protocol == wire.V2 && v.attempts == 0 {
+		if ok, probe := v.version.maySend(); ok {
+			r.probe = probe
+		} else {
+			*r = v.asV1(ctx, *r)
+		}
+	}
+	if r.Samples > maxProbe && v.queue.paused() {
+		v.version.split(r.trial)
+		first, rest := r.splitAt(maxProbe)
+		v.settled(first, rest)
+	}
+}
+
+// sortByTime puts the request of a late delivery in the order of time.
+func (v *voyage) sortByTime(ctx context.Context) {
+	r := v.next()
+	kept, duplicates := r.sortByTime()
+	v.settle(ctx, &duplicates, &outcome{verdict: remote.VerdictDrop, reason: account.ReasonDuplicate})
+	*r = kept
 }
 
 // fallenBack returns as 1.0 a request that the endpoint has not read.
-func (d *delivery) fallenBack(ctx context.Context, r request, o *outcome) request {
+func (v *voyage) fallenBack(ctx context.Context, r *request, o *outcome) request {
 	if o.reach == remote.ReachAll {
-		d.version.fallBack(o.answer)
+		v.version.fallBack(o.answer)
 	}
-	again := d.asV1(ctx, r)
+	again := v.asV1(ctx, *r)
 	again.trial = o.trial
-	if d.version.needsV2 {
-		d.version.unfit(o.answer, again.Samples, r.Samples-again.Samples)
+	if v.version.needsV2 {
+		v.version.unfit(o.answer, again.Samples, r.Samples-again.Samples)
 	}
 	return again
 }
 
 // settle accounts for the samples of a request. It is the one place where samples that were in flight get their outcome.
-func (d *delivery) settle(ctx context.Context, r *request, o *outcome) {
-	d.version.tried(r.trial, o)
+func (v *voyage) settle(ctx context.Context, r *request, o *outcome) {
+	v.version.tried(r.trial, o)
 	if r.Empty() {
 		return
 	}
@@ -135,122 +296,42 @@ func (d *delivery) settle(ctx context.Context, r *request, o *outcome) {
 		delivered = o.answer.Confirmed(r.protocol, r.Counts)
 	}
 	if delivered > 0 {
-		d.ledger.Deliver(delivered)
-		d.span.delivered(ctx, delivered)
+		v.ledger.Deliver(delivered)
+		v.span.delivered(ctx, delivered)
 	}
 	lost := r.Samples - delivered
 	if lost == 0 {
 		return
 	}
-	d.ledger.Drop(lost, key)
-	d.span.dropped(ctx, lost, o.err())
-	d.drops.log(drop{
-		samples:   lost,
-		key:       key,
-		answer:    o.answer,
-		example:   r.example,
-		unsure:    o.answer != nil && r.Samples > 1,
-		partition: d.partition,
-		kept:      d.letters.keep(r, key, o),
+	v.ledger.Drop(lost, key)
+	v.span.dropped(ctx, lost, o.err())
+	v.drops.log(drop{
+		samples: lost,
+		key:     key,
+		answer:  o.answer,
+		example: r.example,
+		unsure:  o.answer != nil && r.Samples > 1,
+		kept:    v.letters.keep(r, key, o),
 	})
 }
 
 // asV1 returns the request as a 1.0 message, and drops what that cannot carry.
-func (d *delivery) asV1(ctx context.Context, r request) request {
+func (v *voyage) asV1(ctx context.Context, r request) request {
 	v1, rest := r.asV1()
-	d.settle(ctx, &rest, &outcome{verdict: remote.VerdictDrop, reason: account.ReasonNeedsV2})
+	v.settle(ctx, &rest, &outcome{verdict: remote.VerdictDrop, reason: account.ReasonNeedsV2})
 	return v1
 }
 
 // dropOld drops the samples that are older than queue.max_age, and returns the others.
-func (d *delivery) dropOld(ctx context.Context, r request) request {
-	if d.maxAge == 0 {
+func (v *voyage) dropOld(ctx context.Context, r request) request {
+	if v.maxAge == 0 {
 		return r
 	}
-	oldest := time.Now().Add(-d.maxAge).UnixMilli()
+	oldest := time.Now().Add(-v.maxAge).UnixMilli()
 	if r.Empty() || r.oldest >= oldest {
 		return r
 	}
 	kept, old := r.cutOld(oldest)
-	d.settle(ctx, &old, &outcome{verdict: remote.VerdictDrop, reason: account.ReasonTooOld})
+	v.settle(ctx, &old, &outcome{verdict: remote.VerdictDrop, reason: account.ReasonTooOld})
 	return kept
-}
-
-// send sends the request, again and again if need be, until there is a verdict other than to retry. It may take samples out
-// of the request that become too old meanwhile.
-func (d *delivery) send(ctx context.Context, r *request) outcome {
-	defer d.status.recovered(d.partition)
-	start := time.Now()
-	for n := 1; ; n++ {
-		a := d.client.Post(ctx, r.protocol, r.body, n)
-		if a.Status == 0 && ctx.Err() != nil {
-			return outcome{verdict: remote.VerdictDrop, reason: account.ReasonShutdownInFlight, answer: a, attempts: n, aborted: true}
-		}
-		now := time.Now()
-		o, delay := d.judge(ctx, r, a, remote.Attempt{
-			Number: n, Elapsed: now.Sub(start), Random: rand.Float64(), Now: now, Protocol: r.protocol,
-		})
-		switch {
-		case o.verdict == remote.VerdictFail:
-			d.fail(a)
-		case o.verdict == remote.VerdictDelivered:
-			d.status.delivered()
-		}
-		if o.verdict != remote.VerdictRetry && delay == 0 {
-			return o
-		}
-		d.status.retrying(d.partition, a)
-		d.drops.retrying(a, n, delay, d.partition)
-		if !sleep(ctx, delay) {
-			return outcome{verdict: remote.VerdictDrop, reason: account.ReasonShutdown, answer: a, attempts: n, aborted: true}
-		}
-		if o.verdict != remote.VerdictRetry {
-			return o
-		}
-		if *r = d.dropOld(ctx, *r); r.Empty() {
-			return outcome{verdict: remote.VerdictDrop}
-		}
-	}
-}
-
-// judge returns what is done after an answer, and after which delay.
-func (d *delivery) judge(ctx context.Context, r *request, a *remote.Answer, at remote.Attempt) (outcome, time.Duration) {
-	o := outcome{answer: a, attempts: at.Number}
-	if r.protocol == wire.V2 {
-		d.version.learn(a, r.probe)
-	}
-	for {
-		at.Standing = d.version.standing()
-		decision := d.policy.Decide(a, at)
-		if decision.Verdict == remote.VerdictDrop && decision.Permanent {
-			d.status.wrong(a)
-		}
-		o.verdict, o.reason, o.reach = decision.Verdict, decision.Reason, decision.Reach
-		if decision.Reach != remote.ReachTrial {
-			return o, decision.Delay
-		}
-		var decided <-chan struct{}
-		if o.trial, decided = d.version.try(a); o.trial != nil {
-			return o, 0
-		}
-		// What becomes of the trial of another request decides about this one too.
-		select {
-		case <-decided:
-		case <-ctx.Done():
-			o.verdict, o.reason, o.aborted = remote.VerdictDrop, account.ReasonShutdown, true
-			return o, 0
-		}
-	}
-}
-
-// sleep returns false if ctx is done before d has passed.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return ctx.Err() == nil
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -47,6 +47,11 @@ func (p *point) maxSize() int {
 	return size
 }
 
+// entry is what the guard must know of the series.
+func (s *series) entry() indexEntry {
+	return indexEntry{identity: s.identity, target: s.target, timestamp: s.point.timestamp, guard: s.guard}
+}
+
 // labelsSize is the bytes of the labels in 1.0.
 func (s *series) labelsSize() int {
 	return len(s.labels.buf) + len(s.name.label) + len(s.le.label) + len(s.quantile.label)

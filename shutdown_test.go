@@ -81,7 +81,7 @@ func TestShutdownEndsWhateverTheTransportDoes(t *testing.T) {
 					h.consume(gauge(time.Now(), 800))
 					synctest.Wait()
 					inFlight := h.ledger.Snapshot().InFlight
-					require.Equal(t, int64(8*20), inFlight)
+					require.Equal(t, int64(firstLimit*20), inFlight)
 
 					ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 					defer cancel()
@@ -91,7 +91,7 @@ func TestShutdownEndsWhateverTheTransportDoes(t *testing.T) {
 					h.shutdown() // again
 					want := map[string]int64{"shutdown": 800 - inFlight, "shutdown_in_flight": inFlight}
 					assert.Equal(t, want, h.dropped())
-					assert.Equal(t, int64(8), h.metric("otelcol_exporter_ordered_remote_write_requests"))
+					assert.Equal(t, int64(firstLimit), h.metric("otelcol_exporter_ordered_remote_write_requests"))
 					statuses := h.host.statuses()
 
 					close(transport.released)
@@ -99,8 +99,8 @@ func TestShutdownEndsWhateverTheTransportDoes(t *testing.T) {
 					synctest.Wait()
 					assert.Equal(t, want, h.dropped(), "after the late answers")
 					assert.Zero(t, h.delivered())
-					assert.Equal(t, int64(8), h.metric("otelcol_exporter_ordered_remote_write_requests"))
-					assert.Equal(t, int64(8), transport.requests.Load(), "nothing follows an abandoned request")
+					assert.Equal(t, int64(firstLimit), h.metric("otelcol_exporter_ordered_remote_write_requests"))
+					assert.Equal(t, int64(firstLimit), transport.requests.Load(), "nothing follows an abandoned request")
 					assert.Empty(t, h.host.statuses(), "after %v", statuses)
 					for _, body := range transport.bodies {
 						protocol := h.version.protocol()
@@ -194,7 +194,7 @@ func TestFatalAnswerAbandonsTheOthers(t *testing.T) {
 				return &http.Response{StatusCode: 401, Body: http.NoBody}, nil
 			}
 			return others.RoundTrip(r)
-		}))
+		}), failOnFatal)
 		h.consume(gauge(time.Now(), 800))
 		time.Sleep(3 * time.Second)
 		b := h.ledger.Snapshot()
@@ -340,7 +340,7 @@ func TestConsumeBeforeStart(t *testing.T) {
 // TestRefusedAfterAFatalAnswer counts payloads that come when the exporter has stopped.
 func TestRefusedAfterAFatalAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHarness(t, answers(401), onePartition)
+		h := newHarness(t, answers(401), onePartition, failOnFatal)
 		h.consume(gauge(time.Now(), 5))
 		time.Sleep(2 * time.Second)
 		for range 3 {
@@ -373,7 +373,7 @@ func TestMadeTargetInfoIsNotReceivedIfItIsDropped(t *testing.T) {
 				h := newHarness(t, answers(503), onePartition, func(c *Config) {
 					c.Queue.OnFull = policy
 					c.Batch.MaxSizeBytes = 16384
-					c.Queue.MaxSizeBytes = 2 * 16384
+					c.Queue.MaxSizeBytes = 4 * 16384
 				})
 				// So long a value fits no queue. It is on the target_info alone, of which there is one for the one sample.
 				long := incompressible(80_000)

@@ -48,8 +48,8 @@ func newStandard(ctx context.Context, set exporter.Settings) (*standard, error) 
 	return &standard{
 		helper: helper,
 		tracer: metadata.Tracer(set.TelemetrySettings),
-		name:   "exporter/" + set.ID.String() + "/metrics",
-		attrs:  []attribute.KeyValue{attribute.String(exporterKey, set.ID.String()), attribute.String("data_type", "metrics")},
+		name:   "exporter/" + set.ID.String() + "/" + dataType,
+		attrs:  []attribute.KeyValue{attribute.String(exporterKey, set.ID.String()), attribute.String(dataTypeKey, dataType)},
 	}, nil
 }
 

@@ -7,15 +7,15 @@ import (
 	"go.opentelemetry.io/collector/component/componentstatus"
 )
 
-// statusReporter reports the component's status: recoverable while a partition retries, or after an answer that says that
-// the endpoint or the credentials are wrong; ok when no partition retries and the endpoint has taken something since; fatal
+// statusReporter reports the component's status: recoverable while a delivery retries, or after an answer that says that
+// the endpoint or the credentials are wrong; ok when no delivery retries and the endpoint has taken something since; fatal
 // when the collector must stop. The Collector lets nothing follow a permanent error, so that there is none: endpoints and
 // credentials are mended while a collector runs. It is safe for concurrent use.
 type statusReporter struct {
 	mu   sync.Mutex
 	host component.Host
-	// troubled are the partitions that retry.
-	troubled map[int]bool
+	// troubled are the deliveries that retry.
+	troubled map[*delivery]bool
 	// refusing says that the endpoint or the credentials are wrong.
 	refusing bool
 	// final says that a fatal error was reported.
@@ -23,7 +23,7 @@ type statusReporter struct {
 }
 
 func newStatusReporter() *statusReporter {
-	return &statusReporter{troubled: make(map[int]bool)}
+	return &statusReporter{troubled: make(map[*delivery]bool)}
 }
 
 func (r *statusReporter) start(host component.Host) {
@@ -32,25 +32,25 @@ func (r *statusReporter) start(host component.Host) {
 	r.host = host
 }
 
-// retrying reports that a partition retries.
-func (r *statusReporter) retrying(partition int, err error) {
+// retrying reports that a delivery retries.
+func (r *statusReporter) retrying(d *delivery, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.final || r.troubled[partition] {
+	if r.final || r.troubled[d] {
 		return
 	}
-	r.troubled[partition] = true
+	r.troubled[d] = true
 	if len(r.troubled) == 1 && !r.refusing {
 		componentstatus.ReportStatus(r.host, componentstatus.NewRecoverableErrorEvent(err))
 	}
 }
 
-// recovered reports that a partition does not retry.
-func (r *statusReporter) recovered(partition int) {
+// recovered reports that a delivery does not retry any more.
+func (r *statusReporter) recovered(d *delivery) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.troubled[partition] {
-		delete(r.troubled, partition)
+	if r.troubled[d] {
+		delete(r.troubled, d)
 		r.healedLocked()
 	}
 }

@@ -51,27 +51,27 @@ func TestStatusHeals(t *testing.T) {
 func TestStatusHealsWhenNothingIsWrongAnyMore(t *testing.T) {
 	var events []componentstatus.Status
 	host := newTestHost(nil)
-	r := newStatusReporter()
+	r, one, two := newStatusReporter(), &delivery{}, &delivery{}
 	r.start(host)
 	for _, step := range []struct {
 		what func()
 		want []componentstatus.Status
 	}{
 		{func() { r.delivered() }, nil},
-		{func() { r.recovered(1) }, nil},
-		{func() { r.retrying(1, assert.AnError) }, []componentstatus.Status{statusRecoverable}},
-		{func() { r.retrying(2, assert.AnError) }, nil},
+		{func() { r.recovered(one) }, nil},
+		{func() { r.retrying(one, assert.AnError) }, []componentstatus.Status{statusRecoverable}},
+		{func() { r.retrying(two, assert.AnError) }, nil},
 		{func() { r.wrong(assert.AnError) }, []componentstatus.Status{statusRecoverable}},
 		{func() { r.wrong(assert.AnError) }, nil},
-		{func() { r.recovered(2) }, nil},
+		{func() { r.recovered(two) }, nil},
 		{func() { r.delivered() }, nil},
-		{func() { r.recovered(1) }, []componentstatus.Status{statusOK}},
+		{func() { r.recovered(one) }, []componentstatus.Status{statusOK}},
 		{func() { r.wrong(assert.AnError) }, []componentstatus.Status{statusRecoverable}},
-		{func() { r.retrying(1, assert.AnError) }, nil},
-		{func() { r.recovered(1) }, nil},
+		{func() { r.retrying(one, assert.AnError) }, nil},
+		{func() { r.recovered(one) }, nil},
 		{func() { r.delivered() }, []componentstatus.Status{statusOK}},
 		{func() { r.final = true; r.wrong(assert.AnError) }, nil},
-		{func() { r.retrying(1, assert.AnError); r.recovered(1); r.delivered() }, nil},
+		{func() { r.retrying(one, assert.AnError); r.recovered(one); r.delivered() }, nil},
 	} {
 		step.what()
 		events = host.statuses()

@@ -41,14 +41,3 @@ func (t *tally) cover(oldest, newest int64) {
 	}
 	t.oldest, t.newest = min(t.oldest, oldest), max(t.newest, newest)
 }
-
-// without takes series out. The range stays: it bounds what is left.
-func (t *tally) without(excised []indexEntry) {
-	t.Samples -= len(excised)
-	for i := range excised {
-		if excised[i].histogram {
-			t.Histograms--
-		}
-		t.Exemplars -= excised[i].exemplars
-	}
-}

@@ -20,8 +20,9 @@ const (
 	exporterKey   = "exporter"
 	reasonKey     = "reason"
 	statusCodeKey = "http.response.status_code"
-	partitionKey  = "partition"
 	outcomeKey    = "outcome"
+	dataTypeKey   = "data_type"
+	dataType      = "metrics"
 	messageKey    = "protobuf_message"
 )
 
@@ -31,14 +32,16 @@ type telemetry struct {
 	*metadata.TelemetryBuilder
 	id       attribute.KeyValue
 	exporter metric.MeasurementOption
+	// standard has the attributes of the metrics that all exporters have.
+	standard metric.MeasurementOption
 }
 
 // observed is what the metrics show besides requests.
 type observed struct {
-	ledger     *account.Ledger
-	partitions []*partition
-	version    *version
-	letters    *letters
+	ledger  *account.Ledger
+	queue   *queue
+	version *version
+	letters *letters
 }
 
 func newTelemetry(set exporter.Settings, o observed) (*telemetry, error) {
@@ -51,8 +54,9 @@ func newTelemetry(set exporter.Settings, o observed) (*telemetry, error) {
 		TelemetryBuilder: builder,
 		id:               id,
 		exporter:         metric.WithAttributeSet(attribute.NewSet(id)),
+		standard:         metric.WithAttributeSet(attribute.NewSet(id, attribute.String(dataTypeKey, dataType))),
 	}
-	if err := errors.Join(t.observeLedger(o.ledger), t.observePartitions(o.partitions), t.observeVersion(o.version), t.observeDeadLetters(o.letters)); err != nil {
+	if err := errors.Join(t.observeLedger(o.ledger), t.observeQueue(o.queue), t.observeVersion(o.version), t.observeDeadLetters(o.letters)); err != nil {
 		builder.Shutdown()
 		return nil, err
 	}
@@ -89,51 +93,59 @@ func (t *telemetry) observeLedger(l *account.Ledger) error {
 	)
 }
 
-func (t *telemetry) observePartitions(partitions []*partition) error {
-	options := make([]metric.MeasurementOption, len(partitions))
-	for i := range partitions {
-		options[i] = metric.WithAttributeSet(attribute.NewSet(t.id, attribute.Int(partitionKey, i)))
-	}
-	each := func(n func(*partition) int64) metric.Int64Callback {
-		return func(_ context.Context, o metric.Int64Observer) error {
-			for i, p := range partitions {
-				o.Observe(n(p), options[i])
+// observeQueue registers the gauges of the queue.
+func (t *telemetry) observeQueue(q *queue) error {
+	with := func(attributes metric.MeasurementOption) func(func(*queueState) int64) metric.Int64Callback {
+		return func(n func(*queueState) int64) metric.Int64Callback {
+			return func(_ context.Context, o metric.Int64Observer) error {
+				s := q.state()
+				o.Observe(n(&s), attributes)
+				return nil
 			}
-			return nil
 		}
 	}
+	gauge, standard := with(t.exporter), with(t.standard)
+	capacity := func(*queueState) int64 { return q.capacity }
+	size := func(s *queueState) int64 { return s.size }
 	return errors.Join(
-		t.RegisterExporterOrderedRemoteWriteQueueCapacityCallback(each(func(p *partition) int64 { return p.capacity })),
-		t.RegisterExporterOrderedRemoteWriteQueueSizeCallback(each(func(p *partition) int64 { return p.state().size })),
+		t.RegisterExporterOrderedRemoteWriteQueueCapacityCallback(gauge(capacity)),
+		t.RegisterExporterQueueCapacityCallback(standard(capacity)),
+		t.RegisterExporterOrderedRemoteWriteQueueSizeCallback(gauge(size)),
+		t.RegisterExporterQueueSizeCallback(standard(size)),
+		t.RegisterExporterOrderedRemoteWriteLargestPartitionCallback(gauge(func(s *queueState) int64 { return s.largest })),
+		t.RegisterExporterOrderedRemoteWriteRequestsInFlightCallback(gauge(func(s *queueState) int64 { return int64(s.inFlight) })),
+		t.RegisterExporterOrderedRemoteWriteInFlightLimitCallback(gauge(func(s *queueState) int64 { return int64(s.limit) })),
+		t.RegisterExporterOrderedRemoteWriteInFlightCeilingCallback(gauge(func(*queueState) int64 { return int64(q.maxInFlight) })),
+		t.RegisterExporterOrderedRemoteWriteGateClosedCallback(gauge(func(s *queueState) int64 { return boolean(s.closed) })),
+		t.RegisterExporterOrderedRemoteWritePausedCallback(gauge(func(s *queueState) int64 { return boolean(s.paused) })),
 		t.RegisterExporterOrderedRemoteWriteOldestSampleAgeCallback(func(_ context.Context, o metric.Float64Observer) error {
-			for i, p := range partitions {
-				age := 0.0
-				if oldest := p.state().oldest; !oldest.IsZero() {
-					age = time.Since(oldest).Seconds()
-				}
-				o.Observe(age, options[i])
+			age := 0.0
+			if s := q.state(); !s.oldest.IsZero() {
+				age = time.Since(s.oldest).Seconds()
 			}
+			o.Observe(age, t.exporter)
 			return nil
 		}),
 	)
 }
 
-func (t *telemetry) observeVersion(v *version) error {
-	is := func(yes bool) int64 {
-		if yes {
-			return 1
-		}
-		return 0
+func boolean(set bool) int64 {
+	if set {
+		return 1
 	}
+	return 0
+}
+
+func (t *telemetry) observeVersion(v *version) error {
 	return errors.Join(
 		t.RegisterExporterOrderedRemoteWriteFallbackCallback(func(_ context.Context, o metric.Int64Observer) error {
-			o.Observe(is(v.fellBack()), t.exporter)
+			o.Observe(boolean(v.fellBack()), t.exporter)
 			return nil
 		}),
 		t.RegisterExporterOrderedRemoteWriteProtobufMessageCallback(func(_ context.Context, o metric.Int64Observer) error {
 			inUse := v.inUse()
 			for _, p := range []wire.Protocol{wire.V1, wire.V2} {
-				o.Observe(is(p == inUse), metric.WithAttributes(t.id, attribute.String(messageKey, p.Message())))
+				o.Observe(boolean(p == inUse), metric.WithAttributes(t.id, attribute.String(messageKey, p.Message())))
 			}
 			return nil
 		}),
@@ -177,4 +189,15 @@ func (t *telemetry) request(ctx context.Context, x remote.Exchange) {
 // refused records the samples of a payload that was not accepted.
 func (t *telemetry) refused(ctx context.Context, samples int) {
 	t.ExporterOrderedRemoteWriteRefusedSamples.Add(ctx, int64(samples), t.exporter)
+	t.ExporterEnqueueFailedMetricPoints.Add(ctx, int64(samples), t.standard)
+}
+
+// waited records how long the oldest sample of a delivery has waited in the queue.
+func (t *telemetry) waited(ctx context.Context, d time.Duration) {
+	t.ExporterOrderedRemoteWriteQueueDuration.Record(ctx, d.Seconds(), t.exporter)
+}
+
+// reordered records a payload whose samples were put in the order of time.
+func (t *telemetry) reordered(ctx context.Context) {
+	t.ExporterOrderedRemoteWriteReorderedPayloads.Add(ctx, 1, t.exporter)
 }

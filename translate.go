@@ -1,10 +1,13 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
+	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/prometheus/otlptranslator"
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -23,21 +26,57 @@ const (
 	serviceInstanceID = "service.instance.id"
 )
 
-// translator turns payloads into series and encodes them into segments, one for each partition. One call at a time may
-// use it; it shares nothing with other translators but the memory of bounds.
-type translator struct {
-	payload
+// translation is how payloads are translated.
+type translation struct {
+	naming
 	partitions       int
 	limits           BatchConfig
-	guard            bool
 	disableScopeInfo bool
 	targetInfo       bool
 	keepIdentifying  bool
 	customBuckets    bool
+	maxFuture        time.Duration
 	keepClassic      bool
 	promoted         ResourceConstantLabelsConfig
 	external         []constLabel
+	// maxLabels is the most labels of a series; 0 is no limit.
+	maxLabels int
+	// caches is what the caches of all translators may hold together.
+	caches *cacheBudget
+}
 
+func newTranslation(cfg *Config, secret partitionSecret) translation {
+	tr := translation{
+		naming: naming{
+			namespace: cfg.Namespace, strategy: cfg.TranslationStrategy,
+			preserveUnderscores: cfg.LabelNamePreserveMultipleUnderscores, secret: secret,
+		},
+		partitions:       cfg.Partitions,
+		limits:           cfg.Batch,
+		disableScopeInfo: cfg.DisableScopeInfo,
+		targetInfo:       cfg.TargetInfo.Enabled,
+		keepIdentifying:  cfg.TargetInfo.KeepIdentifyingResourceAttributes,
+		customBuckets:    cfg.ConvertExplicitHistogramsToNHCB,
+		keepClassic:      cfg.KeepClassicHistograms,
+		promoted:         cfg.ResourceConstantLabels,
+		maxLabels:        cfg.MaxLabels,
+		maxFuture:        cfg.MaxFuture,
+		caches:           newCacheBudget(translatorShare),
+	}
+	for name, value := range cfg.ExternalLabels {
+		l := constLabel{name: name, value: strings.ToValidUTF8(value, "\uFFFD")}
+		l.setHashes(secret)
+		tr.external = append(tr.external, l)
+	}
+	return tr
+}
+
+// translator turns payloads into series and encodes them into segments, one for each partition. One call at a time may
+// use it; it shares nothing with other translators but the memory of bounds.
+type translator struct {
+	translation
+	payload
+	account        *cacheAccount
 	namer          *namer
 	labeler        *labeler
 	targetInfoName seriesName
@@ -51,10 +90,17 @@ type translator struct {
 	// context is that of the scope being translated; resource holds its part that is the resource's.
 	context  labelContext
 	resource []constLabel
-	// latest is the greatest timestamp of the resource's points that are sent, in milliseconds, or 0 if none is.
-	latest int64
+	// scope is that of the points being translated, and entered says that context is its.
+	scope   pmetric.ScopeMetrics
+	entered bool
+	// resourceTooMany and tooMany say that the resource's labels, and that these or the scope's alone are too many.
+	resourceTooMany, tooMany bool
+	watch                    watch
+	// latest is the greatest timestamp of the resource's points that are sent, in milliseconds, or 0 if none is. A timestamp
+	// after newest, the latest that is credible, does not count: target_info must not be of a time that never comes.
+	latest, newest int64
 
-	seen seenSet
+	seen timeline
 
 	protocol  wire.Protocol
 	metadata  metricMetadata
@@ -64,57 +110,70 @@ type translator struct {
 	extra     [2]extraLabel
 }
 
-func newTranslator(cfg *Config, memory *boundMemory, families *families) *translator {
-	n := newNamer(cfg)
+func newTranslator(tr translation, memory *boundMemory, families *families) *translator {
+	account := &cacheAccount{budget: tr.caches}
+	n := newNamer(tr.naming, account)
 	t := &translator{
-		partitions:       cfg.Partitions,
-		limits:           cfg.Batch,
-		guard:            cfg.OutOfOrder == OutOfOrderDrop,
-		disableScopeInfo: cfg.DisableScopeInfo,
-		targetInfo:       cfg.TargetInfo.Enabled,
-		keepIdentifying:  cfg.TargetInfo.KeepIdentifyingResourceAttributes,
-		customBuckets:    cfg.ConvertExplicitHistogramsToNHCB,
-		keepClassic:      cfg.KeepClassicHistograms,
-		promoted:         cfg.ResourceConstantLabels,
-		namer:            n,
-		labeler:          newLabeler(n),
-		targetInfoName:   n.seriesName(n.targetInfo),
-		memory:           memory,
-		families:         families,
-		payload:          payload{segments: make([]segment, cfg.Partitions)},
+		translation:    tr,
+		account:        account,
+		namer:          n,
+		labeler:        newLabeler(n),
+		targetInfoName: n.seriesName(n.targetInfo),
+		memory:         memory,
+		families:       families,
+		payload:        payload{segments: make([]segment, tr.partitions)},
 	}
 	for i := range t.segments {
 		t.segments[i].limits = &t.limits
 	}
-	for name, value := range cfg.ExternalLabels {
-		t.external = append(t.external, constLabel{name: name, value: strings.ToValidUTF8(value, "\uFFFD")})
+	t.bounds.account = account
+	account.clear = func() {
+		t.namer.forget()
+		t.labeler.forgetShapes()
+		t.bounds.forget()
 	}
+	account.clear()
 	return t
 }
 
-// translate adds the payload's samples to the segments, encoded as p. It never fails: what cannot be translated is counted as
-// dropped, and the rest goes on. Nothing of the payload is kept.
-func (t *translator) translate(md pmetric.Metrics, p wire.Protocol) {
+// translate adds the payload's samples to the segments, encoded as p. What cannot be translated is counted as dropped, and
+// the rest goes on. Nothing of the payload is kept. The only error is that of the context, when it is done before the
+// translation is: then nothing of the payload may be accepted.
+func (t *translator) translate(ctx context.Context, md pmetric.Metrics, p wire.Protocol) error {
+	t.watch = newWatch(ctx)
 	t.protocol, t.exemplars.classic, t.now = p, p == wire.V1, time.Now()
+	t.newest = t.now.Add(t.maxFuture).UnixMilli()
 	for i := range t.segments {
 		t.segments[i].protocol = p
 	}
 	for _, rm := range md.ResourceMetrics().All() {
-		t.resourceMetrics(rm)
+		if t.resourceMetrics(rm); t.watch.err != nil {
+			return fmt.Errorf("the payload was still being translated: %w", t.watch.err)
+		}
 	}
 	slices.Sort(t.touched)
 	for _, i := range t.touched {
 		t.segments[i].finish()
 	}
+	if t.reordered = t.seen.steppedBack; t.reordered {
+		t.sortByTime()
+	}
+	return nil
 }
 
 func (t *translator) resourceMetrics(rm pmetric.ResourceMetrics) {
 	attrs := rm.Resource().Attributes()
-	t.resource = t.resourceLabels(t.resource[:0], attrs)
+	if t.watch.done(attrs.Len()) {
+		return
+	}
+	t.resource, t.resourceTooMany = t.resourceLabels(t.resource[:0], attrs)
 	t.latest = 0
 	for _, sm := range rm.ScopeMetrics().All() {
-		t.enterScope(sm)
+		t.scope, t.entered = sm, false
 		for _, m := range sm.Metrics().All() {
+			if t.watch.done(1) {
+				return
+			}
 			t.metric(m)
 		}
 	}
@@ -123,28 +182,50 @@ func (t *translator) resourceMetrics(rm pmetric.ResourceMetrics) {
 	}
 }
 
-// resourceLabels appends job, instance and the promoted attributes.
-func (t *translator) resourceLabels(labels []constLabel, attrs pcommon.Map) []constLabel {
+// resourceLabels appends job, instance and the promoted attributes, unless the latter are too many.
+func (t *translator) resourceLabels(labels []constLabel, attrs pcommon.Map) (_ []constLabel, tooMany bool) {
 	labels = appendJobInstance(labels, attrs)
 	if len(t.promoted.Included) == 0 && len(t.promoted.Excluded) == 0 {
-		return labels
+		return labels, false
 	}
-	var keys []string
-	for key := range attrs.All() {
+	type attribute struct {
+		key, name string
+		value     pcommon.Value
+	}
+	var promoted []attribute
+	for key, value := range attrs.All() {
 		if t.promoted.selects(key) {
-			keys = append(keys, key)
+			promoted = append(promoted, attribute{key: key, value: value})
 		}
 	}
-	slices.Sort(keys)
-	for _, key := range slices.Compact(keys) {
-		value, _ := attrs.Get(key)
-		name := t.namer.labelName(key)
-		for name != "" && (name == leLabel || name == quantileLabel || hasOwn(labels, name)) {
+	if t.exceedsMaxLabels(len(promoted)) {
+		return labels, true
+	}
+	slices.SortStableFunc(promoted, func(a, b attribute) int { return strings.Compare(a.key, b.key) })
+	// Of a key that is there twice, the first one counts.
+	promoted = slices.CompactFunc(promoted, func(a, b attribute) bool { return a.key == b.key })
+	own := labels
+	for i := range promoted {
+		name := t.namer.labelName(promoted[i].key)
+		for name != "" && (name == leLabel || name == quantileLabel || hasOwn(own, name)) {
 			name = exportedPrefix + name
 		}
-		labels = addConstant(labels, name, validValue(value), true)
+		promoted[i].name = name
 	}
-	return labels
+	slices.SortStableFunc(promoted, func(a, b attribute) int { return strings.Compare(a.name, b.name) })
+	for len(promoted) > 0 {
+		name := promoted[0].name
+		var values []string
+		for ; len(promoted) > 0 && promoted[0].name == name; promoted = promoted[1:] {
+			if value := validValue(promoted[0].value); value != "" {
+				values = append(values, value)
+			}
+		}
+		if name != "" && len(values) > 0 {
+			labels = append(labels, constLabel{name: name, value: strings.Join(values, ";")})
+		}
+	}
+	return labels, false
 }
 
 func appendJobInstance(labels []constLabel, attrs pcommon.Map) []constLabel {
@@ -159,7 +240,7 @@ func appendJobInstance(labels []constLabel, attrs pcommon.Map) []constLabel {
 	if namespace := get(serviceNamespace); job != "" && namespace != "" {
 		job = namespace + "/" + job
 	}
-	for _, l := range []constLabel{{jobLabel, job, true}, {instanceLabel, get(serviceInstanceID), true}} {
+	for _, l := range []constLabel{{name: jobLabel, value: job, own: true}, {name: instanceLabel, value: get(serviceInstanceID), own: true}} {
 		if l.value != "" {
 			labels = append(labels, l)
 		}
@@ -175,25 +256,38 @@ func hasOwn(labels []constLabel, name string) bool {
 	return slices.ContainsFunc(labels, func(l constLabel) bool { return l.own && l.name == name })
 }
 
-// addConstant adds a label unless it has no name or no value. If there is one of the name, their values are joined or
-// the new one is left out.
-func addConstant(labels []constLabel, name, value string, joins bool) []constLabel {
-	if name == "" || value == "" {
-		return labels
+// exceedsMaxLabels says whether so many labels are more than a series may have.
+func (t *translator) exceedsMaxLabels(n int) bool { return t.maxLabels > 0 && n > t.maxLabels }
+
+// labelSet returns the label set of a point of the metric, which is valid until the next call. It returns nil, and drops the
+// point, if its series would have too many labels: each attribute counts, whatever becomes of it, because what they
+// become is not known before the work is done that the limit is for. It also returns nil when the translation is to end.
+func (t *translator) labelSet(m pmetric.Metric, attrs pcommon.Map, kind metricKind) *labelSet {
+	// The last label set counts with its bytes, which say more of the work than attributes but are not known before it.
+	if t.watch.done(1 + attrs.Len() + len(t.labeler.set.buf)/64) {
+		return nil
 	}
-	for i := range labels {
-		if labels[i].name == name {
-			if joins && !labels[i].own {
-				labels[i].value += ";" + value
-			}
-			return labels
-		}
+	if !t.entered {
+		t.enterScope(t.scope)
 	}
-	return append(labels, constLabel{name: name, value: value})
+	if t.tooMany || t.exceedsMaxLabels(1+attrs.Len()+len(t.context.labels)) {
+		t.drop(account.ReasonTooManyLabels, 1, m.Name())
+		return nil
+	}
+	return t.labeler.labelSet(attrs, &t.context, kind)
 }
 
-// enterScope makes the context of a scope.
+// enterScope makes the context of a scope. It is called when a point needs it: scopes without points cost nothing, however
+// many labels the resource has.
 func (t *translator) enterScope(sm pmetric.ScopeMetrics) {
+	t.entered = true
+	attrs := 0
+	if !t.disableScopeInfo {
+		attrs = sm.Scope().Attributes().Len()
+	}
+	if t.tooMany = t.resourceTooMany || t.exceedsMaxLabels(attrs); t.tooMany || t.watch.done(attrs+len(t.resource)) {
+		return
+	}
 	labels, scope := append(t.context.labels[:0], t.resource...), t.context.scope[:0]
 	if !t.disableScopeInfo {
 		scope = t.appendScopeValues(scope, sm)
@@ -206,9 +300,16 @@ func (t *translator) enterScope(sm pmetric.ScopeMetrics) {
 // them the context.
 func (t *translator) setContext(labels []constLabel, scope []scopeValue) {
 	for _, l := range t.external {
-		labels = addConstant(labels, l.name, l.value, false)
+		if !slices.ContainsFunc(labels, func(other constLabel) bool { return other.name == l.name }) {
+			labels = append(labels, l)
+		}
 	}
 	slices.SortFunc(labels, func(a, b constLabel) int { return strings.Compare(a.name, b.name) })
+	for i := range labels {
+		if labels[i].hash == 0 {
+			labels[i].setHashes(t.secret)
+		}
+	}
 	t.context = labelContext{labels: labels, scope: scope, epoch: t.context.epoch + 1}
 }
 
@@ -257,7 +358,7 @@ func (t *translator) checkTemporality(m pmetric.Metric, temporality pmetric.Aggr
 // names returns the metric's names, or drops all n points if it cannot be named.
 func (t *translator) names(m pmetric.Metric, typ otlptranslator.MetricType, n int) *metricNames {
 	names := t.namer.metricNames(metricKey{name: m.Name(), unit: m.Unit(), typ: typ})
-	if names.err != nil {
+	if names.invalid {
 		t.drop(account.ReasonInvalidName, n, m.Name())
 		return nil
 	}
@@ -337,11 +438,25 @@ func (t *translator) numbers(m pmetric.Metric, points pmetric.NumberDataPointSli
 		if typ == otlptranslator.MetricTypeMonotonicCounter {
 			t.point.start = startTimestamp(dp.StartTimestamp(), dp.Timestamp())
 			if dp.Exemplars().Len() > 0 {
-				t.point.exemplars = t.exemplars.translate(t.namer, dp.Exemplars(), ts)
+				t.point.exemplars = t.translateExemplars(dp.Exemplars(), ts)
 			}
 		}
-		t.emit(t.labeler.labelSet(dp.Attributes(), &t.context, plainKind), &names.plain, &noLabel, &noLabel)
+		if ls := t.labelSet(m, dp.Attributes(), plainKind); ls != nil {
+			t.emit(ls, &names.plain, &noLabel, &noLabel)
+		}
 	}
+}
+
+// translateExemplars returns the exemplars of a point. They are valid until the next call.
+func (t *translator) translateExemplars(exemplars pmetric.ExemplarSlice, ts int64) []wire.Exemplar {
+	work := exemplars.Len()
+	for _, ex := range exemplars.All() {
+		work += ex.FilteredAttributes().Len()
+	}
+	if t.watch.done(work) {
+		return nil
+	}
+	return t.exemplars.translate(t.namer, exemplars, ts)
 }
 
 // numberValue returns the value of a point; ok is false if it has none.
@@ -376,6 +491,9 @@ func (t *translator) emitTargetInfo(attrs pcommon.Map) {
 	if len(labels) == 0 {
 		return
 	}
+	if t.exceedsMaxLabels(1+attrs.Len()+len(labels)) || t.watch.done(attrs.Len()) {
+		return
+	}
 	t.setContext(labels, t.context.scope[:0])
 	t.context.keepIdentifying = t.keepIdentifying
 	t.metadata = metricMetadata{serial: t.metadata.serial + 1, typ: wire.MetricTypeGauge, help: "Target metadata"}
@@ -404,21 +522,22 @@ func (t *translator) emit(ls *labelSet, name *seriesName, le, quantile *extraLab
 	}
 	sr := series{
 		labels: ls, name: name, le: le, quantile: quantile, point: &t.point, metadata: &t.metadata,
-		identity: ls.seriesHash(name, le.hash, quantile.hash), guard: t.guardOf(name),
+		identity: ls.identity(name, le, quantile), guard: t.guardOf(name),
 	}
 	key := ls.partitionKey(name)
 	if name.targetInfo {
-		sr.target = targetHash(ls)
-		key = sr.target
+		sr.target, key = t.target(ls, name)
 	}
-	if !t.first(&sr) {
+	if !t.first(sr.entry()) {
 		if name != &t.targetInfoName {
 			t.drop(account.ReasonDuplicate, 1, t.example(account.ReasonDuplicate, &sr))
 		}
 		return
 	}
 	t.points++
-	t.latest = max(t.latest, t.point.timestamp)
+	if t.point.timestamp <= t.newest {
+		t.latest = max(t.latest, t.point.timestamp)
+	}
 	t.put(partitionOf(key, t.partitions), &sr)
 }
 
@@ -441,26 +560,37 @@ func (t *translator) guardOf(name *seriesName) guardKind {
 		return madeTarget
 	case name.targetInfo:
 		return receivedTarget
-	case t.guard:
-		return guarded
 	default:
-		return unguarded
+		return guarded
 	}
 }
 
-// first says whether nothing of the payload has taken the series' place at its timestamp. The target_info that is made for
+// first says whether nothing of the payload has taken the place of a series at its timestamp. The target_info that is made for
 // a target gives way to any other of the target, so that there is one of that timestamp, and those that were received are
 // told apart by all their labels.
-func (t *translator) first(sr *series) bool {
-	switch sr.guard {
+func (t *translator) first(e indexEntry) bool {
+	switch e.guard {
 	case madeTarget:
-		return t.seen.add(sr.target, t.point.timestamp) && t.seen.add(sr.identity, t.point.timestamp)
+		return t.seen.add(e.target, e.timestamp) && t.seen.add(e.identity, e.timestamp)
 	case receivedTarget:
-		first := t.seen.add(sr.identity, t.point.timestamp)
-		t.seen.add(sr.target, t.point.timestamp)
+		first := t.seen.add(e.identity, e.timestamp)
+		t.seen.add(e.target, e.timestamp)
 		return first
 	default:
-		return t.seen.add(sr.identity, t.point.timestamp)
+		return t.seen.add(e.identity, e.timestamp)
+	}
+}
+
+// sortByTime puts the series of finished segments in the order of their timestamps. A receiver finds disorder inside a request
+// only when it stores it, and then drops what is out of order without saying so.
+func (t *translator) sortByTime() {
+	t.seen.reset()
+	for _, i := range t.touched {
+		t.segments[i].sortByTime(t.first, func(e indexEntry, example func() string) {
+			if t.points--; e.guard != madeTarget {
+				t.drop(account.ReasonDuplicate, 1, example())
+			}
+		})
 	}
 }
 
@@ -483,20 +613,18 @@ func (t *translator) example(r account.Reason, sr *series) string {
 	return renderLabels(labels)
 }
 
-// targetHash identifies a target by its job and instance. All its target_info series share a partition, so that one that is
-// made is never sent after a newer one.
-func targetHash(ls *labelSet) uint64 {
-	var job, instance uint64
+// target identifies a target by its job and instance, and gives its partition key. All its target_info series share a
+// partition, so that one that is made is never sent after a newer one. The identity is that of no series.
+func (t *translator) target(ls *labelSet, name *seriesName) (identity, partitionKey uint64) {
+	identity, partitionKey = name.identity, name.place
 	labels, _ := wire.SeriesLabels(nil, ls.buf)
 	for _, l := range labels {
-		switch l.Name {
-		case jobLabel:
-			job = hashValue(l.Value)
-		case instanceLabel:
-			instance = hashValue(l.Value)
+		if l.Name == jobLabel || l.Name == instanceLabel {
+			identity += labelHash(nameHash(l.Name), wire.Hash(l.Value))
+			partitionKey += t.secret.label(t.secret.name(l.Name), []byte(l.Value))
 		}
 	}
-	return combine(combine(hashSeed, job), instance)
+	return combine(identity, uint64(targetInfoKind)), partitionKey
 }
 
 // drop counts n points that cannot be translated; example names one for the log.
@@ -522,9 +650,18 @@ func (t *translator) reset() {
 	t.extra[0].value, t.extra[1].value = "", ""
 	t.metadata.help = ""
 	t.exemplars.forget()
-	clear(t.resource[:cap(t.resource)])
-	clear(t.context.labels[:cap(t.context.labels)])
-	clear(t.context.scope[:cap(t.context.scope)])
+	t.resource, t.context.labels, t.context.scope = emptied(t.resource), emptied(t.context.labels), emptied(t.context.scope)
+	t.scope, t.watch = pmetric.ScopeMetrics{}, watch{}
+	t.bounds.forgetLarge()
+}
+
+// scratch is the bytes of the translator's buffers, which are as large as the largest payload was.
+func (t *translator) scratch() int {
+	n := cap(t.labeler.set.buf) + cap(t.labeler.set.values)*int(unsafe.Sizeof(valueSpan{})) + len(t.seen.slots)*int(unsafe.Sizeof(timelineSlot{}))
+	for i := range t.segments {
+		n += t.segments[i].capacity()
+	}
+	return n
 }
 
 // selects says whether a resource attribute becomes a label of all series.

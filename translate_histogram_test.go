@@ -485,7 +485,7 @@ func TestRule11MemoryIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const idle = time.Hour
 		m := newBoundMemory(idle)
-		sent, unknown := &boundSet{}, &boundSet{}
+		sent, unknown := newBoundSet(leLabel, nil), newBoundSet(leLabel, nil)
 		knows := func(key uint64) bool { return m.get(key, unknown, false, time.Now()).bounds == sent }
 		// All are of one shard, which forgets at its own times.
 		const busy, quiet, other = 1, 1 + 64, 1 + 2*64
@@ -643,7 +643,7 @@ func TestExemplarLabelsOfTooMany(t *testing.T) {
 	for i := range 10_000 {
 		ex.FilteredAttributes().PutInt("key "+strconv.Itoa(i), int64(i))
 	}
-	n := newNamer(configOf(nil))
+	n := testNamer(configOf(nil))
 	assert.Empty(t, new(exemplarScratch).exemplarLabels(n, ex))
 	assert.LessOrEqual(t, len(n.labels), maxExemplarRunes)
 }

@@ -87,9 +87,9 @@ func TestPlaceIsOfTheLabelsAlone(t *testing.T) {
 	}
 }
 
-// TestPlacesArePinned: another process, machine or version chooses the same partition. If this test fails, an upgrade
-// reorders series.
-func TestPlacesArePinned(t *testing.T) {
+// TestPartitionsArePinned: another process, machine or version that has the same secret chooses the same partition. If this
+// test fails, an upgrade reorders series that are in a log. The identity is another one in each process.
+func TestPartitionsArePinned(t *testing.T) {
 	md := metricsOf(described,
 		gaugeOf("up", number(1)),
 		gaugeOf("up", number(1, with("A", "before __name__", "b", "between", "m", "after le", "z", "last"))),
@@ -97,19 +97,23 @@ func TestPlacesArePinned(t *testing.T) {
 		histogramOf("http.server.request.duration", buckets([]float64{0.5}, []uint64{1, 2}, with("route", "/"))),
 		summaryOf("rpc", quantiles([]float64{0.99}, with("route", "/"))),
 	)
-	got, _ := places(t, newTestTranslator(configOf(placing)), md)
-	assert.Equal(t, map[string]place{
-		`up{instance="i-1",job="shop"}`: {561, 4199162032279980874},
-		`up{A="before __name__",b="between",instance="i-1",job="shop",m="after le",z="last"}`: {942, 21618022366389190},
-		`up{_="世界",instance="i-1",job="shop"}`:                                                {790, 10034002241483689928},
-		`target_info{host_name="h",instance="i-1",job="shop"}`:                                {432, 12428703769493023032},
-		`http_server_request_duration_bucket{instance="i-1",job="shop",le="0.5",route="/"}`:   {916, 7232394185000962326},
-		`http_server_request_duration_bucket{instance="i-1",job="shop",le="+Inf",route="/"}`:  {916, 12386168079819955527},
-		`http_server_request_duration_count{instance="i-1",job="shop",route="/"}`:             {916, 13202094221762698813},
-		`http_server_request_duration_sum{instance="i-1",job="shop",route="/"}`:               {916, 6858823686429700292},
-		`rpc{instance="i-1",job="shop",quantile="0.99",route="/"}`:                            {298, 12292964472330733574},
-		`rpc_count{instance="i-1",job="shop",route="/"}`:                                      {298, 2483449155341561296},
-		`rpc_sum{instance="i-1",job="shop",route="/"}`:                                        {298, 6233158002147462447},
+	found, _ := places(t, newTestTranslator(configOf(placing)), md)
+	got := make(map[string]int)
+	for series, at := range found {
+		got[series] = at.partition
+	}
+	assert.Equal(t, map[string]int{
+		`up{instance="i-1",job="shop"}`: 525,
+		`up{A="before __name__",b="between",instance="i-1",job="shop",m="after le",z="last"}`: 993,
+		`up{_="世界",instance="i-1",job="shop"}`:                                                541,
+		`target_info{host_name="h",instance="i-1",job="shop"}`:                                599,
+		`http_server_request_duration_bucket{instance="i-1",job="shop",le="0.5",route="/"}`:   694,
+		`http_server_request_duration_bucket{instance="i-1",job="shop",le="+Inf",route="/"}`:  694,
+		`http_server_request_duration_count{instance="i-1",job="shop",route="/"}`:             694,
+		`http_server_request_duration_sum{instance="i-1",job="shop",route="/"}`:               694,
+		`rpc{instance="i-1",job="shop",quantile="0.99",route="/"}`:                            414,
+		`rpc_count{instance="i-1",job="shop",route="/"}`:                                      414,
+		`rpc_sum{instance="i-1",job="shop",route="/"}`:                                        414,
 	}, got)
 }
 
@@ -184,9 +188,7 @@ func TestHashesAreDistinct(t *testing.T) {
 // TestCachesAreRight: a translator answers like a new one also after it has seen more names, keys, shapes, bounds and
 // integers than it remembers, and when it sees the first ones again.
 func TestCachesAreRight(t *testing.T) {
-	const perPayload = 250
-	// Each n gives three names and three keys.
-	most := max(maxCachedNames/3, maxShapes, maxBoundSets, maxCachedInts)
+	const perPayload, most = 250, 5000
 	r := rand.New(rand.NewPCG(seed(t), 0))
 	c := newComparison(configOf(nil))
 	payload := func(i int) pmetric.Metrics {
@@ -203,16 +205,22 @@ func TestCachesAreRight(t *testing.T) {
 		}
 		return metricsOf([]any{"service.name", i}, all...)
 	}
-	for i := 0; i < most+most/4; i += perPayload {
+	// With the smallest budget nothing is kept, with the others what fits.
+	sizes := []int64{0, 64 << 10, 1 << 20, 4 << 20}
+	forgotten := 0
+	for i := 0; i < most; i += perPayload {
+		budget := c.translator.caches
+		budget.size = sizes[i/perPayload*len(sizes)*perPayload/most]
+		before := budget.used.Load()
 		c.check(t, payload(i))
 		require.False(t, t.Failed())
+		if after := budget.used.Load(); after < before {
+			forgotten++
+		}
+		require.LessOrEqual(t, budget.used.Load(), budget.size)
+		require.Equal(t, c.translator.account.used, budget.used.Load())
 	}
-	tr := c.translator
-	assert.LessOrEqual(t, len(tr.namer.metrics), maxCachedNames)
-	assert.LessOrEqual(t, len(tr.namer.labels), maxCachedNames)
-	assert.LessOrEqual(t, len(tr.labeler.shapes), maxShapes)
-	assert.LessOrEqual(t, len(tr.labeler.ints), maxCachedInts)
-	assert.LessOrEqual(t, len(tr.bounds.sets), maxBoundSets)
+	assert.Positive(t, forgotten, "times that the caches were emptied")
 }
 
 // TestNothingOfAPayloadIsKept: when a translator is reset, it holds no string of the payload.

@@ -135,7 +135,7 @@ func TestRule03LabelNames(t *testing.T) {
 			otlptranslator.UnderscoreEscapingWithSuffixes: c.escaped, otlptranslator.UnderscoreEscapingWithoutSuffixes: c.escaped,
 			otlptranslator.NoUTF8EscapingWithSuffixes: c.utf8, otlptranslator.NoTranslation: c.utf8,
 		} {
-			assert.Equal(t, want, newNamer(configOf(strategy(s))).labelName(c.key), "key %.20q, %s", c.key, s)
+			assert.Equal(t, want, testNamer(configOf(strategy(s))).labelName(c.key), "key %.20q, %s", c.key, s)
 		}
 	}
 	runTranslations(t, []translationCase{
@@ -166,8 +166,8 @@ func TestRule20RunsOfUnderscores(t *testing.T) {
 		{"..x", "_x", "_x"},
 		{"9..a", "key_9_a", "key_9__a"},
 	} {
-		assert.Equal(t, c.collapsed, newNamer(configOf(nil)).labelName(c.key), "key %q", c.key)
-		assert.Equal(t, c.preserved, newNamer(configOf(preserve)).labelName(c.key), "key %q", c.key)
+		assert.Equal(t, c.collapsed, testNamer(configOf(nil)).labelName(c.key), "key %q", c.key)
+		assert.Equal(t, c.preserved, testNamer(configOf(preserve)).labelName(c.key), "key %q", c.key)
 	}
 	runTranslations(t, []translationCase{
 		{

@@ -1,8 +1,10 @@
 package orderedremotewriteexporter
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"math"
 	"slices"
 	"strconv"
@@ -10,10 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
@@ -56,15 +58,28 @@ type testTranslator struct {
 	protocol wire.Protocol
 }
 
+// testSecret makes tests find the same partitions as the exporter.
+var testSecret = partitionSecret{0x0706050403020100, 0x0f0e0d0c0b0a0908}
+
+func testTranslation(cfg *Config) translation { return newTranslation(cfg, testSecret) }
+
+func testNamer(cfg *Config) *namer {
+	return newTranslator(testTranslation(cfg), newBoundMemory(0), nil).namer
+}
+
 func newTestTranslator(cfg *Config) *testTranslator {
-	t := &testTranslator{translator: newTranslator(cfg, newBoundMemory(time.Hour), nil)}
+	t := &testTranslator{translator: newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil)}
 	if cfg.ProtobufMessage == MessageV2 {
 		t.protocol = wire.V2
 	}
 	return t
 }
 
-func (tr *testTranslator) translate(md pmetric.Metrics) { tr.translator.translate(md, tr.protocol) }
+func (tr *testTranslator) translate(md pmetric.Metrics) {
+	if err := tr.translator.translate(context.Background(), md, tr.protocol); err != nil {
+		panic(err)
+	}
+}
 
 func configOf(edit func(*Config)) *Config {
 	cfg := createDefaultConfig().(*Config)
@@ -115,14 +130,13 @@ func sentPoints(t testing.TB, tr *testTranslator) []sentPoint {
 	for i := range tr.segments {
 		s := &tr.segments[i]
 		assert.Equal(t, !s.empty(), slices.Contains(tr.touched, i), "partition %d is touched", i)
-		if !s.Empty() {
-			s.seal()
-		}
-		for _, f := range s.full {
-			message := decodeMessage(t, tr.protocol, f.batch.body)
-			assert.Len(t, message, f.batch.Samples, "samples of a message")
-			for _, e := range f.index {
-				message[e.number].hash = e.identity
+		for j := range s.chunks {
+			c := &s.chunks[j]
+			message := decodeMessage(t, tr.protocol, body(tr.protocol, []*chunk{&c.chunk}))
+			assert.Len(t, message, c.Samples, "samples of a message")
+			require.Len(t, c.index, c.Samples)
+			for number, e := range c.index {
+				message[number].hash = e.identity
 			}
 			for _, p := range message {
 				if n := len(p.Samples) + len(p.Histograms); n != 1 {
@@ -134,6 +148,23 @@ func sentPoints(t testing.TB, tr *testTranslator) []sentPoint {
 		}
 	}
 	return points
+}
+
+// bodyOf is the request that a finished segment would be on its own.
+func bodyOf(s *segment) []byte {
+	var chunks []*chunk
+	for i := range s.chunks {
+		chunks = append(chunks, &s.chunks[i].chunk)
+	}
+	return body(s.protocol, chunks)
+}
+
+// talliesOf sums the chunks of a finished segment.
+func talliesOf(s *segment) (t tally) {
+	for i := range s.chunks {
+		t.add(&s.chunks[i].tally)
+	}
+	return t
 }
 
 // decodeMessage decodes the body of a request, which must be valid but for the order of time: points can come in any.
@@ -207,7 +238,9 @@ func shortened(s string) string {
 	if len(s) <= longest {
 		return s
 	}
-	return fmt.Sprintf("%s...%x", s[:20], xxhash.Sum64String(s))
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(s))
+	return fmt.Sprintf("%s...%x", s[:20], h.Sum64())
 }
 
 // pointString renders the point of a series as value @milliseconds, with its exemplars after it.

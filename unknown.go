@@ -134,21 +134,21 @@ func slips(a, b string) int {
 // Prometheus's own remote_write.
 var foreignKeys = map[string]string{
 	// prometheus_remote_write
-	"remote_write_queue":               "is of prometheus_remote_write: there always is a queue, with queue.max_size_bytes in place of queue_size and partitions in place of num_consumers",
+	"remote_write_queue":               "is of prometheus_remote_write: there always is a queue, with queue.max_size_bytes in place of queue_size and max_in_flight in place of num_consumers",
 	"wal":                              "is of prometheus_remote_write and has no counterpart: the queue is in memory, see queue.max_size_bytes",
 	"resource_to_telemetry_conversion": `is of prometheus_remote_write: write resource_constant_labels.included: ["*"] in place of enabled: true, and resource_constant_labels.excluded: [service.name, service.namespace, service.instance.id] in place of exclude_service_attributes: true`,
 	"resource_constant_labels.enabled": `is no key: write resource_constant_labels.included: ["*"]`,
 	"resource_constant_labels.exclude_service_attributes": "is no key: write resource_constant_labels.excluded: [service.name, service.namespace, service.instance.id]",
 	"add_metric_suffixes":           "is of prometheus_remote_write: write translation_strategy: UnderscoreEscapingWithoutSuffixes in place of false, nothing in place of true",
 	"max_batch_size_bytes":          "is of prometheus_remote_write: write batch.max_size_bytes, and see batch.max_samples",
-	"max_batch_request_parallelism": "is of prometheus_remote_write: write partitions",
+	"max_batch_request_parallelism": "is of prometheus_remote_write: write max_in_flight, if at all: requests run in parallel without it",
 	"export_created_metric":         "is of prometheus_remote_write: there are no _created series, and with protobuf_message io.prometheus.write.v2.Request each series has its start time",
 	"include_metadata_keys":         "is of prometheus_remote_write and has no counterpart: headers are the same for all requests, use an exporter with http.headers for each tenant",
 
 	"compression": "leave it out: the Remote-Write protocol prescribes its own",
 
 	// exporterhelper
-	"sending_queue":           "is of other exporters: there always is a queue that keeps the order, with queue.max_size_bytes in place of queue_size, partitions in place of num_consumers, queue.on_full in place of block_on_overflow, and batch",
+	"sending_queue":           "is of other exporters: there always is a queue that keeps the order, with queue.max_size_bytes in place of queue_size, max_in_flight in place of num_consumers, queue.on_full in place of block_on_overflow, and batch",
 	"batcher":                 "is of other exporters: write batch.max_samples in place of max_size_items, and batch.flush_timeout",
 	"batch.sizer":             "is of other exporters: both batch.max_samples and batch.max_size_bytes apply",
 	"batch.max_size":          "is of other exporters: write batch.max_samples or batch.max_size_bytes",
@@ -157,7 +157,7 @@ var foreignKeys = map[string]string{
 	"batch.enabled":           "is no key: there always are batches, batch.max_samples bounds them",
 	"queue.enabled":           "is no key: there always is a queue, queue.max_size_bytes bounds it",
 	"queue.queue_size":        "is of other exporters: write queue.max_size_bytes, in bytes",
-	"queue.num_consumers":     "is of other exporters: write partitions",
+	"queue.num_consumers":     "is of other exporters: write max_in_flight, if at all: requests run in parallel without it",
 	"queue.sizer":             "is of other exporters: queue.max_size_bytes is in bytes",
 	"queue.block_on_overflow": "is of other exporters: write queue.on_full: block in place of true, queue.on_full: reject in place of false",
 	"queue.wait_for_result":   "is of other exporters and has no counterpart: a payload is accepted when it is in the queue",
@@ -171,7 +171,7 @@ var foreignKeys = map[string]string{
 	"url":                    "is of Prometheus: write http.endpoint",
 	"http.url":               "write http.endpoint",
 	"remote_timeout":         "is of Prometheus: write http.timeout",
-	"queue_config":           "is of Prometheus: write partitions in place of max_shards, batch.max_samples in place of max_samples_per_send, batch.flush_timeout in place of batch_send_deadline, queue.max_size_bytes in place of capacity, retry_on_failure.initial_interval and .max_interval in place of min_backoff and max_backoff, queue.max_age in place of sample_age_limit",
+	"queue_config":           "is of Prometheus: write max_in_flight in place of max_shards, batch.max_samples in place of max_samples_per_send, batch.flush_timeout in place of batch_send_deadline, queue.max_size_bytes in place of capacity, retry_on_failure.initial_interval and .max_interval in place of min_backoff and max_backoff, queue.max_age in place of sample_age_limit",
 	"metadata_config":        "is of Prometheus: write send_metadata and metadata_interval",
 	"write_relabel_configs":  "is of Prometheus and has no counterpart: use a filter or transform processor",
 	"tls_config":             "is of Prometheus: write http.tls",

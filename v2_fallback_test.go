@@ -318,7 +318,7 @@ func TestFallbackKeepsOrder(t *testing.T) {
 						return a
 					}
 				})
-				r.InFlightKey = requestPartition(t, partitions)
+				r.InFlightKeys = requestPartitions(partitions)
 				h := newHarness(t, r, messageV2, func(c *Config) {
 					c.Partitions = partitions
 					c.Batch.MaxSamples = 50

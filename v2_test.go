@@ -359,7 +359,7 @@ func TestBothMessagesSayTheSame(t *testing.T) {
 		cfg.Batch = BatchConfig{MaxSamples: 1 << 20, MaxSizeBytes: 1 << 30}
 		of := make(map[wire.Protocol]*translator)
 		for _, p := range []wire.Protocol{wire.V1, wire.V2} {
-			of[p] = newTranslator(cfg, newBoundMemory(time.Hour), nil)
+			of[p] = newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil)
 		}
 		ordinary := rwtest.Payloads{Seed: first + i, Streams: 40, Points: 9}.Split()[0]
 		for j := range uint64(60) {
@@ -368,21 +368,19 @@ func TestBothMessagesSayTheSame(t *testing.T) {
 				md = hostilePayload(first + i*60 + j)
 			}
 			v1, v2 := of[wire.V1], of[wire.V2]
-			v1.translate(md, wire.V1)
-			v2.translate(md, wire.V2)
+			require.NoError(t, v1.translate(t.Context(), md, wire.V1))
+			require.NoError(t, v2.translate(t.Context(), md, wire.V2))
 			require.Equal(t, v1.touched, v2.touched)
 			assert.Equal(t, renderedDrops(&v1.drops), renderedDrops(&v2.drops))
 			for _, touched := range v1.touched {
 				want, from := &v1.segments[touched], &v2.segments[touched]
-				r := request{tally: from.tally, protocol: wire.V2, body: from.body()}
+				r := request{tally: talliesOf(from), protocol: wire.V2, body: bodyOf(from), shares: []int{talliesOf(from).Samples}}
 				got, rest := r.asV1()
 				assert.True(t, rest.Empty(), "1.0 can carry everything")
-				assert.Equal(t, want.Samples, got.Samples)
-				assert.Equal(t, want.Histograms, got.Histograms)
-				assert.Equal(t, want.oldest, got.oldest)
-				assert.Equal(t, want.newest, got.newest)
-				assert.Equal(t, want.Histograms, from.Histograms)
-				assert.True(t, bytes.Equal(block.Decompress(want.body()), block.Decompress(got.body)), "the message as 1.0")
+				all := talliesOf(want)
+				all.Exemplars, got.Exemplars = 0, 0 // nobody counts those of 1.0 that is taken apart
+				assert.Equal(t, all, got.tally)
+				assert.True(t, bytes.Equal(block.Decompress(bodyOf(want)), block.Decompress(got.body)), "the message as 1.0")
 			}
 			v1.reset()
 			v2.reset()
@@ -417,7 +415,7 @@ func TestCustomBuckets(t *testing.T) {
 	cfg := configOf(func(c *Config) {
 		c.ProtobufMessage, c.ConvertExplicitHistogramsToNHCB, c.Partitions = MessageV2, true, 1
 	})
-	tr := newTranslator(cfg, newBoundMemory(time.Hour), nil)
+	tr := newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil)
 	for range 3000 {
 		bounds := make([]float64, rnd.IntN(20))
 		for i := range bounds {
@@ -429,8 +427,8 @@ func TestCustomBuckets(t *testing.T) {
 				counts[i] = uint64(rnd.IntN(10)) << rnd.IntN(40)
 			}
 		}
-		tr.translate(metricsOf(nil, histogramOf("h", buckets(bounds, counts, with("le", "an attribute")))), wire.V2)
-		body := tr.segments[0].body()
+		require.NoError(t, tr.translate(t.Context(), metricsOf(nil, histogramOf("h", buckets(bounds, counts, with("le", "an attribute")))), wire.V2))
+		body := bodyOf(&tr.segments[0])
 		tr.reset()
 		message, err := rwtest.ValidateV2(body)
 		require.NoError(t, err)
@@ -461,8 +459,8 @@ func TestCustomBucketsAtTheirEdges(t *testing.T) {
 		cfg := configOf(func(c *Config) {
 			c.ProtobufMessage, c.ConvertExplicitHistogramsToNHCB, c.KeepClassicHistograms, c.Partitions = MessageV2, true, keep, 1
 		})
-		tr := newTranslator(cfg, newBoundMemory(time.Hour), nil)
-		tr.translate(md, wire.V2)
+		tr := newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil)
+		require.NoError(t, tr.translate(t.Context(), md, wire.V2))
 		drops = make(map[account.Reason]int)
 		for r := range tr.drops {
 			if n := tr.drops[r].Count; n > 0 {
@@ -472,7 +470,7 @@ func TestCustomBucketsAtTheirEdges(t *testing.T) {
 		if tr.segments[0].empty() {
 			return nil, nil, drops
 		}
-		message, err := rwtest.ValidateV2(tr.segments[0].body())
+		message, err := rwtest.ValidateV2(bodyOf(&tr.segments[0]))
 		require.NoError(t, err)
 		for i := range message.Timeseries {
 			for j := range message.Timeseries[i].Histograms {

@@ -29,12 +29,16 @@ func (c *Config) Validate() error {
 		[]error{
 			atLeast("partitions", c.Partitions, 1),
 			atMost("partitions", c.Partitions, maxPartitions),
+			atLeast("max_in_flight", c.MaxInFlight, 0),
+			atMost("max_in_flight", c.MaxInFlight, maxPartitions),
 		},
 		c.validateBatchAndQueue(),
 		c.validateRetry(),
 		c.validateOnError(),
 		[]error{
-			oneOf("out_of_order", c.OutOfOrder, OutOfOrderSend, OutOfOrderDrop),
+			oneOf("out_of_order", c.OutOfOrder, OutOfOrderSeparate, OutOfOrderDrop, OutOfOrderSend),
+			inRange("max_future", c.MaxFuture),
+			inRange("max_past", c.MaxPast),
 			inRange("series_idle_timeout", c.SeriesIdleTimeout),
 			inRange("shutdown_timeout", c.ShutdownTimeout),
 		},
@@ -63,7 +67,7 @@ func (c *Config) validateMessage() []error {
 }
 
 func (c *Config) validateTranslation() []error {
-	errs := []error{oneOf("translation_strategy", c.TranslationStrategy,
+	errs := []error{atLeast("max_labels", c.MaxLabels, 0), oneOf("translation_strategy", c.TranslationStrategy,
 		otlptranslator.UnderscoreEscapingWithSuffixes, otlptranslator.UnderscoreEscapingWithoutSuffixes,
 		otlptranslator.NoUTF8EscapingWithSuffixes, otlptranslator.NoTranslation)}
 	switch c.TranslationStrategy {
@@ -143,10 +147,9 @@ func (c *Config) validateBatchAndQueue() []error {
 	if c.Queue.MaxAge > 0 && c.Queue.MaxAge <= c.Batch.FlushTimeout {
 		errs = append(errs, fmt.Errorf("queue.max_age: must be 0 or greater than batch.flush_timeout %v, not %v: all samples would be too old", c.Batch.FlushTimeout, c.Queue.MaxAge))
 	}
-	// A partition holds an open batch and one in flight at the least. Bounds that are wrong themselves might overflow.
-	partitions := min(max(c.Partitions, 1), maxPartitions)
-	if least := 2 * min(batch, math.MaxInt32) * ByteSize(partitions); c.Queue.MaxSizeBytes < least {
-		errs = append(errs, fmt.Errorf("queue.max_size_bytes: must be at least 2 * partitions * batch.max_size_bytes = %d, not %d", least, c.Queue.MaxSizeBytes))
+	// A bound that is wrong itself might overflow.
+	if least := 4 * min(batch, math.MaxInt32); c.Queue.MaxSizeBytes < least {
+		errs = append(errs, fmt.Errorf("queue.max_size_bytes: must be at least 4 * batch.max_size_bytes = %d, not %d", least, c.Queue.MaxSizeBytes))
 	}
 	return errs
 }
@@ -181,7 +184,7 @@ func (c *Config) validateRetry() []error {
 func (c *Config) validateOnError() []error {
 	errs := []error{
 		oneOf("on_error.retries_exhausted", c.OnError.RetriesExhausted, OnRetriesExhaustedDiscard, OnRetriesExhaustedFail),
-		oneOf("on_error.fatal", c.OnError.Fatal, OnFatalFail, OnFatalDiscard, OnFatalRetry),
+		oneOf("on_error.fatal", c.OnError.Fatal, OnFatalPause, OnFatalFail, OnFatalDiscard, OnFatalRetry),
 		oneOf("on_error.rejected", c.OnError.Rejected, OnRejectedDiscard, OnRejectedIsolate),
 		atLeast("on_error.max_isolation_requests", c.OnError.MaxIsolationRequests, 2),
 	}

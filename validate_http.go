@@ -238,7 +238,9 @@ func isHeaderName(s string) bool {
 // validNamePrefix is the number of bytes with which s begins like a header's name.
 func validNamePrefix(s string) int {
 	for i := range len(s) {
-		if !isClassicLabelByte(s[i], 1) && !strings.Contains("!#$%&'*+-.^`|~", s[i:i+1]) {
+		c := s[i]
+		alphanumeric := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+		if !alphanumeric && !strings.Contains("!#$%&'*+-.^_`|~", s[i:i+1]) {
 			return i
 		}
 	}

@@ -34,9 +34,12 @@ func TestAlerts(t *testing.T) {
 		delivered_samples 0+1000x60
 		queued_samples 10x60
 		refused_samples 0x60
-		queue_size{partition="0"} 100x60
-		queue_capacity{partition="0"} 1000x60
-		oldest_sample_age{partition="0"} 1x60
+		queue_size 100x60
+		queue_capacity 1000x60
+		largest_partition 100x60
+		oldest_sample_age 1x60
+		paused 0x60
+		gate_closed 0x60
 		requests{http_response_status_code="204"} 0+100x60
 		retries 0+1x60
 		fallback 0x60
@@ -58,10 +61,13 @@ func TestAlerts(t *testing.T) {
 		{"400", `dropped_samples{reason="rejected",http_response_status_code="400"} _x55 7x5`, []string{"OrderedRemoteWriteIsRejected"}},
 		{"delta", `dropped_samples{reason="delta_temporality"} 0+1x60`, []string{"OrderedRemoteWriteCannotTranslate"}},
 		{"late samples", `dropped_samples{reason="out_of_order"} 0+1x60`, []string{"OrderedRemoteWriteSeesDisorder"}},
+		{"future samples", `dropped_samples{reason="too_new"} 0+1x60`, []string{"OrderedRemoteWriteSeesDisorder"}},
+		{"a pause", `paused 1x60`, []string{"OrderedRemoteWriteIsPaused"}},
 		{"the end", `received_samples 0+1x54`, []string{"OrderedRemoteWriteIsGone"}},
 		{"a refused payload", `refused_samples 0x58 100x2`, []string{"OrderedRemoteWriteRefusesPayloads"}},
-		{"a full queue", `queue_size{partition="0"} 900x60`, []string{"OrderedRemoteWriteQueueIsNearlyFull"}},
-		{"an old sample", `oldest_sample_age{partition="0"} 0+60x60`, []string{"OrderedRemoteWriteIsLate"}},
+		{"a full queue", `queue_size 900x60`, []string{"OrderedRemoteWriteQueueIsNearlyFull"}},
+		{"a stuck partition", `largest_partition 450x60`, []string{"OrderedRemoteWriteQueueIsNearlyFull"}},
+		{"an old sample", `oldest_sample_age 0+60x60`, []string{"OrderedRemoteWriteIsLate"}},
 		{"retries", `retries 0+90x60`, []string{"OrderedRemoteWriteRetries"}},
 		{"a full disk", `dead_letters{outcome="failed"} 0x55 1x5`, []string{"OrderedRemoteWriteDeadLettersFail"}},
 		{"old letters", `dead_letters{outcome="removed"} 0x55 1x5`, []string{"OrderedRemoteWriteDeadLettersAreRemoved"}},

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -173,14 +174,31 @@ func TestStopDeliversOpenBatches(t *testing.T) {
 	assert.True(t, endpoint.has("example_value"))
 }
 
-// By default, an endpoint that says that it is the wrong one stops the collector, which names the exporter and the
-// answer.
+// By default, an endpoint that says that it is the wrong one pauses the exporter, which names itself and the answer. The
+// collector goes on.
+func TestFatalAnswerPausesTheExporter(t *testing.T) {
+	endpoint := newEndpoint(t, http.StatusNotFound)
+	otlp := freeAddress(t)
+	c := startCollector(t, nil, append([]string{
+		minimal,
+		"yaml:exporters::ordered_remote_write::http::endpoint: " + endpoint.URL,
+	}, ownPorts(otlp)...)...)
+	c.waitReady(t)
+	sendGauge(t, otlp)
+	paused := regexp.MustCompile(`(?m)^.*\terror\t.*Paused: .*"ordered_remote_write".*"status": 404.*$`)
+	require.Eventually(t, func() bool { return paused.MatchString(c.log.String()) }, time.Minute, 20*time.Millisecond)
+	sendGauge(t, otlp)
+	c.stop(t)
+}
+
+// With on_error.fatal: fail, such an endpoint stops the collector, which names the exporter and the answer.
 func TestFatalAnswerStopsTheCollector(t *testing.T) {
 	endpoint := newEndpoint(t, http.StatusNotFound)
 	otlp := freeAddress(t)
 	c := startCollector(t, nil, append([]string{
 		minimal,
 		"yaml:exporters::ordered_remote_write::http::endpoint: " + endpoint.URL,
+		"yaml:exporters::ordered_remote_write::on_error::fatal: fail",
 	}, ownPorts(otlp)...)...)
 	c.waitReady(t)
 	sendGauge(t, otlp)

@@ -101,7 +101,7 @@ func TestPrometheusRestartWithAFullQueueLosesNothing(t *testing.T) {
 		server := promserver.Start(t)
 		server.Stop()
 		exporter := rig.Start(t, server.Endpoint(), v.config,
-			`{partitions: 1, batch: {max_size_bytes: 16384}, queue: {max_size_bytes: 32768, on_full: block}}`)
+			`{partitions: 1, batch: {max_size_bytes: 16384}, queue: {max_size_bytes: 65536, on_full: block}}`)
 		var sent atomic.Int64
 		var producer sync.WaitGroup
 		producer.Go(func() {

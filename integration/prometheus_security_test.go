@@ -17,6 +17,7 @@ import (
 	"go.opentelemetry.io/collector/config/configopaque"
 	"go.opentelemetry.io/collector/extension/extensiontest"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/integration/internal/promserver"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/integration/internal/rig"
@@ -121,19 +122,41 @@ func TestPrometheusIsWrittenToWithThePasswordOfTheURL(t *testing.T) {
 	assertSecret(t, exporter, password, token)
 }
 
-func TestPrometheusRefusesAWrongPassword(t *testing.T) {
+// A wrong password pauses the exporter, which is told without the password: what was refused is dropped, and what comes after
+// it waits, except for the 100 samples of a probe. When the server takes the password, the rest is delivered.
+func TestPrometheusRefusesAWrongPasswordUntilItIsTheRightOne(t *testing.T) {
 	const wrong = "wr0ng-p4ss"
+	now := start()
 	server := promserver.Start(t)
-	demandPassword(server)
+	server.Intercept(func(r *promserver.Request) promserver.Fault {
+		request := http.Request{Header: r.Header}
+		if u, p, ok := request.BasicAuth(); ok && u == user && p == wrong && r.Number > 2 {
+			return promserver.Fault{}
+		}
+		return promserver.Fault{Status: http.StatusUnauthorized, Body: "Unauthorized"}
+	})
 	exporter := rig.StartWith(t, basicAuth(t, wrong), server.Endpoint(), "{partitions: 1, http: {auth: {authenticator: basicauth/write}}}")
-	exporter.Send(gauges(10, allAt(start())).Metrics)
+	exporter.SendAndSettle(gauges(10, allAt(now)).Metrics)
 	require.Eventually(t, func() bool { return len(exporter.Host.Events()) > 0 }, patience, time.Millisecond)
-	assert.Equal(t, []componentstatus.Status{componentstatus.StatusFatalError}, exporter.Host.Statuses())
+	assert.Equal(t, []componentstatus.Status{componentstatus.StatusRecoverableError}, exporter.Host.Statuses())
 	assert.ErrorContains(t, exporter.Host.Events()[0].Err(), "401 Unauthorized")
-	assert.Error(t, exporter.ConsumeMetrics(context.Background(), gauges(10, allAt(start())).Metrics))
-	accounts := exporter.Close()
-	assert.Equal(t, map[rig.Drop]int64{{Reason: "fatal", Status: http.StatusUnauthorized}: 10}, accounts.Dropped)
+	paused := exporter.Logs.FilterLevelExact(zapcore.ErrorLevel).All()
+	require.Len(t, paused, 1)
+	assert.Regexp(t, "^Paused: .*http.auth", paused[0].Message)
 	assert.Zero(t, server.Stored())
+
+	exporter.SendAndSettle(gauges(250, allAt(now.Add(time.Second))).Metrics)
+	require.Eventually(t, func() bool { return len(exporter.Host.Events()) > 1 }, patience, time.Millisecond)
+	assert.Equal(t, []componentstatus.Status{componentstatus.StatusRecoverableError, componentstatus.StatusOK}, exporter.Host.Statuses())
+	accounts := exporter.Close()
+	assert.Equal(t, map[rig.Drop]int64{{Reason: "fatal", Status: http.StatusUnauthorized}: 10 + 100}, accounts.Dropped)
+	assert.Equal(t, int64(150), accounts.Delivered)
+	assertStored(t, server, accounts)
+	var samples []int
+	for _, r := range server.Requests() {
+		samples = append(samples, server.Message(&r).Samples())
+	}
+	assert.Equal(t, []int{10, 100, 100, 50}, samples)
 	assertSecret(t, exporter, wrong)
 }
 

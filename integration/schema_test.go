@@ -94,7 +94,7 @@ func TestSchemaRefusesWrongConfigurations(t *testing.T) {
 	schema := configSchema(t)
 	for _, yaml := range []string{
 		`partition: 8`, `partitions: 0`, `partitions: 1025`, `partitions: 2.5`, `partitions: "8"`, `partitions: true`,
-		`partitions:`, `partitions: [8]`, `fallback: "yes"`, `fallback: 1`, `fallback:`, `log_examples: 1`,
+		`partitions:`, `partitions: [8]`, `max_in_flight: -1`, `max_in_flight: 1025`, `max_future: 5`, `max_past: -1h`, `fallback: "yes"`, `fallback: 1`, `fallback:`, `log_examples: 1`,
 		`batch: 5`, `batch: [a]`, `batch: {max_samples: 0}`, `batch: {max_size_bytes: 16383}`, `batch: {max_size_bytes: 2147483648}`,
 		`batch: {max_size: 5}`, `batch: {flush_timeout: soon}`, `batch: {flush_timeout: 5}`, `batch: {flush_timeout: 1d}`, `batch: {flush_timeout: -1s}`,
 		`batch: {flush_timeout: "30"}`, `queue: {max_size_bytes: 256M}`, `queue: {max_size_bytes: 256 megabytes}`, `queue: {max_size_bytes: 0.5}`,

@@ -44,12 +44,22 @@ func (l *Ledger) Snapshot() Balance {
 	return b
 }
 
-// Admit receives queued samples and those that were dropped on the way to the queue.
+// Queued is how many samples wait.
+func (l *Ledger) Queued() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Queued
+}
+
+// Admit receives queued samples, and those that were dropped on the way to the queue if drops is not nil.
 func (l *Ledger) Admit(queued int, drops *Drops) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.b.Received += int64(queued)
 	l.b.Queued += int64(queued)
+	if drops == nil {
+		return
+	}
 	for r := range drops {
 		if n := int64(drops[r].Count); n > 0 {
 			l.b.Received += n

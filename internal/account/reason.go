@@ -28,10 +28,15 @@ const (
 	ReasonNoSum
 	// ReasonNeedsV2 is for a series that Remote-Write 1.0 cannot carry.
 	ReasonNeedsV2
+	// ReasonTooManyLabels is for a series with more labels than max_labels.
+	ReasonTooManyLabels
 	// ReasonDuplicate is for a second sample of a series and time.
 	ReasonDuplicate
 	// ReasonOutOfOrder is for a sample that is older than the last one of its series.
 	ReasonOutOfOrder
+
+	// ReasonTooNew is for a sample that is further ahead of the clock than max_future, when late samples have no room.
+	ReasonTooNew
 
 	// In the queue.
 
@@ -55,7 +60,7 @@ const (
 	ReasonTooLarge
 	// ReasonRetriesExhausted is for a request whose retries have reached a limit.
 	ReasonRetriesExhausted
-	// ReasonFatal is for 401, 403 and 404.
+	// ReasonFatal is for 401, 403, 404 and other 4xx that judge the sender, not the samples.
 	ReasonFatal
 	// ReasonUnexpected is for an answer that the protocol does not foresee, like a redirect.
 	ReasonUnexpected
@@ -75,8 +80,10 @@ var reasonNames = [Reasons]string{
 	ReasonScale:            "scale_too_low",
 	ReasonNoSum:            "no_sum",
 	ReasonNeedsV2:          "needs_remote_write_2",
+	ReasonTooManyLabels:    "too_many_labels",
 	ReasonDuplicate:        "duplicate",
 	ReasonOutOfOrder:       "out_of_order",
+	ReasonTooNew:           "too_new",
 	ReasonQueueFull:        "queue_full",
 	ReasonTooOld:           "too_old",
 	ReasonShutdown:         "shutdown",

@@ -1,19 +1,19 @@
 package lastseen // import "github.com/orderedremotewrite/orderedremotewriteexporter/internal/lastseen"
 
 import (
-	"encoding/binary"
 	"fmt"
+	"hash/maphash"
 	"testing"
 	"time"
-
-	"github.com/cespare/xxhash/v2"
 )
+
+var seed = maphash.MakeSeed()
 
 // hashes returns n distinct hashes such as the exporter makes them.
 func hashes(n int) []uint64 {
 	hs := make([]uint64, n)
 	for i := range hs {
-		hs[i] = xxhash.Sum64(binary.LittleEndian.AppendUint64(nil, uint64(i)))
+		hs[i] = maphash.Comparable(seed, i)
 	}
 	return hs
 }

@@ -5,6 +5,9 @@
 // compared with the last one of both, so that where both have a sample of the same timestamp the second one is found to
 // be Same, and the caller drops and counts it as it does any other; nothing is lost silently. The probability that any two
 // of n series share a hash is about n²/2⁶⁵: 2.7e-6 for 10,000,000 series, 2.7e-8 for 1,000,000.
+//
+// The hashes must be made with a secret (hash/maphash). Somebody who can compute them can choose series that are treated as
+// one, or that all have one place, where a search takes as long as they are many.
 package lastseen // import "github.com/orderedremotewrite/orderedremotewriteexporter/internal/lastseen"
 
 import (
@@ -37,7 +40,8 @@ const (
 	minIdle = time.Millisecond
 
 	// spread makes the high bits of a hash, which choose its place, depend on all of its bits: a caller may have used
-	// the high ones to choose the table. It is odd, so that the product is as unique as the hash.
+	// the high ones to choose the table. It is odd, so that the product is as unique as the hash. It keeps no secret: the
+	// hash does.
 	spread = 0x9e3779b97f4a7c15
 )
 

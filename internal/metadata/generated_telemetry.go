@@ -25,26 +25,37 @@ func Tracer(settings component.TelemetrySettings) trace.Tracer {
 // TelemetryBuilder provides an interface for components to report telemetry
 // as defined in metadata and user config.
 type TelemetryBuilder struct {
-	meter                                      metric.Meter
-	mu                                         sync.Mutex
-	registrations                              []metric.Registration
-	ExporterOrderedRemoteWriteDeadLetterSize   metric.Int64ObservableGauge
-	ExporterOrderedRemoteWriteDeadLetters      metric.Int64ObservableCounter
-	ExporterOrderedRemoteWriteDeliveredSamples metric.Int64ObservableCounter
-	ExporterOrderedRemoteWriteDroppedSamples   metric.Int64ObservableCounter
-	ExporterOrderedRemoteWriteFallback         metric.Int64ObservableGauge
-	ExporterOrderedRemoteWriteInFlightSamples  metric.Int64ObservableGauge
-	ExporterOrderedRemoteWriteOldestSampleAge  metric.Float64ObservableGauge
-	ExporterOrderedRemoteWriteProtobufMessage  metric.Int64ObservableGauge
-	ExporterOrderedRemoteWriteQueueCapacity    metric.Int64ObservableGauge
-	ExporterOrderedRemoteWriteQueueSize        metric.Int64ObservableGauge
-	ExporterOrderedRemoteWriteQueuedSamples    metric.Int64ObservableGauge
-	ExporterOrderedRemoteWriteReceivedSamples  metric.Int64ObservableCounter
-	ExporterOrderedRemoteWriteRefusedSamples   metric.Int64Counter
-	ExporterOrderedRemoteWriteRequestDuration  metric.Float64Histogram
-	ExporterOrderedRemoteWriteRequestSize      metric.Int64Histogram
-	ExporterOrderedRemoteWriteRequests         metric.Int64Counter
-	ExporterOrderedRemoteWriteRetries          metric.Int64Counter
+	meter                                       metric.Meter
+	mu                                          sync.Mutex
+	registrations                               []metric.Registration
+	ExporterEnqueueFailedMetricPoints           metric.Int64Counter
+	ExporterOrderedRemoteWriteDeadLetterSize    metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteDeadLetters       metric.Int64ObservableCounter
+	ExporterOrderedRemoteWriteDeliveredSamples  metric.Int64ObservableCounter
+	ExporterOrderedRemoteWriteDroppedSamples    metric.Int64ObservableCounter
+	ExporterOrderedRemoteWriteFallback          metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteGateClosed        metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteInFlightCeiling   metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteInFlightLimit     metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteInFlightSamples   metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteLargestPartition  metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteOldestSampleAge   metric.Float64ObservableGauge
+	ExporterOrderedRemoteWritePaused            metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteProtobufMessage   metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteQueueCapacity     metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteQueueDuration     metric.Float64Histogram
+	ExporterOrderedRemoteWriteQueueSize         metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteQueuedSamples     metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteReceivedSamples   metric.Int64ObservableCounter
+	ExporterOrderedRemoteWriteRefusedSamples    metric.Int64Counter
+	ExporterOrderedRemoteWriteReorderedPayloads metric.Int64Counter
+	ExporterOrderedRemoteWriteRequestDuration   metric.Float64Histogram
+	ExporterOrderedRemoteWriteRequestSize       metric.Int64Histogram
+	ExporterOrderedRemoteWriteRequests          metric.Int64Counter
+	ExporterOrderedRemoteWriteRequestsInFlight  metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteRetries           metric.Int64Counter
+	ExporterQueueCapacity                       metric.Int64ObservableGauge
+	ExporterQueueSize                           metric.Int64ObservableGauge
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -133,6 +144,51 @@ func (builder *TelemetryBuilder) RegisterExporterOrderedRemoteWriteFallbackCallb
 	return nil
 }
 
+// RegisterExporterOrderedRemoteWriteGateClosedCallback sets callback for observable ExporterOrderedRemoteWriteGateClosed metric.
+func (builder *TelemetryBuilder) RegisterExporterOrderedRemoteWriteGateClosedCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ExporterOrderedRemoteWriteGateClosed, obs: o})
+		return nil
+	}, builder.ExporterOrderedRemoteWriteGateClosed)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterExporterOrderedRemoteWriteInFlightCeilingCallback sets callback for observable ExporterOrderedRemoteWriteInFlightCeiling metric.
+func (builder *TelemetryBuilder) RegisterExporterOrderedRemoteWriteInFlightCeilingCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ExporterOrderedRemoteWriteInFlightCeiling, obs: o})
+		return nil
+	}, builder.ExporterOrderedRemoteWriteInFlightCeiling)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterExporterOrderedRemoteWriteInFlightLimitCallback sets callback for observable ExporterOrderedRemoteWriteInFlightLimit metric.
+func (builder *TelemetryBuilder) RegisterExporterOrderedRemoteWriteInFlightLimitCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ExporterOrderedRemoteWriteInFlightLimit, obs: o})
+		return nil
+	}, builder.ExporterOrderedRemoteWriteInFlightLimit)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
 // RegisterExporterOrderedRemoteWriteInFlightSamplesCallback sets callback for observable ExporterOrderedRemoteWriteInFlightSamples metric.
 func (builder *TelemetryBuilder) RegisterExporterOrderedRemoteWriteInFlightSamplesCallback(cb metric.Int64Callback) error {
 	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
@@ -148,12 +204,42 @@ func (builder *TelemetryBuilder) RegisterExporterOrderedRemoteWriteInFlightSampl
 	return nil
 }
 
+// RegisterExporterOrderedRemoteWriteLargestPartitionCallback sets callback for observable ExporterOrderedRemoteWriteLargestPartition metric.
+func (builder *TelemetryBuilder) RegisterExporterOrderedRemoteWriteLargestPartitionCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ExporterOrderedRemoteWriteLargestPartition, obs: o})
+		return nil
+	}, builder.ExporterOrderedRemoteWriteLargestPartition)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
 // RegisterExporterOrderedRemoteWriteOldestSampleAgeCallback sets callback for observable ExporterOrderedRemoteWriteOldestSampleAge metric.
 func (builder *TelemetryBuilder) RegisterExporterOrderedRemoteWriteOldestSampleAgeCallback(cb metric.Float64Callback) error {
 	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
 		cb(ctx, &observerFloat64{inst: builder.ExporterOrderedRemoteWriteOldestSampleAge, obs: o})
 		return nil
 	}, builder.ExporterOrderedRemoteWriteOldestSampleAge)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterExporterOrderedRemoteWritePausedCallback sets callback for observable ExporterOrderedRemoteWritePaused metric.
+func (builder *TelemetryBuilder) RegisterExporterOrderedRemoteWritePausedCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ExporterOrderedRemoteWritePaused, obs: o})
+		return nil
+	}, builder.ExporterOrderedRemoteWritePaused)
 	if err != nil {
 		return err
 	}
@@ -238,6 +324,51 @@ func (builder *TelemetryBuilder) RegisterExporterOrderedRemoteWriteReceivedSampl
 	return nil
 }
 
+// RegisterExporterOrderedRemoteWriteRequestsInFlightCallback sets callback for observable ExporterOrderedRemoteWriteRequestsInFlight metric.
+func (builder *TelemetryBuilder) RegisterExporterOrderedRemoteWriteRequestsInFlightCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ExporterOrderedRemoteWriteRequestsInFlight, obs: o})
+		return nil
+	}, builder.ExporterOrderedRemoteWriteRequestsInFlight)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterExporterQueueCapacityCallback sets callback for observable ExporterQueueCapacity metric.
+func (builder *TelemetryBuilder) RegisterExporterQueueCapacityCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ExporterQueueCapacity, obs: o})
+		return nil
+	}, builder.ExporterQueueCapacity)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterExporterQueueSizeCallback sets callback for observable ExporterQueueSize metric.
+func (builder *TelemetryBuilder) RegisterExporterQueueSizeCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ExporterQueueSize, obs: o})
+		return nil
+	}, builder.ExporterQueueSize)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
 type observerInt64 struct {
 	embedded.Int64Observer
 	inst metric.Int64Observable
@@ -276,6 +407,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	}
 	builder.meter = Meter(settings)
 	var err, errs error
+	builder.ExporterEnqueueFailedMetricPoints, err = builder.meter.Int64Counter(
+		"otelcol_exporter_enqueue_failed_metric_points",
+		metric.WithDescription("Number of samples in payloads that were refused with an error to the caller; under the name that all exporters use. [Alpha]"),
+		metric.WithUnit("{datapoint}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.ExporterOrderedRemoteWriteDeadLetterSize, err = builder.meter.Int64ObservableGauge(
 		"otelcol_exporter_ordered_remote_write_dead_letter_size",
 		metric.WithDescription("Bytes that the exporter's dead letters take on disk. [Alpha]"),
@@ -306,16 +443,46 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit(""),
 	)
 	errs = errors.Join(errs, err)
+	builder.ExporterOrderedRemoteWriteGateClosed, err = builder.meter.Int64ObservableGauge(
+		"otelcol_exporter_ordered_remote_write_gate_closed",
+		metric.WithDescription("Whether nothing is sent now, because the endpoint asks to wait or does not answer (1), or not (0). [Alpha]"),
+		metric.WithUnit("{state}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ExporterOrderedRemoteWriteInFlightCeiling, err = builder.meter.Int64ObservableGauge(
+		"otelcol_exporter_ordered_remote_write_in_flight_ceiling",
+		metric.WithDescription("The most requests that may ever be under way (max_in_flight). [Alpha]"),
+		metric.WithUnit("{request}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ExporterOrderedRemoteWriteInFlightLimit, err = builder.meter.Int64ObservableGauge(
+		"otelcol_exporter_ordered_remote_write_in_flight_limit",
+		metric.WithDescription("Number of requests that may be under way now. It follows the load and the endpoint. [Alpha]"),
+		metric.WithUnit("{request}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.ExporterOrderedRemoteWriteInFlightSamples, err = builder.meter.Int64ObservableGauge(
 		"otelcol_exporter_ordered_remote_write_in_flight_samples",
-		metric.WithDescription("Number of samples that a partition's sender holds, sending them or waiting to retry. [Alpha]"),
+		metric.WithDescription("Number of samples in requests that are being sent or wait for a retry. [Alpha]"),
 		metric.WithUnit("{sample}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ExporterOrderedRemoteWriteLargestPartition, err = builder.meter.Int64ObservableGauge(
+		"otelcol_exporter_ordered_remote_write_largest_partition",
+		metric.WithDescription("Bytes that the partition holds which holds most; a stuck one ends at half of the queue. [Alpha]"),
+		metric.WithUnit("By"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ExporterOrderedRemoteWriteOldestSampleAge, err = builder.meter.Float64ObservableGauge(
 		"otelcol_exporter_ordered_remote_write_oldest_sample_age",
-		metric.WithDescription("Time since the oldest undelivered sample of the partition was accepted; 0 when there is none. [Alpha]"),
+		metric.WithDescription("Time since the oldest sample without an outcome was accepted; 0 when there is none. [Alpha]"),
 		metric.WithUnit("s"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ExporterOrderedRemoteWritePaused, err = builder.meter.Int64ObservableGauge(
+		"otelcol_exporter_ordered_remote_write_paused",
+		metric.WithDescription("Whether the endpoint refuses every request because of the endpoint itself, the credentials or the protocol (1), or not (0). [Alpha]"),
+		metric.WithUnit("{state}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ExporterOrderedRemoteWriteProtobufMessage, err = builder.meter.Int64ObservableGauge(
@@ -326,13 +493,20 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.ExporterOrderedRemoteWriteQueueCapacity, err = builder.meter.Int64ObservableGauge(
 		"otelcol_exporter_ordered_remote_write_queue_capacity",
-		metric.WithDescription("The most bytes that the queue of the partition may hold. [Alpha]"),
+		metric.WithDescription("The most bytes that the queue may hold. [Alpha]"),
 		metric.WithUnit("By"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ExporterOrderedRemoteWriteQueueDuration, err = builder.meter.Float64Histogram(
+		"otelcol_exporter_ordered_remote_write_queue_duration",
+		metric.WithDescription("Time that the oldest sample of a request has waited in the queue before it was sent first. [Alpha]"),
+		metric.WithUnit("s"),
+		metric.WithExplicitBucketBoundaries([]float64{0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800}...),
 	)
 	errs = errors.Join(errs, err)
 	builder.ExporterOrderedRemoteWriteQueueSize, err = builder.meter.Int64ObservableGauge(
 		"otelcol_exporter_ordered_remote_write_queue_size",
-		metric.WithDescription("Bytes that the queue of the partition holds, its open batch and the batch in flight included. [Alpha]"),
+		metric.WithDescription("Bytes that the queue holds, open batches and requests in flight included. [Alpha]"),
 		metric.WithUnit("By"),
 	)
 	errs = errors.Join(errs, err)
@@ -350,8 +524,14 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.ExporterOrderedRemoteWriteRefusedSamples, err = builder.meter.Int64Counter(
 		"otelcol_exporter_ordered_remote_write_refused_samples",
-		metric.WithDescription("Number of samples in payloads that were refused with an error to the caller because a queue was full, or the exporter was shut down or had stopped; they are not received. [Alpha]"),
+		metric.WithDescription("Number of samples in payloads that were refused with an error to the caller because the queue was full, or the exporter was shut down or had stopped; they are not received. [Alpha]"),
 		metric.WithUnit("{sample}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ExporterOrderedRemoteWriteReorderedPayloads, err = builder.meter.Int64Counter(
+		"otelcol_exporter_ordered_remote_write_reordered_payloads",
+		metric.WithDescription("Number of payloads in which a series stepped back in time, whose samples were put in order. [Alpha]"),
+		metric.WithUnit("{payload}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ExporterOrderedRemoteWriteRequestDuration, err = builder.meter.Float64Histogram(
@@ -374,10 +554,28 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit("{request}"),
 	)
 	errs = errors.Join(errs, err)
+	builder.ExporterOrderedRemoteWriteRequestsInFlight, err = builder.meter.Int64ObservableGauge(
+		"otelcol_exporter_ordered_remote_write_requests_in_flight",
+		metric.WithDescription("Number of requests under way. [Alpha]"),
+		metric.WithUnit("{request}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.ExporterOrderedRemoteWriteRetries, err = builder.meter.Int64Counter(
 		"otelcol_exporter_ordered_remote_write_retries",
 		metric.WithDescription("Number of requests that repeated an earlier one because it had failed in a way that may pass. [Alpha]"),
 		metric.WithUnit("{request}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ExporterQueueCapacity, err = builder.meter.Int64ObservableGauge(
+		"otelcol_exporter_queue_capacity",
+		metric.WithDescription("The most bytes that the queue may hold; under the name that all exporters use. [Alpha]"),
+		metric.WithUnit("By"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ExporterQueueSize, err = builder.meter.Int64ObservableGauge(
+		"otelcol_exporter_queue_size",
+		metric.WithDescription("Bytes that the queue holds; under the name that all exporters use. [Alpha]"),
+		metric.WithUnit("By"),
 	)
 	errs = errors.Join(errs, err)
 	return &builder, errs

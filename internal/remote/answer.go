@@ -112,14 +112,14 @@ func (a *Answer) proves() bool {
 // errNoWritten is the error of a success that is none.
 var errNoWritten = errors.New("none of the headers that a receiver of 2.0 must send: no X-Prometheus-Remote-Write-*-Written")
 
-// refusesContent says whether a smaller request might be taken: these statuses refuse any.
-func (a *Answer) refusesContent() bool {
+// judgesSender says whether the answer is about the endpoint, the credentials or the protocol: any request would be refused.
+func (a *Answer) judgesSender() bool {
 	switch a.Status {
-	case http.StatusMethodNotAllowed, http.StatusProxyAuthRequired, http.StatusLengthRequired,
-		http.StatusUnsupportedMediaType, http.StatusUpgradeRequired:
-		return false
-	default:
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed,
+		http.StatusProxyAuthRequired, http.StatusLengthRequired, http.StatusUnsupportedMediaType, http.StatusUpgradeRequired:
 		return true
+	default:
+		return false
 	}
 }
 

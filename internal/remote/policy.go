@@ -25,8 +25,8 @@ type Policy struct {
 	RetryOn429 bool
 	// Exhausted is the verdict when the retries have reached a limit: VerdictDrop or VerdictFail.
 	Exhausted Verdict
-	// Fatal is the verdict on an answer that says that the endpoint or the credentials are wrong: VerdictRetry, VerdictDrop
-	// or VerdictFail.
+	// Fatal is the verdict on an answer that judges the sender, not the samples: VerdictPause, VerdictRetry, VerdictDrop or
+	// VerdictFail.
 	Fatal Verdict
 	// Isolate says whether a refused request is split until only what is refused is dropped.
 	Isolate bool
@@ -68,6 +68,8 @@ const (
 	VerdictDrop
 	// VerdictFail drops the request's samples and stops the collector.
 	VerdictFail
+	// VerdictPause drops the request's samples and pauses the endpoint: it would refuse any other as well.
+	VerdictPause
 )
 
 // Reach is what a fallback is for.
@@ -107,11 +109,11 @@ func (p *Policy) Decide(a *Answer, at Attempt) Decision {
 		return Decision{Verdict: VerdictDelivered}
 	case p.passes(a):
 		return p.again(a, at)
-	case s == http.StatusUnauthorized, s == http.StatusForbidden, s == http.StatusNotFound:
+	case a.judgesSender():
 		return p.fatal(a, at, account.ReasonFatal)
 	case s == http.StatusRequestEntityTooLarge:
 		return Decision{Verdict: VerdictSplit, Reason: account.ReasonTooLarge}
-	case s >= 400 && s <= 499 && s != http.StatusTooManyRequests && p.Isolate && a.refusesContent() && !a.exact(at.Protocol):
+	case s >= 400 && s <= 499 && s != http.StatusTooManyRequests && p.Isolate && !a.exact(at.Protocol):
 		return Decision{Verdict: VerdictSplit, Reason: account.ReasonRejected}
 	case s >= 400 && s <= 499:
 		return Decision{Verdict: VerdictDrop, Reason: account.ReasonRejected}
@@ -184,6 +186,18 @@ func (p *Policy) backOff(at Attempt) time.Duration {
 	interval := min(float64(b.InitialInterval)*math.Pow(b.Multiplier, float64(at.Number-1)), longest)
 	interval *= 1 + b.RandomizationFactor*(2*at.Random-1)
 	return time.Duration(min(interval, longest))
+}
+
+// Asked is how long an answer asks to wait.
+func (p *Policy) Asked(a *Answer, now time.Time) time.Duration {
+	return p.retryAfter(a.RetryAfter, now)
+}
+
+// Doubt is the delay before the next request to an endpoint that has failed so many times in a row, whatever was sent. Its
+// random part only makes it longer, so that an endpoint that is away is left alone.
+func (p *Policy) Doubt(failures int, random float64) time.Duration {
+	interval := float64(p.backOff(Attempt{Number: failures, Random: 0.5}))
+	return time.Duration(interval * (1 + p.BackOff.RandomizationFactor*random))
 }
 
 // retryAfter is the delay that a Retry-After header asks for (RFC 9110, section 10.2.3), in seconds or as a date. One that

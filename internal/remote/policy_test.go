@@ -44,6 +44,7 @@ func TestDecide(t *testing.T) {
 	fatal := func(v Verdict, r account.Reason) Decision { return Decision{Verdict: v, Reason: r, Permanent: true} }
 	no429 := func(p *Policy) { p.RetryOn429 = false }
 	isolate := func(p *Policy) { p.Isolate = true }
+	pauseFatal := func(p *Policy) { p.Fatal = VerdictPause }
 	discardFatal := func(p *Policy) { p.Fatal = VerdictDrop }
 	retryFatal := func(p *Policy) { p.Fatal = VerdictRetry }
 	noRetry := func(p *Policy) { p.BackOff.Enabled = false }
@@ -61,12 +62,13 @@ func TestDecide(t *testing.T) {
 		{"429 is retried", []int{429}, nil, retry},
 		{"429 is rejected if it is not retried", []int{429}, []func(*Policy){no429}, rejected},
 		{"a rejected 429 is not isolated: the rate is refused, not the content", []int{429}, []func(*Policy){no429, isolate}, rejected},
-		{"401, 403 and 404 are fatal", []int{401, 403, 404}, nil, fatal(VerdictFail, account.ReasonFatal)},
+		{"what judges the sender is fatal", []int{401, 403, 404, 405, 407, 411, 415, 426}, nil, fatal(VerdictFail, account.ReasonFatal)},
+		{"fatal: pause", []int{401, 404, 415}, []func(*Policy){pauseFatal}, fatal(VerdictPause, account.ReasonFatal)},
 		{"fatal: discard", []int{401, 403, 404}, []func(*Policy){discardFatal}, fatal(VerdictDrop, account.ReasonFatal)},
 		{"fatal: retry", []int{401, 403, 404, 302}, []func(*Policy){retryFatal}, retry},
-		{"any other 4xx is rejected", []int{400, 402, 405, 406, 408, 409, 410, 411, 412, 414, 415, 416, 422, 425, 428, 431, 451, 499}, nil, rejected},
+		{"any other 4xx is rejected", []int{400, 402, 406, 408, 409, 410, 412, 414, 416, 422, 425, 428, 431, 451, 499}, nil, rejected},
 		{"rejected: isolate", []int{400, 409, 422}, []func(*Policy){isolate}, isolated},
-		{"what refuses any request is not isolated", []int{405, 407, 411, 415, 426}, []func(*Policy){isolate}, rejected},
+		{"what judges the sender is not isolated", []int{405, 407, 411, 415, 426}, []func(*Policy){isolate}, fatal(VerdictFail, account.ReasonFatal)},
 		{"413 is split, whatever the setting", []int{413}, nil, split},
 		{"413 is split, whatever the setting", []int{413}, []func(*Policy){isolate}, split},
 		{"redirects and what is no answer are unexpected", []int{100, 101, 199, 300, 301, 302, 303, 304, 307, 308, 399, 600, 999}, nil, fatal(VerdictFail, account.ReasonUnexpected)},

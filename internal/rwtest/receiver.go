@@ -126,9 +126,9 @@ type Receiver struct {
 	Script func(Request) Answer
 	// Faults decides if Script is nil.
 	Faults Faults
-	// InFlightKey names what at most one request may be in flight for, such as the partition that a request is of;
-	// requests with the key "" are not watched. If InFlightKey is nil, no series may be in flight twice.
-	InFlightKey func(*prompb.WriteRequest) string
+	// InFlightKeys names what at most one request may be in flight for, such as the partitions that a request holds series of.
+	// If InFlightKeys is nil, no series may be in flight twice.
+	InFlightKeys func(*prompb.WriteRequest) []string
 
 	mu          sync.Mutex // guards what follows
 	seq         int
@@ -149,7 +149,7 @@ func (r *Receiver) Violations() []string {
 	return locked(r, func() []string { return slices.Clone(r.violations) })
 }
 
-// Overlaps lists the requests that were sent while another one with the same InFlightKey was in flight. A request that
+// Overlaps lists the requests that were sent while another one that has one of its InFlightKeys was in flight. A request that
 // its client has given up is no longer in flight.
 func (r *Receiver) Overlaps() []string {
 	return locked(r, func() []string { return slices.Clone(r.overlaps) })
@@ -384,12 +384,10 @@ type overtake struct {
 // been acknowledged must not take off again.
 func (r *Receiver) takeOff(x *exchange) {
 	f := &x.flight
-	if r.InFlightKey == nil {
+	if r.InFlightKeys == nil {
 		f.keys = x.request.Series
 	} else if x.request.Message != nil {
-		if key := r.InFlightKey(x.request.Message); key != "" {
-			f.keys = []string{key}
-		}
+		f.keys = r.InFlightKeys(x.request.Message)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -270,19 +270,19 @@ func TestRetryIsRedelivery(t *testing.T) {
 func TestOverlaps(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
-		key      func(*prompb.WriteRequest) string
+		key      func(*prompb.WriteRequest) []string
 		second   string
 		overlaps []string
 	}{
 		{"the same series", nil, "a", []string{`request 2 was sent while request 1 was in flight for {__name__="a"}`}},
 		{"another series", nil, "b", nil},
-		{"another series of the same partition", func(*prompb.WriteRequest) string { return "partition 1" }, "b", []string{"request 2 was sent while request 1 was in flight for partition 1"}},
-		{"another partition", func(msg *prompb.WriteRequest) string { return msg.Timeseries[0].Labels[0].Value }, "b", nil},
-		{"unwatched", func(*prompb.WriteRequest) string { return "" }, "a", nil},
+		{"another series of the same partition", func(*prompb.WriteRequest) []string { return []string{"partition 2", "partition 1"} }, "b", []string{"request 2 was sent while request 1 was in flight for partition 2"}},
+		{"another partition", func(msg *prompb.WriteRequest) []string { return []string{msg.Timeseries[0].Labels[0].Value} }, "b", nil},
+		{"unwatched", func(*prompb.WriteRequest) []string { return nil }, "a", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := Receiver{InFlightKey: tt.key, Script: func(Request) Answer { return Answer{Latency: time.Second} }}
+				r := Receiver{InFlightKeys: tt.key, Script: func(Request) Answer { return Answer{Latency: time.Second} }}
 				client := &http.Client{Transport: &r}
 				go post(t, t.Context(), client, "http://receiver", samples("a", 1))
 				synctest.Wait()

@@ -12,7 +12,7 @@ import (
 // Parts are bytes, so that to queue them is a copy, and all their numbers have four bytes, so that a reference is exchanged
 // by a look into a table instead of reading a message anew:
 //
-//	part:     number of symbols, size of the strings, for each symbol xxhash (8 bytes), start and end, the strings, then
+//	part:     number of symbols, size of the strings, for each symbol its Hash (8 bytes), start and end, the strings, then
 //	          bases and drafts
 //	base:     0, its size, where it is cut (3 numbers), references of name and value of each label
 //	change:   0, 2^32-1, the number of labels that are changed in the last base, for each where it stands and its new value

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/stretchr/testify/assert"
 )
 
@@ -37,7 +36,7 @@ func (r random) draftPart(t *testing.T, s *Symbols, n int) (part []byte, kept []
 				if r.IntN(3) == 0 {
 					labels[i].Value = pick(r, "v"+r.string(), fmt.Sprint(r.IntN(1+n*n)))
 					at := i*draftLabelLen + DraftRefLen
-					PutDraftRef(base[at:], s.RefBytes([]byte(labels[i].Value), xxhash.Sum64String(labels[i].Value)))
+					PutDraftRef(base[at:], s.RefBytes([]byte(labels[i].Value), Hash(labels[i].Value)))
 					changed = append(changed, at)
 				}
 			}

@@ -3,10 +3,10 @@ package wire // import "github.com/orderedremotewrite/orderedremotewriteexporter
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/maphash"
 	"math"
 	"slices"
-
-	"github.com/cespare/xxhash/v2"
+	"unsafe"
 )
 
 // Field numbers of io.prometheus.write.v2.Request and its TimeSeries (Remote-Write 2.0, "Protobuf Message"). Samples and
@@ -39,6 +39,16 @@ const (
 	MetricTypeStateset    MetricType = 7
 )
 
+// seed is made for the process, so that nobody can choose strings whose hashes are alike and make a symbol table a list.
+var seed = maphash.MakeSeed()
+
+// Hash is the hash that a symbol table knows a string by. It is another one in each process, and nobody outside of it can
+// compute it.
+func Hash(symbol string) uint64 { return maphash.String(seed, symbol) }
+
+// HashBytes is Hash for bytes.
+func HashBytes(symbol []byte) uint64 { return maphash.Bytes(seed, symbol) }
+
 // Symbols is the symbol table of a 2.0 message: each string once, the first one empty. The zero value is a table with
 // nothing but the empty string.
 type Symbols struct {
@@ -69,6 +79,11 @@ func (s *Symbols) Len() int { return 1 + len(s.spans) }
 // Size is the bytes of the encoded table.
 func (s *Symbols) Size() int { return emptySymbol + len(s.encoded) }
 
+// Capacity is the bytes that the table holds, used or not.
+func (s *Symbols) Capacity() int {
+	return cap(s.encoded) + cap(s.spans)*int(unsafe.Sizeof(symbolSpan{})) + len(s.slots)*int(unsafe.Sizeof(symbolSlot{}))
+}
+
 // Generation changes with each reset. References are good for one generation.
 func (s *Symbols) Generation() uint64 { return s.generation }
 
@@ -95,7 +110,7 @@ func (s *Symbols) Ref(symbol string) uint32 {
 	if symbol == "" {
 		return 0
 	}
-	return s.RefHashed(symbol, xxhash.Sum64String(symbol))
+	return s.RefHashed(symbol, Hash(symbol))
 }
 
 // RefBytes is RefHashed for bytes, which may be empty.
@@ -106,7 +121,7 @@ func (s *Symbols) RefBytes(symbol []byte, hash uint64) uint32 {
 	return refHashed(s, symbol, hash)
 }
 
-// RefHashed is Ref for a string that is not empty and whose xxhash is known.
+// RefHashed is Ref for a string that is not empty and whose Hash is known.
 func (s *Symbols) RefHashed(symbol string, hash uint64) uint32 {
 	return refHashed(s, symbol, hash)
 }
@@ -414,7 +429,7 @@ func (m *Merger) ref(p *ParsedV2, old uint64) (uint32, error) {
 	if err != nil || len(symbol) == 0 {
 		return 0, err
 	}
-	m.refs[old] = refHashed(&m.symbols, symbol, xxhash.Sum64(symbol))
+	m.refs[old] = refHashed(&m.symbols, symbol, HashBytes(symbol))
 	return m.refs[old], nil
 }
 

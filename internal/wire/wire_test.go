@@ -2,14 +2,16 @@ package wire
 
 import (
 	"math"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/prometheus/prompb"
 	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
 )
 
 // prompbSeries is what the series must be in prompb's types.
@@ -199,7 +201,7 @@ func TestSymbols(t *testing.T) {
 			symbol := pick(r, r.string(), strings.Repeat("k", r.IntN(2000)))
 			ref := s.Ref(symbol)
 			assert.Equal(t, want.Symbolize(symbol), ref)
-			assert.Equal(t, ref, s.RefBytes([]byte(symbol), xxhash.Sum64String(symbol)))
+			assert.Equal(t, ref, s.RefBytes([]byte(symbol), Hash(symbol)))
 		}
 		assert.Equal(t, len(want.Symbols()), s.Len())
 		table := s.AppendTo(nil)
@@ -436,4 +438,21 @@ func TestAppendSeriesAsV1(t *testing.T) {
 		require.NoError(t, got.Unmarshal(raw))
 		sameV1(t, want, got)
 	})
+}
+
+// TestChosenSymbolsAreFoundQuickly: strings whose unkeyed hashes begin in the same slot are as quick to find as others.
+func TestChosenSymbolsAreFoundQuickly(t *testing.T) {
+	const n = 10_000
+	r := rand.New(rand.NewPCG(1, 2))
+	var s Symbols
+	for range n {
+		s.Ref(rwtest.Forge(r, r.Uint64()<<20))
+	}
+	steps := 0
+	for at, slot := range s.slots {
+		if slot.ref != 0 {
+			steps += (at - int(s.spans[slot.ref-1].hash)) & (len(s.slots) - 1)
+		}
+	}
+	assert.Less(t, steps/n, 10, "steps of a search on average")
 }

@@ -1,4 +1,4 @@
-package orderedremotewriteexporter
+package chaos
 
 import (
 	"fmt"
@@ -14,9 +14,9 @@ import (
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
 )
 
-// chaosFaults is how the receiver of a round misbehaves. The number of a request decides what becomes of it, together
-// with the time, for outages, and the contents, for what the receiver does not like.
-type chaosFaults struct {
+// faults is how the receiver of a round misbehaves. The contents of a request decide what becomes of it, together with how
+// often it came before and, for outages, the time: so it does not depend on which of two requests is faster.
+type faults struct {
 	seed uint64
 	// odds are the faults with their probabilities per mille.
 	odds    []odds
@@ -30,6 +30,8 @@ type chaosFaults struct {
 	maxLatency                      time.Duration
 	// unreadable is how it shows that the receiver does not know 2.0; if it is empty, it does.
 	unreadable string
+	// backend, if it is not nil, answers instead.
+	backend func(r rwtest.Request, nth int) rwtest.Answer
 
 	mu       sync.Mutex
 	injected map[string]int
@@ -51,9 +53,9 @@ var (
 	losingFaults  = []string{"4xx", "stored 4xx", "413", "415", "partial write"}
 )
 
-// newChaosFaults chooses the faults of a round.
-func newChaosFaults(rnd *rand.Rand, seed uint64, lossless bool) *chaosFaults {
-	f := &chaosFaults{seed: seed, injected: make(map[string]int)}
+// newFaults chooses the faults of a round.
+func newFaults(rnd *rand.Rand, seed uint64, lossless bool) *faults {
+	f := &faults{seed: seed, injected: make(map[string]int)}
 	kinds := passingFaults
 	if !lossless {
 		kinds = append(kinds[:len(kinds):len(kinds)], losingFaults...)
@@ -86,7 +88,7 @@ func newChaosFaults(rnd *rand.Rand, seed uint64, lossless bool) *chaosFaults {
 	return f
 }
 
-func (f *chaosFaults) String() string {
+func (f *faults) String() string {
 	s := fmt.Sprintf("%v", f.odds)
 	for _, o := range f.outages {
 		s += fmt.Sprintf(", %s from %s for %v", o.kind, o.from.Format(time.TimeOnly), o.to.Sub(o.from))
@@ -95,9 +97,14 @@ func (f *chaosFaults) String() string {
 		f.poison, f.maxSamples, f.hugeBody, f.slowBody, f.lie, f.silent, f.maxLatency, f.unreadable)
 }
 
-// answer is the script of the receiver.
-func (f *chaosFaults) answer(r rwtest.Request) rwtest.Answer {
-	rnd := rand.New(rand.NewPCG(f.seed, uint64(r.Seq)))
+// answer is what becomes of a request that has come nth times before.
+func (f *faults) answer(r rwtest.Request, nth int) rwtest.Answer {
+	if f.backend != nil {
+		return f.backend(r, nth)
+	}
+	body := fnv.New64a()
+	_, _ = body.Write(r.Body)
+	rnd := rand.New(rand.NewPCG(f.seed^body.Sum64(), uint64(nth)))
 	a := rwtest.Answer{Header: http.Header{}, Status: pick(rnd, 200, 202, 204), Written: rwtest.Written(rnd.IntN(2))}
 	if f.maxLatency > 0 {
 		a.Latency = time.Duration(rnd.Int64N(int64(f.maxLatency)))
@@ -121,7 +128,7 @@ func (f *chaosFaults) answer(r rwtest.Request) rwtest.Answer {
 }
 
 // draw returns the kind of the fault, or "".
-func (f *chaosFaults) draw(rnd *rand.Rand) string {
+func (f *faults) draw(rnd *rand.Rand) string {
 	now := time.Now()
 	for _, o := range f.outages {
 		if !now.Before(o.from) && now.Before(o.to) {
@@ -138,21 +145,21 @@ func (f *chaosFaults) draw(rnd *rand.Rand) string {
 	return ""
 }
 
-func (f *chaosFaults) count(kind string) {
+func (f *faults) count(kind string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.injected[kind]++
 }
 
 // poisoned says whether the receiver refuses a series.
-func (f *chaosFaults) poisoned(series string) bool {
+func (f *faults) poisoned(series string) bool {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(series))
 	return h.Sum32()%f.poison == 0
 }
 
 // inject makes the answer one of the kind.
-func (f *chaosFaults) inject(rnd *rand.Rand, kind string, a *rwtest.Answer) {
+func (f *faults) inject(rnd *rand.Rand, kind string, a *rwtest.Answer) {
 	kind, a.Stored = strings.CutPrefix(kind, "stored ")
 	switch kind {
 	case "5xx":
@@ -190,7 +197,7 @@ func (f *chaosFaults) inject(rnd *rand.Rand, kind string, a *rwtest.Answer) {
 		a.Status, a.Written = pick(rnd, 200, 204), rwtest.WrittenNever
 	case "partial write":
 		a.Status = 400
-		a.Keep = func(series string, s rwtest.Sample) bool { return f.seed^uint64(s.Timestamp)%2 == 0 }
+		a.Keep = func(series string, s rwtest.Sample) bool { return (f.seed^uint64(s.Timestamp))%2 == 0 }
 	default:
 		panic("unknown fault " + kind)
 	}
@@ -209,14 +216,14 @@ func retryAfter(rnd *rand.Rand, h http.Header) {
 	}
 }
 
-var chaosWrittenHeaders = []string{
+var writtenHeaders = []string{
 	"X-Prometheus-Remote-Write-Samples-Written",
 	"X-Prometheus-Remote-Write-Histograms-Written",
 	"X-Prometheus-Remote-Write-Exemplars-Written",
 }
 
 // besides is what goes wrong whatever the answer is.
-func (f *chaosFaults) besides(rnd *rand.Rand, version int, a *rwtest.Answer) {
+func (f *faults) besides(rnd *rand.Rand, version int, a *rwtest.Answer) {
 	happens := func(permille int, kind string) bool {
 		if rnd.IntN(1000) >= permille {
 			return false
@@ -231,7 +238,7 @@ func (f *chaosFaults) besides(rnd *rand.Rand, version int, a *rwtest.Answer) {
 		a.BodyTime = time.Duration(rnd.IntN(5000)) * time.Millisecond
 	}
 	if happens(f.lie, "lying header") {
-		for _, name := range chaosWrittenHeaders {
+		for _, name := range writtenHeaders {
 			a.Header.Set(name, pick(rnd, "0", "1", "7", "1000000", "-1", "all", "99999999999999999999"))
 		}
 	}

@@ -1,0 +1,122 @@
+package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
+
+import (
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// delivery is the way of what was claimed of some partitions together, until all of it has its outcome. They are busy for as
+// long.
+type delivery struct {
+	parts []part
+	late  bool
+	// accepted is when the oldest sample was accepted, claimed when the samples left the queue.
+	accepted, claimed time.Time
+	// requests are sent from the last to the first, one after the other.
+	requests []request
+	// number is that of the limit; 0 while the delivery has no place.
+	number uint64
+	// attempts counts what was sent of the next request; begun is when the first was, and attempted when the last.
+	attempts         int
+	begun, attempted time.Time
+	// due is when the next attempt may be made, and turn tells that it may.
+	due  time.Time
+	turn chan struct{}
+	// cut is when the delivery was last cut to find a poison; zero for never.
+	cut time.Time
+	// planned counts the requests of all that was claimed together; each cut after a refusal adds two.
+	planned *atomic.Int32
+	// slow says that it took long while others did not.
+	slow bool
+}
+
+// part is what a delivery carries of one partition.
+type part struct {
+	partition *partition
+	batch     *batch
+	// samples is how many there are, and cost what they count in the queue.
+	samples int
+	cost    int64
+}
+
+// samples is how many the delivery carries when it is claimed.
+func (d *delivery) samples() int {
+	n := 0
+	for i := range d.parts {
+		n += d.parts[i].samples
+	}
+	return n
+}
+
+// compose makes the request of what was claimed, and returns the bytes of its body.
+func (d *delivery) compose() int {
+	var chunks []*chunk
+	r := request{shares: make([]int, len(d.parts))}
+	for i := range d.parts {
+		b := d.parts[i].batch
+		chunks = append(chunks, b.chunks...)
+		r.protocol = b.protocol
+		r.add(&b.tally)
+		r.shares[i] = b.Samples
+		d.parts[i].batch = nil
+	}
+	r.body = body(r.protocol, chunks)
+	d.requests = []request{r}
+	return len(r.body)
+}
+
+// cutDisorder makes several requests of the next one where a series would not step forward in time inside it. They are sent one
+// after the other.
+func (d *delivery) cutDisorder() {
+	if runs := d.next().rising(); len(runs) > 1 {
+		d.settled(runs...)
+	}
+}
+
+// next is the request that must be sent next.
+func (d *delivery) next() *request {
+	return &d.requests[len(d.requests)-1]
+}
+
+// settled takes the next request off, which has its outcome, and puts others in its place, to be sent in their order.
+func (d *delivery) settled(instead ...request) {
+	d.requests = d.requests[:len(d.requests)-1]
+	slices.Reverse(instead)
+	d.requests = append(d.requests, instead...)
+	d.attempts = 0
+}
+
+// shared says whether the delivery is one request with samples of several partitions.
+func (d *delivery) shared() bool {
+	n := 0
+	for _, samples := range d.next().shares {
+		n += min(samples, 1)
+	}
+	return len(d.requests) == 1 && n > 1
+}
+
+// fork takes half of the partitions off a delivery that is shared, as a delivery of their own.
+func (d *delivery) fork() *delivery {
+	r := d.next()
+	half := r.middle()
+	n := sum(r.shares[:half])
+	first, second := r.splitAt(n)
+	other := &delivery{
+		parts: d.parts[half:], late: d.late, accepted: d.accepted, claimed: d.claimed,
+		begun: d.begun, attempted: d.attempted, cut: d.cut, planned: d.planned,
+	}
+	second.shares = slices.Clone(r.shares[half:])
+	first.shares = slices.Clone(r.shares[:half])
+	d.parts = d.parts[:half:half]
+	other.requests = []request{second}
+	d.settled(first)
+	return other
+}
+
+func sum(of []int) (n int) {
+	for _, v := range of {
+		n += v
+	}
+	return n
+}

@@ -1,0 +1,104 @@
+package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
+
+import (
+	"time"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
+)
+
+// gate is what the endpoint asks of everybody, or what its silence means for everybody. It is plain data under the queue's
+// lock.
+type gate struct {
+	// asked is until when the endpoint asks to wait, and doubt until when nothing is sent because nothing passes.
+	asked, doubt time.Time
+	// failures counts answers and time-outs since the last success; since is when the first of them came.
+	failures int
+	since    time.Time
+	// succeeded is when the last success came.
+	succeeded time.Time
+	// probedRetry says that the last probe was a retry, so that the next one is something else if there is anything.
+	probedRetry bool
+	// pause is set while the endpoint's answers judge the sender.
+	pause *pause
+}
+
+// pause is a state in which requests would be refused whatever they carry.
+type pause struct {
+	answer *remote.Answer
+	since  time.Time
+	// delay is the time until the next probe after one was refused.
+	delay time.Duration
+}
+
+const (
+	// doubtAfter is the failures in a row after which one request at a time is sent.
+	doubtAfter = 4
+	// firstPauseDelay and longestPauseDelay bound the time between two probes of a paused endpoint.
+	firstPauseDelay   = time.Second
+	longestPauseDelay = 30 * time.Second
+)
+
+// doubtful says that nothing passes, so that one request at a time is sent until one does.
+func (g *gate) doubtful() bool {
+	return g.failures >= doubtAfter || g.pause != nil
+}
+
+// retriesFirst says whether a retry goes before a new request. In doubt the two take turns, so that a request that never passes
+// is told from an endpoint that never answers; a paused endpoint is probed with new requests, which are smaller.
+func (g *gate) retriesFirst() bool {
+	return g.pause == nil && !(g.doubtful() && g.probedRetry)
+}
+
+// opens is until when nothing is sent.
+func (g *gate) opens() time.Time {
+	if g.asked.After(g.doubt) {
+		return g.asked
+	}
+	return g.doubt
+}
+
+// ask closes the gate for as long as the endpoint asks for.
+func (g *gate) ask(now time.Time, d time.Duration) {
+	if until := now.Add(d); until.After(g.asked) {
+		g.asked = until
+	}
+}
+
+// failed takes note of a failure that may pass. In doubt the next request waits the longer, the more have failed in a row,
+// whichever they were.
+func (g *gate) failed(now time.Time, delay func(failures int) time.Duration) {
+	if g.failures == 0 {
+		g.since = now
+	}
+	if g.failures++; g.failures >= doubtAfter {
+		g.doubt = now.Add(delay(g.failures))
+	}
+}
+
+// pass takes note of a success, and returns how many failures it ended and since when.
+func (g *gate) pass(now time.Time) (failures int, since time.Time) {
+	failures, since = g.failures, g.since
+	g.failures, g.succeeded = 0, now
+	g.doubt = time.Time{}
+	return failures, since
+}
+
+// refused takes note of an answer that judges the sender. It returns whether that is news.
+func (g *gate) refused(now time.Time, a *remote.Answer) (began bool) {
+	if began = g.pause == nil; began {
+		g.pause = &pause{since: now, delay: firstPauseDelay}
+	}
+	g.pause.answer = a
+	g.doubt = now.Add(g.pause.delay)
+	g.pause.delay = min(2*g.pause.delay, longestPauseDelay)
+	return began
+}
+
+// resume ends a pause, and returns it, or nil if there is none.
+func (g *gate) resume() *pause {
+	p := g.pause
+	if p != nil {
+		g.pause, g.doubt = nil, time.Time{}
+	}
+	return p
+}

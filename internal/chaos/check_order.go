@@ -1,0 +1,148 @@
+package chaos
+
+import (
+	"slices"
+	"strings"
+)
+
+// checkOrder is the promise of order: it follows every series through all requests.
+func (c *checker) checkOrder() {
+	for _, x := range c.flights {
+		x.attempt, x.firstAt = 1, x.Start
+		x.items = make([]*item, 0, len(x.Points))
+		touched := make(map[*line]bool)
+		for _, pt := range x.Points {
+			s := c.model.series[pt.Series]
+			if s == nil {
+				c.passUnknown(x, pt)
+				continue
+			}
+			c.place(s, x, pt, touched)
+		}
+		c.checkApart(x)
+		c.checkAgain(x)
+		for _, it := range x.items {
+			if it.last != nil {
+				it.last.again++
+			}
+			it.last = x
+		}
+		for l := range touched {
+			if l.first < 0 {
+				continue
+			}
+			// What was accepted before the first of the request's samples has its outcome, or it would be in the request.
+			l.floor = max(l.floor, l.first)
+			if c.final(x) {
+				l.floor = max(l.floor, l.latest+1)
+			}
+		}
+	}
+	for _, text := range c.Receiver {
+		// What was accepted out of order may be sent out of order, even in one request; checkOrder knows it better.
+		if inLine := c.Settings.OutOfOrder == "send" && !c.Rules.SortsPayloads || c.model.forgot; !inLine || !strings.Contains(text, "in timestamp order") {
+			c.problem("receiver: %.600s", text)
+		}
+	}
+}
+
+// place finds the sample of a request among what was accepted of its series: in its line, or else among what travels apart.
+func (c *checker) place(s *seriesModel, x *flight, pt Point, touched map[*line]bool) {
+	l := &s.line
+	if !touched[l] {
+		touched[l] = true
+		l.request, l.first, l.latest = x, -1, -1
+	}
+	for _, i := range l.at[pt.at()] {
+		if i < max(l.floor, l.latest+1) || l.items[i].call.Begin > x.Begin {
+			continue
+		}
+		if l.first < 0 {
+			l.first = i
+		}
+		l.latest = i
+		x.items = append(x.items, l.items[i])
+		return
+	}
+	for _, i := range s.apart.at[pt.at()] {
+		if it := s.apart.items[i]; it.call.Begin < x.Begin && (it.last == nil || !c.final(it.last)) {
+			x.items = append(x.items, it)
+			return
+		}
+	}
+	if c.model.forgot && c.Settings.OutOfOrder == "send" && c.held(pt.Series) {
+		// What is held behind old samples is sorted by time, so a late one that was taken for a good one comes before others.
+		for _, i := range l.at[pt.at()] {
+			if i >= l.floor && l.items[i].call.Begin <= x.Begin {
+				x.items = append(x.items, l.items[i])
+				return
+			}
+		}
+	}
+	switch at := l.at[pt.at()]; {
+	case len(at) == 0 && len(s.apart.at[pt.at()]) == 0:
+		c.problem("%v has a sample that was not accepted: %v", x, pt)
+	case len(at) == 0:
+		c.problem("%v has a sample that had its outcome before, or was not accepted yet: %v", x, pt)
+	case l.items[at[0]].call.Begin > x.Begin:
+		c.problem("%v has a sample before it was accepted: %v", x, pt)
+	case l.latest >= 0 && at[len(at)-1] <= l.latest:
+		c.problem("%v has samples out of order: %v after %d", x, pt, l.items[l.latest].Timestamp)
+	default:
+		c.problem("%v has a sample that had its outcome before: %v, accepted as number %d of the series, after number %d was sent",
+			x, pt, at[len(at)-1], l.floor)
+	}
+}
+
+// passUnknown takes note of a sample that nothing is known of, which only a wild payload can have brought.
+func (c *checker) passUnknown(x *flight, pt Point) {
+	if !c.model.wild {
+		c.problem("%v has a series of which nothing was accepted: %v", x, pt)
+		return
+	}
+	it := c.unknown[pt]
+	if it == nil {
+		it = &item{Point: pt}
+		c.unknown[pt] = it
+	} else if it.last != nil && c.final(it.last) || slices.Contains(x.items, it) {
+		// It may be another one, which was given again.
+		c.ambiguous = true
+	}
+	x.items = append(x.items, it)
+}
+
+// checkApart checks that late samples are in no request with a newer one of their series, and that nothing that travels apart
+// makes a request go back in time.
+func (c *checker) checkApart(x *flight) {
+	if c.model.forgot {
+		return // what is late cannot be told
+	}
+	apart := make(map[string]bool)
+	for _, it := range x.items {
+		apart[it.Series] = apart[it.Series] || it.apart
+	}
+	newest := make(map[string]*item)
+	for _, it := range x.items {
+		if !apart[it.Series] {
+			continue
+		}
+		before := newest[it.Series]
+		switch {
+		case before == nil:
+			newest[it.Series] = it
+			continue
+		case it.Timestamp <= before.Timestamp && c.Settings.OutOfOrder != "send":
+			c.problem("%v goes back in time from %d: %v", x, before.Timestamp, it.Point)
+		case it.apart != before.apart && (it.late || before.late) && !c.held(it.Series):
+			c.problem("%v has a late sample of %d together with one of %d: %v", x, it.Timestamp, before.Timestamp, it.Point)
+		}
+		newest[it.Series] = it
+	}
+}
+
+// held tells whether samples of a series travel apart though they are not late: what the exporter holds back behind them may join
+// the late ones, in order of time.
+func (c *checker) held(series string) bool {
+	s := c.model.series[series]
+	return s != nil && slices.ContainsFunc(s.apart.items, func(it *item) bool { return !it.late })
+}

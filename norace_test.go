@@ -1,0 +1,5 @@
+//go:build !race
+
+package orderedremotewriteexporter
+
+const raceDetector = false

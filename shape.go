@@ -1,0 +1,125 @@
+package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
+
+import (
+	"slices"
+	"strings"
+	"unsafe"
+)
+
+// shape is what follows from the attribute keys of a point: its label names.
+type shape struct {
+	// keys are the attribute keys as the payload orders them.
+	keys  []string
+	attrs []shapeAttr
+	plans [kinds]plan
+	// kept says that the shape is in a cache.
+	kept bool
+}
+
+// cost is the bytes of the shape, without those of its plans.
+func (s *shape) cost() int {
+	cost := mapSlots*4*8 + 8 + int(unsafe.Sizeof(*s)) + cap(s.attrs)*int(unsafe.Sizeof(shapeAttr{})) + 2*allocation
+	for _, key := range s.keys {
+		// With the key there is a place in the order of all keys, and another one if it shares a label.
+		cost += stringSize + len(key) + allocation + 3*8
+	}
+	return cost
+}
+
+// shapeAttr is a label made from attributes.
+type shapeAttr struct {
+	name string
+	// hash and place are what the label's parts in the identity and in the partition key begin with.
+	hash, place uint64
+	// from are the attributes, by their position, whose values are joined; there is more than one if several keys become
+	// the same name, in the order of the keys.
+	from []int
+}
+
+func newShape(keys []string, n *namer) *shape {
+	s := &shape{keys: make([]string, len(keys))}
+	order := make([]int, len(keys))
+	for i, key := range keys {
+		s.keys[i], order[i] = strings.Clone(key), i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return strings.Compare(s.keys[a], s.keys[b]) })
+	s.attrs = make([]shapeAttr, 0, len(keys))
+	for at, i := range order {
+		if name := n.labelName(s.keys[i]); name != "" {
+			s.attrs = append(s.attrs, shapeAttr{name: name, from: order[at : at+1 : at+1]})
+		}
+	}
+	slices.SortStableFunc(s.attrs, func(a, b shapeAttr) int { return strings.Compare(a.name, b.name) })
+	s.attrs = joinAttrs(s.attrs)
+	for i := range s.attrs {
+		s.attrs[i].setName(s.attrs[i].name, n.secret)
+	}
+	return s
+}
+
+// joinAttrs makes one of neighbours of the same name.
+func joinAttrs(attrs []shapeAttr) []shapeAttr {
+	joined := attrs[:0]
+	for _, a := range attrs {
+		if last := len(joined) - 1; last >= 0 && joined[last].name == a.name {
+			joined[last].from = append(joined[last].from, a.from...)
+		} else {
+			joined = append(joined, a)
+		}
+	}
+	return slices.Clip(joined)
+}
+
+func (a *shapeAttr) setName(name string, secret partitionSecret) {
+	a.name, a.hash, a.place = name, nameHash(name), secret.name(name)
+}
+
+// renamed returns the shape's labels such that none has a name that is reserved: such a label is prefixed until its
+// name is free, so that no attribute is lost and two series cannot become one. The names of the scope's labels stay: there
+// the values are joined.
+func (s *shape) renamed(c *labelContext, kind metricKind, secret partitionSecret) []shapeAttr {
+	attrs := s.attrs
+	if kind == targetInfoKind && !c.keepIdentifying {
+		attrs = s.describing()
+	}
+	taken := func(name string) bool {
+		l, ok := c.find(name)
+		return ok && l.own || kind.reserves(name)
+	}
+	renames := func(name string) bool { return taken(name) && len(c.scopeValues(name)) == 0 }
+	if !slices.ContainsFunc(attrs, func(a shapeAttr) bool { return renames(a.name) }) {
+		return attrs
+	}
+	attrs = slices.Clone(attrs)
+	used := make(map[string]bool, len(attrs))
+	for i := range attrs {
+		used[attrs[i].name] = true
+	}
+	for i := range attrs {
+		if !renames(attrs[i].name) {
+			continue
+		}
+		// The names on the way to a free one are those of other attributes: together they are no longer than the attributes.
+		name := exportedPrefix + attrs[i].name
+		for taken(name) || used[name] {
+			name = exportedPrefix + name
+		}
+		used[name] = true
+		attrs[i].setName(name, secret)
+	}
+	slices.SortFunc(attrs, func(a, b shapeAttr) int { return strings.Compare(a.name, b.name) })
+	return attrs
+}
+
+// describing returns the labels of a target_info: those from attributes that do not identify the resource.
+func (s *shape) describing() []shapeAttr {
+	var attrs []shapeAttr
+	for _, a := range s.attrs {
+		from := slices.DeleteFunc(slices.Clone(a.from), func(i int) bool { return identifies(s.keys[i]) })
+		if len(from) > 0 {
+			a.from = from
+			attrs = append(attrs, a)
+		}
+	}
+	return attrs
+}
