@@ -127,7 +127,7 @@ func TestChecks(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(fmt.Sprintf("%s: %s", tt.breaks, tt.says), func(t *testing.T) {
 			var found []string
-			for number := range uint64(20) {
+			for number := range uint64(200) {
 				problems := fakeRound(seed, number, tt.breaks, tt.change).check(t)
 				if said(problems, tt.says) {
 					return
