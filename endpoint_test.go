@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/prometheus/prompb"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component/componentstatus"
@@ -123,6 +124,49 @@ func TestRetryAfterHoldsForEverybody(t *testing.T) {
 		assert.Empty(t, h.dropped())
 		assert.Empty(t, receiver.Problems())
 	})
+}
+
+// TestNoRetryAfterItsTime: a retry that another request's Retry-After keeps until max_elapsed_time is over is not sent. A request
+// whose own delay is within the time is.
+func TestNoRetryAfterItsTime(t *testing.T) {
+	for limit, delivered := range map[time.Duration]bool{30 * time.Second: false, 2 * time.Minute: true} {
+		t.Run(limit.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				first := time.Now().UnixMilli()
+				var again atomic.Bool
+				receiver := &rwtest.Receiver{Script: func(r rwtest.Request) rwtest.Answer {
+					if r.Seq > 1 && slices.ContainsFunc(r.Message.Timeseries, func(ts prompb.TimeSeries) bool {
+						return ts.Samples[0].Timestamp == first
+					}) {
+						again.Store(true)
+					}
+					switch r.Seq {
+					case 1:
+						return rwtest.Answer{Status: 500, Latency: 10 * time.Second}
+					case 2:
+						return rwtest.Answer{Status: 503, Header: map[string][]string{"Retry-After": {"50"}}, Latency: 5 * time.Second}
+					}
+					return rwtest.Answer{}
+				}}
+				h := newHarness(t, receiver, func(c *Config) {
+					c.Retry.BackOff.MaxElapsedTime = limit
+					c.Retry.BackOff.InitialInterval = 5 * time.Second
+				})
+				h.consume(gauge(time.Now(), 1))
+				time.Sleep(6 * time.Second)
+				h.consume(gauge(time.Now(), 40))
+				time.Sleep(3 * time.Minute)
+				h.shutdown()
+				assert.Equal(t, delivered, again.Load())
+				if delivered {
+					assert.Empty(t, h.dropped())
+				} else {
+					assert.Equal(t, int64(1), h.dropped()["retries_exhausted 500"])
+				}
+				assert.Empty(t, receiver.Problems())
+			})
+		})
+	}
 }
 
 // TestHangingRequestDelaysHalfAtMost: while one request hangs, half of the partitions go on, and all but its own once it is

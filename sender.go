@@ -222,6 +222,13 @@ func (v *voyage) retry(ctx context.Context, a *remote.Answer, delay time.Duratio
 	}
 	if !waitFor(ctx, v.queue.retry(v.delivery, delay)) {
 		v.abort(ctx, outcome{verdict: remote.VerdictDrop, reason: account.ReasonShutdown, answer: a, attempts: v.attempts})
+		return
+	}
+	// The gate may have kept the retry for longer than the policy reckoned with.
+	if v.policy.Expired(time.Since(v.begun)) {
+		v.act(ctx, v.next(), outcome{
+			verdict: v.policy.Exhausted, reason: account.ReasonRetriesExhausted, answer: a, attempts: v.attempts,
+		}, 0)
 	}
 }
 

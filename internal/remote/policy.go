@@ -171,10 +171,15 @@ func (p *Policy) again(a *Answer, at Attempt) Decision {
 		return exhausted
 	}
 	delay := max(p.backOff(at), p.retryAfter(a.RetryAfter, at.Now))
-	if limit := p.BackOff.MaxElapsedTime; limit > 0 && at.Elapsed+delay > limit {
+	if p.Expired(at.Elapsed + delay) {
 		return exhausted
 	}
 	return Decision{Verdict: VerdictRetry, Delay: delay}
+}
+
+// Expired says whether a request that was first sent so long ago must not be sent again.
+func (p *Policy) Expired(elapsed time.Duration) bool {
+	return p.BackOff.MaxElapsedTime > 0 && elapsed > p.BackOff.MaxElapsedTime
 }
 
 // backOff is the delay before the retry that follows an attempt: it grows by the multiplier from the initial interval to
