@@ -1,0 +1,347 @@
+package journal // import "github.com/orderedremotewrite/orderedremotewriteexporter/internal/journal"
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"go.opentelemetry.io/collector/extension/xextension/storage"
+)
+
+// MaxLanes is how many lanes a log can have.
+const MaxLanes = 1 << laneBits
+
+// Log is a log in a storage extension. Append, Flush, Rewrite and Close must not be called at the same time; everything else
+// may be.
+type Log struct {
+	client storage.Client
+
+	// mu guards what follows. No call of the client is made under it.
+	mu sync.Mutex
+	head
+	// index has the records that were written or read by this process and are not deleted, by their numbers. Nothing is known
+	// of those from unread on and before own, which this process has not written.
+	index       map[uint64]*entry
+	unread, own uint64
+	// dirty says that there are acknowledgements which are not stored yet.
+	dirty bool
+	// sweep is the number of the record with which the search for what can be deleted or rewritten goes on.
+	sweep uint64
+	// obsolete are records that can be deleted.
+	obsolete []uint64
+}
+
+// Sizes are those of a log.
+type Sizes struct {
+	// Live is about how many bytes must be kept, Stored how many the records take, and Samples how many must be kept.
+	Live, Stored int64
+	Samples      uint64
+}
+
+// Lane says how far a lane is.
+type Lane struct {
+	// Acknowledged is how many samples need not be kept any more, End how many there have been.
+	Acknowledged, End uint64
+	Bytes             int64
+}
+
+var headKeys = [2]string{"head.0", "head.1"}
+
+const recordPrefix = "record."
+
+func recordKey(number uint64) string { return fmt.Sprintf("%s%020d", recordPrefix, number) }
+
+// Open opens the log that a client has, or makes one. The given layout is that of a log without anything to keep; another one
+// keeps its own. An error that is ErrNewer says that a newer version has written it.
+func Open(ctx context.Context, client storage.Client, layout Layout) (*Log, error) {
+	if layout.Lanes > MaxLanes {
+		return nil, fmt.Errorf("a log has at most %d lanes", MaxLanes)
+	}
+	l := &Log{client: client, index: make(map[uint64]*entry)}
+	if err := l.readHead(ctx); err != nil {
+		return nil, err
+	}
+	if err := l.probe(ctx); err != nil {
+		return nil, err
+	}
+	l.own = l.next
+	if l.empty() {
+		l.restart(layout)
+	}
+	l.life++
+	l.sweep, l.unread = l.first, l.first
+	// The first write shows whether there can be others.
+	if err := l.commit(ctx, nil); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// readHead finds the newest head that can be read.
+func (l *Log) readHead(ctx context.Context) error {
+	gets := []*storage.Operation{storage.GetOperation(headKeys[0]), storage.GetOperation(headKeys[1])}
+	if err := l.client.Batch(ctx, gets...); err != nil {
+		return err
+	}
+	found, damaged := false, 0
+	for _, get := range gets {
+		if get.Value == nil {
+			continue
+		}
+		h, err := decodeHead(get.Value)
+		if errors.Is(err, ErrNewer) {
+			return err
+		}
+		if err != nil {
+			damaged++
+			continue
+		}
+		if !found || h.generation > l.generation {
+			found, l.head = true, h
+		}
+	}
+	if !found && damaged > 0 {
+		return l.rebuild(ctx)
+	}
+	return nil
+}
+
+// probe finds records that were written after the head: the newest one may have been torn.
+func (l *Log) probe(ctx context.Context) error {
+	for {
+		b, err := l.client.Get(ctx, recordKey(l.next))
+		if err != nil {
+			return err
+		}
+		r, of, err := decodeRecord(b)
+		if errors.Is(err, ErrNewer) {
+			return err
+		}
+		if err != nil || r.Number != l.next || !l.follows(&r, of) {
+			return nil
+		}
+		l.add(&r, len(b))
+	}
+}
+
+// restart makes a log without anything to keep one with other lanes.
+func (l *Log) restart(layout Layout) {
+	for ; l.first < l.next; l.first++ {
+		l.obsolete = append(l.obsolete, l.first)
+	}
+	clear(l.index)
+	l.Layout, l.lanes, l.stored = layout, make([]lane, layout.Lanes), 0
+}
+
+// follows says whether a record is the next one.
+func (l *Log) follows(r *Record, of Layout) bool {
+	if !l.equal(of) {
+		return false
+	}
+	ends := make(map[int]uint64)
+	for i := range r.Runs {
+		run := &r.Runs[i]
+		end, ok := ends[run.Lane]
+		if !ok {
+			end = l.lanes[run.Lane].end
+		}
+		if run.First != end {
+			return false
+		}
+		ends[run.Lane] = run.End()
+	}
+	return true
+}
+
+// add takes note of a record that is stored.
+func (l *Log) add(r *Record, bytes int) {
+	for i := range r.Runs {
+		l.lanes[r.Runs[i].Lane].add(&r.Runs[i])
+	}
+	l.stored += int64(bytes)
+	l.next = r.Number + 1
+	l.index[r.Number] = entryOf(r, bytes)
+}
+
+// InUse is the layout in use.
+func (l *Log) InUse() Layout { return l.Layout }
+
+// Life counts how often the log has been opened.
+func (l *Log) Life() uint64 { return l.life }
+
+// Bounds are the numbers of the oldest record that may be there, and of the next one.
+func (l *Log) Bounds() (first, next uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.first, l.next
+}
+
+// Lane says how far a lane is.
+func (l *Log) Lane(i int) Lane {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return Lane{Acknowledged: l.lanes[i].acked, End: l.lanes[i].end, Bytes: l.lanes[i].bytes}
+}
+
+// Sizes are the log's.
+func (l *Log) Sizes() Sizes {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sizesLocked()
+}
+
+func (l *Log) sizesLocked() Sizes {
+	s := Sizes{Stored: l.stored}
+	for i := range l.lanes {
+		s.Live += l.lanes[i].bytes
+		s.Samples += l.lanes[i].open()
+	}
+	return s
+}
+
+// Append stores runs, in the order of each lane, together with all acknowledgements so far. After an error nothing of it
+// counts as stored; the same runs may be appended again.
+func (l *Log) Append(ctx context.Context, runs []Run) error {
+	l.mu.Lock()
+	r := &Record{Number: l.next, Life: l.life, Runs: runs}
+	ends := make(map[int]uint64)
+	for i := range runs {
+		run := &runs[i]
+		end, ok := ends[run.Lane]
+		if !ok {
+			end = l.lanes[run.Lane].end
+		}
+		run.First = end
+		ends[run.Lane] = run.End()
+	}
+	l.mu.Unlock()
+	return l.commit(ctx, r)
+}
+
+// Acknowledge ends the keeping of the first n samples of a lane. The next write stores that.
+func (l *Log) Acknowledge(lane, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lanes[lane].acknowledge(n)
+	l.dirty = true
+}
+
+// Flush stores acknowledgements, if there are any that are not.
+func (l *Log) Flush(ctx context.Context) error {
+	l.mu.Lock()
+	dirty := l.dirty
+	l.mu.Unlock()
+	if !dirty {
+		return nil
+	}
+	return l.commit(ctx, nil)
+}
+
+// maxDeletes bounds how many records one write deletes.
+const maxDeletes = 256
+
+// commit stores a record, if there is one, and the head, and deletes what need not be kept.
+func (l *Log) commit(ctx context.Context, r *Record) error {
+	h, deletes := l.prepare()
+	var ops []*storage.Operation
+	var record []byte
+	if r != nil {
+		record = r.encode(h.Layout)
+		ops = append(ops, storage.SetOperation(recordKey(r.Number), record))
+		h.next = r.Number + 1
+		h.stored += int64(len(record))
+		for i := range r.Runs {
+			h.lanes[r.Runs[i].Lane].add(&r.Runs[i])
+		}
+	}
+	ops = append(ops, h.operation())
+	for _, number := range deletes {
+		ops = append(ops, storage.DeleteOperation(recordKey(number)))
+	}
+	return l.write(ctx, h.generation, len(deletes), ops, func() {
+		if r != nil {
+			l.add(r, len(record))
+		}
+	})
+}
+
+// prepare returns the head that is to be written next, and what can be deleted together with it.
+func (l *Log) prepare() (h head, deletes []uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.collectLocked()
+	deletes = slices.Clone(l.obsolete[:min(len(l.obsolete), maxDeletes)])
+	h = l.head.clone()
+	h.generation++
+	for _, number := range l.obsolete[len(deletes):] {
+		// A process that starts after this one must find what is not deleted yet.
+		h.first = min(h.first, number)
+	}
+	l.dirty = false
+	return h, deletes
+}
+
+// write writes a batch in which there is a head, and takes note of its success.
+func (l *Log) write(ctx context.Context, generation uint64, deletes int, ops []*storage.Operation, done func()) error {
+	err := l.client.Batch(ctx, ops...)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		l.dirty = true
+		return err
+	}
+	l.generation = generation
+	l.obsolete = l.obsolete[deletes:]
+	l.dirty = l.dirty || len(l.obsolete) > 0
+	done()
+	return nil
+}
+
+// collectLocked finds records that need not be kept: those at the front, and some of the others.
+func (l *Log) collectLocked() {
+	for l.first < l.next {
+		e := l.index[l.first]
+		if e == nil && !l.knownLocked(l.first) || e != nil && e.open(l.lanes) > 0 {
+			break
+		}
+		l.dropLocked(e)
+		l.first++
+	}
+	l.sweepLocked(64, func(e *entry) {
+		if e.open(l.lanes) == 0 {
+			l.dropLocked(e)
+		}
+	})
+}
+
+// knownLocked says whether a record that is not in the index does not exist.
+func (l *Log) knownLocked(number uint64) bool { return number < l.unread || number >= l.own }
+
+func (l *Log) dropLocked(e *entry) {
+	if e == nil {
+		return
+	}
+	delete(l.index, e.number)
+	l.stored -= e.bytes
+	l.obsolete = append(l.obsolete, e.number)
+}
+
+// sweepLocked visits the next n records, and begins anew after the last one.
+func (l *Log) sweepLocked(n int, visit func(*entry)) {
+	for range min(uint64(n), l.next-l.first) {
+		if l.sweep < l.first || l.sweep >= l.next {
+			l.sweep = l.first
+		}
+		if e := l.index[l.sweep]; e != nil {
+			visit(e)
+		}
+		l.sweep++
+	}
+}
+
+// Close closes the client.
+func (l *Log) Close(ctx context.Context) error {
+	return l.client.Close(ctx)
+}
