@@ -182,13 +182,14 @@ func (q *queue) promiseLocked(pl *payload) {
 	for _, i := range pl.touched {
 		if s := &pl.segments[i]; !s.dropped {
 			s.promised = s.cost()
-			q.resizeLocked(q.partitions[i], s.promised)
+			q.resizeLocked(&q.partitions[i].size, s.promised)
 		}
 	}
 }
 
-func (q *queue) resizeLocked(p *partition, n int64) {
-	p.size += n
+// resizeLocked counts bytes that come or leave in the size of a partition.
+func (q *queue) resizeLocked(size *int64, n int64) {
+	*size += n
 	q.used += n
 }
 
@@ -244,7 +245,7 @@ func (q *queue) makeRoomLocked(c *caller) (evicted int) {
 			continue
 		}
 		s.promised = need
-		q.resizeLocked(p, need)
+		q.resizeLocked(&p.size, need)
 	}
 	q.ledger.Evict(evicted, account.ReasonQueueFull)
 	return evicted
@@ -278,7 +279,7 @@ func (q *queue) evictLocked(p *partition, need int64) (samples int) {
 		}
 		b := l.popFront()
 		samples += b.Samples
-		q.resizeLocked(victim, -b.leave())
+		q.resizeLocked(&victim.size, -b.leave())
 	}
 }
 
@@ -326,7 +327,7 @@ func (q *queue) appendSegment(p *partition, s *segment, drops *account.Drops, no
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.resizeLocked(p, -s.promised)
+	q.resizeLocked(&p.size, -s.promised)
 	s.promised = 0
 	queued := 0
 	for _, r := range runs {
@@ -432,7 +433,7 @@ func (q *queue) composed(d *delivery, size int) {
 	for i := range d.parts {
 		p := &d.parts[i]
 		cost := int64(size)*int64(p.samples)/all + chunkOverhead
-		q.resizeLocked(p.partition, cost-p.cost)
+		q.resizeLocked(&p.partition.size, cost-p.cost)
 		p.cost = cost
 	}
 	q.grantLocked()
@@ -490,7 +491,7 @@ func (q *queue) finished(d *delivery) {
 	for i := range d.parts {
 		p := d.parts[i].partition
 		p.busy, p.busyLate, p.suspect, p.idleSince = false, false, d.slow, now
-		q.resizeLocked(p, -d.parts[i].cost)
+		q.resizeLocked(&p.size, -d.parts[i].cost)
 	}
 	q.scheduler.retries = slices.DeleteFunc(q.scheduler.retries, func(o *delivery) bool { return o == d })
 	q.grantLocked()
@@ -545,7 +546,7 @@ func (q *queue) discardLocked() (samples int) {
 			}
 			b := l.popFront()
 			samples += b.Samples
-			q.resizeLocked(p, -b.leave())
+			q.resizeLocked(&p.size, -b.leave())
 		}
 	}
 	q.ledger.Evict(samples, account.ReasonShutdown)
