@@ -47,17 +47,6 @@ type segment struct {
 	promised int64
 }
 
-// indexedChunk is a chunk with what the guard must know of its series.
-type indexedChunk struct {
-	chunk
-	index []indexEntry
-}
-
-// exampleOf renders one of the series for the log.
-func (c *indexedChunk) exampleOf(number int) string {
-	return renderLabels(c.contents().labels(number))
-}
-
 func (s *segment) empty() bool {
 	return s.Empty() && len(s.chunks) == 0
 }
@@ -68,22 +57,11 @@ func (s *segment) capacity() int {
 		cap(s.part) + cap(s.chunks)*int(unsafe.Sizeof(indexedChunk{})) + s.table.Capacity()
 }
 
-// received is the number of samples of a finished segment that were received. A target_info that the translation has made is
-// not: nothing is lost with it if it is dropped.
+// received is the number of samples of a finished segment that were received.
 func (s *segment) received() int {
 	n := 0
 	for i := range s.chunks {
-		n += s.chunks[i].Samples - made(s.chunks[i].index)
-	}
-	return n
-}
-
-// made is how many of the series the translation has made by itself.
-func made(index []indexEntry) (n int) {
-	for i := range index {
-		if index[i].guard == madeTarget {
-			n++
-		}
+		n += s.chunks[i].received()
 	}
 	return n
 }
