@@ -41,10 +41,6 @@ type segment struct {
 	chunks []indexedChunk
 	// part is where the last chunk of 2.0 stands while it is small.
 	part []byte
-	// dropped says that there is no room for the segment in its queue, and queue.on_full drops it.
-	dropped bool
-	// promised is what the queue has counted for the segment until it is appended.
-	promised int64
 }
 
 func (s *segment) empty() bool {
@@ -86,7 +82,7 @@ func (s *segment) cost() int64 {
 // reset empties the segment for a payload that is encoded as p; its buffers stay.
 func (s *segment) reset(p wire.Protocol) {
 	clear(s.chunks)
-	s.chunks, s.dropped, s.promised = s.chunks[:0], false, 0
+	s.chunks = s.chunks[:0]
 	s.restart(p)
 	s.index = s.index[:0]
 }
