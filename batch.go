@@ -27,9 +27,9 @@ func (c *BatchConfig) admit(samples int, size sizes, moreSamples int, more sizes
 	return samples == 0 || samples+moreSamples <= c.MaxSamples && size.plus(more).bytes() <= int64(c.MaxSizeBytes)
 }
 
-// append adds a copy of a chunk, whose home is a partition, or joins it to the last one. It returns the chunk that is full then
-// and must be packed, or nil.
-func (b *batch) append(c *chunk, home *partition) (full *chunk) {
+// append adds a copy of a chunk, whose home is the size of a partition, or joins it to the last one. It returns the chunk that
+// is full then and must be packed, or nil.
+func (b *batch) append(c *chunk, home *int64) (full *chunk) {
 	b.add(&c.tally)
 	b.sizes = b.sizes.plus(c.sizes)
 	if n := len(b.chunks); n > 0 && b.chunks[n-1].joins(c) {
@@ -81,6 +81,16 @@ func (b *batch) rest(n int) {
 	}
 }
 
+// whole makes one chunk of all, which is to be packed.
+func (b *batch) whole(home *int64) *chunk {
+	c := &chunk{
+		tally: b.tally, protocol: b.protocol, sizes: b.sizes, accepted: b.accepted,
+		pending: b.chunks, packing: make(chan struct{}), home: home,
+	}
+	b.chunks = []*chunk{c}
+	return c
+}
+
 // leave says of all chunks that they are in no queue any more, and returns what they cost there.
 func (b *batch) leave() (cost int64) {
 	cost = chunksCost(b.chunks)
@@ -88,11 +98,4 @@ func (b *batch) leave() (cost int64) {
 		c.leave()
 	}
 	return cost
-}
-
-func (c *chunk) leave() {
-	c.home = nil
-	for _, p := range c.pending {
-		p.leave()
-	}
 }

@@ -131,14 +131,14 @@ func BenchmarkWaitingCallers(b *testing.B) {
 			for b.Loop() {
 				// One leaves, and another one comes.
 				q.mu.Lock()
-				q.resizeLocked(q.partitions[0], -45_000)
+				q.resizeLocked(&q.partitions[0].size, -45_000)
 				q.grantLocked()
 				q.mu.Unlock()
 				_, _, err := q.reserve(roomFor(q, 40_000, 1, 0))
 				require.NoError(b, err)
 				q.mu.Lock()
 				for _, p := range q.partitions[1:] {
-					q.resizeLocked(p, -min(p.size, 45_000))
+					q.resizeLocked(&p.size, -min(p.size, 45_000))
 				}
 				q.mu.Unlock()
 			}

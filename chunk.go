@@ -34,9 +34,9 @@ type chunk struct {
 	pending []*chunk
 	// packing is closed when a job has packed the chunk; it is nil if none does.
 	packing chan struct{}
-	// home is the partition in whose queue the chunk is, for who must account for a change of its size. The queue's lock
-	// guards it.
-	home *partition
+	// home is the size of the partition in whose queue the chunk is, for who must account for a change of its own. The
+	// queue's lock guards it.
+	home *int64
 }
 
 // chunkOverhead is what a chunk counts in a queue besides its bytes.
@@ -97,11 +97,11 @@ func (c *chunk) pack() {
 	c.plain = nil
 }
 
-// whole returns a chunk that is to be packed from others.
-func whole(p *partition, b *batch) *chunk {
-	return &chunk{
-		tally: b.tally, protocol: b.protocol, sizes: b.sizes, accepted: b.accepted,
-		pending: b.chunks, packing: make(chan struct{}), home: p,
+// leave says that the chunk is in no queue any more.
+func (c *chunk) leave() {
+	c.home = nil
+	for _, p := range c.pending {
+		p.leave()
 	}
 }
 

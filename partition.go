@@ -63,7 +63,7 @@ func (p *partition) appendLocked(l *lane, c *chunk, limits *BatchConfig, work []
 		b.number = p.numbered
 	}
 	before := chunksCost(b.chunks)
-	if full := b.append(c, p); full != nil {
+	if full := b.append(c, &p.size); full != nil {
 		full.packing = make(chan struct{})
 		work = append(work, full)
 	}
@@ -96,9 +96,7 @@ func (p *partition) packLocked(b *batch, work []*chunk) []*chunk {
 	if len(b.chunks) == 1 && b.chunks[0].plain == nil {
 		return work
 	}
-	c := whole(p, b)
-	b.chunks = []*chunk{c}
-	return append(work, c)
+	return append(work, b.whole(&p.size))
 }
 
 func (p *partition) lane(late bool) *lane {

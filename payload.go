@@ -7,9 +7,20 @@ type payload struct {
 	// segments are by partition; touched are the indices of those that hold something, in order.
 	segments []segment
 	touched  []int
+	// needs are those of the touched partitions, once the payload is measured.
+	needs []need
 	// points counts what was asked to be translated: samples in segments or dropped.
 	points int
 	// reordered says that a series stepped back in time, so that the samples were put in order.
 	reordered bool
 	drops     account.Drops
+}
+
+// measure says how much room the payload needs. What it needs stands in it until it is admitted.
+func (pl *payload) measure() []need {
+	pl.needs = pl.needs[:0]
+	for _, i := range pl.touched {
+		pl.needs = append(pl.needs, need{partition: i, bytes: pl.segments[i].cost()})
+	}
+	return pl.needs
 }

@@ -119,17 +119,14 @@ func (q *queue) wait(ctx context.Context, c *caller) error {
 
 // reserve makes room for a payload, as queue.on_full says, or returns the caller that must wait for it.
 func (q *queue) reserve(pl *payload) (evicted int, _ *caller, _ error) {
+	c := newCaller(pl.measure())
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
 		return 0, nil, errClosed
 	}
-	c := &caller{payload: pl}
-	for _, i := range pl.touched {
-		c.need += pl.segments[i].cost()
-	}
 	if q.onFull == OnFullDropOldest || q.onFull == OnFullDropNewest {
-		return q.makeRoomLocked(c), nil, nil
+		return q.makeRoomLocked(pl), nil, nil
 	}
 	if c.need > q.capacity {
 		return 0, nil, consumererror.NewPermanent(fmt.Errorf("queue.max_size_bytes: the payload needs %d bytes of a queue of %d", c.need, q.capacity))
@@ -137,7 +134,7 @@ func (q *queue) reserve(pl *payload) (evicted int, _ *caller, _ error) {
 	in := q.fullForLocked(c)
 	switch {
 	case in == nil:
-		q.promiseLocked(pl)
+		q.promiseLocked(c)
 		return 0, nil, nil
 	case q.scheduler.gate.pause != nil:
 		return 0, nil, q.pausedErrorLocked()
@@ -163,9 +160,9 @@ func (q *queue) fullForLocked(c *caller) *waitingCallers {
 	if c.need > free || passes(c, q.total.first()) {
 		return &q.total
 	}
-	for _, i := range c.payload.touched {
-		p := q.partitions[i]
-		if p.size+c.payload.segments[i].cost() > free || passes(c, p.waiting.first()) {
+	for _, n := range c.needs {
+		p := q.partitions[n.partition]
+		if p.size+n.bytes > free || passes(c, p.waiting.first()) {
 			return &p.waiting
 		}
 	}
@@ -177,18 +174,16 @@ func passes(c, other *caller) bool {
 	return other != nil && other != c && (c.number == 0 || other.number < c.number)
 }
 
-// promiseLocked counts what a payload needs, until it is appended.
-func (q *queue) promiseLocked(pl *payload) {
-	for _, i := range pl.touched {
-		if s := &pl.segments[i]; !s.dropped {
-			s.promised = s.cost()
-			q.resizeLocked(q.partitions[i], s.promised)
-		}
+// promiseLocked counts what a caller's payload needs, until it is appended.
+func (q *queue) promiseLocked(c *caller) {
+	for _, n := range c.needs {
+		q.resizeLocked(&q.partitions[n.partition].size, n.bytes)
 	}
 }
 
-func (q *queue) resizeLocked(p *partition, n int64) {
-	p.size += n
+// resizeLocked counts bytes that come or leave in the size of a partition.
+func (q *queue) resizeLocked(size *int64, n int64) {
+	*size += n
 	q.used += n
 }
 
@@ -223,28 +218,27 @@ func (q *queue) grantFirstLocked(w *waitingCallers) bool {
 		in.put(c)
 		return true
 	}
-	q.promiseLocked(c.payload)
+	q.promiseLocked(c)
 	c.granted = true
 	close(c.admitted)
 	return true
 }
 
 // makeRoomLocked makes room for a payload that is accepted whatever the room, by dropping what queue.on_full says.
-func (q *queue) makeRoomLocked(c *caller) (evicted int) {
-	pl := c.payload
-	for _, i := range pl.touched {
-		s, p := &pl.segments[i], q.partitions[i]
-		need := s.cost()
+func (q *queue) makeRoomLocked(pl *payload) (evicted int) {
+	for i := range pl.needs {
+		n := &pl.needs[i]
+		p := q.partitions[n.partition]
 		if q.onFull == OnFullDropOldest {
-			evicted += q.evictLocked(p, need)
+			evicted += q.evictLocked(p, n.bytes)
 		}
-		if free := q.capacity - q.used; need > free || p.size+need > free {
+		if free := q.capacity - q.used; n.bytes > free || p.size+n.bytes > free {
+			s := &pl.segments[n.partition]
 			pl.drops.Add(account.ReasonQueueFull, s.received(), s.example)
-			s.dropped = true
+			n.dropped = true
 			continue
 		}
-		s.promised = need
-		q.resizeLocked(p, need)
+		q.resizeLocked(&p.size, n.bytes)
 	}
 	q.ledger.Evict(evicted, account.ReasonQueueFull)
 	return evicted
@@ -278,7 +272,7 @@ func (q *queue) evictLocked(p *partition, need int64) (samples int) {
 		}
 		b := l.popFront()
 		samples += b.Samples
-		q.resizeLocked(victim, -b.leave())
+		q.resizeLocked(&victim.size, -b.leave())
 	}
 }
 
@@ -297,9 +291,9 @@ func (q *queue) largestLocked() *partition {
 func (q *queue) append(pl *payload) {
 	now := time.Now()
 	var work []*chunk
-	for _, i := range pl.touched {
-		if s := &pl.segments[i]; !s.dropped {
-			work = q.appendSegment(q.partitions[i], s, &pl.drops, now, work)
+	for _, n := range pl.needs {
+		if !n.dropped {
+			work = q.appendSegment(&pl.segments[n.partition], n, &pl.drops, now, work)
 		}
 	}
 	q.ledger.Admit(0, &pl.drops)
@@ -312,9 +306,11 @@ func (q *queue) append(pl *payload) {
 	}
 }
 
-// appendSegment puts a segment into its partition. From the first look of the guard until the samples are in the queue nobody
-// else appends to the partition, so that the order in which the guard sees samples is the order in which they are sent.
-func (q *queue) appendSegment(p *partition, s *segment, drops *account.Drops, now time.Time, work []*chunk) []*chunk {
+// appendSegment puts a segment into its partition, where what it needs is promised. From the first look of the guard until the
+// samples are in the queue nobody else appends to the partition, so that the order in which the guard sees samples is the order
+// in which they are sent.
+func (q *queue) appendSegment(s *segment, n need, drops *account.Drops, now time.Time, work []*chunk) []*chunk {
+	p := q.partitions[n.partition]
 	p.guard.mu.Lock()
 	defer p.guard.mu.Unlock()
 	if len(p.guard.held) > 0 && !q.lateWaits(p) {
@@ -326,8 +322,7 @@ func (q *queue) appendSegment(p *partition, s *segment, drops *account.Drops, no
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.resizeLocked(p, -s.promised)
-	s.promised = 0
+	q.resizeLocked(&p.size, -n.bytes)
 	queued := 0
 	for _, r := range runs {
 		if r.late && r.optional && !q.lateRoomLocked(r.chunk) {
@@ -432,7 +427,7 @@ func (q *queue) composed(d *delivery, size int) {
 	for i := range d.parts {
 		p := &d.parts[i]
 		cost := int64(size)*int64(p.samples)/all + chunkOverhead
-		q.resizeLocked(p.partition, cost-p.cost)
+		q.resizeLocked(&p.partition.size, cost-p.cost)
 		p.cost = cost
 	}
 	q.grantLocked()
@@ -490,7 +485,7 @@ func (q *queue) finished(d *delivery) {
 	for i := range d.parts {
 		p := d.parts[i].partition
 		p.busy, p.busyLate, p.suspect, p.idleSince = false, false, d.slow, now
-		q.resizeLocked(p, -d.parts[i].cost)
+		q.resizeLocked(&p.size, -d.parts[i].cost)
 	}
 	q.scheduler.retries = slices.DeleteFunc(q.scheduler.retries, func(o *delivery) bool { return o == d })
 	q.grantLocked()
@@ -545,7 +540,7 @@ func (q *queue) discardLocked() (samples int) {
 			}
 			b := l.popFront()
 			samples += b.Samples
-			q.resizeLocked(p, -b.leave())
+			q.resizeLocked(&p.size, -b.leave())
 		}
 	}
 	q.ledger.Evict(samples, account.ReasonShutdown)

@@ -41,21 +41,6 @@ type segment struct {
 	chunks []indexedChunk
 	// part is where the last chunk of 2.0 stands while it is small.
 	part []byte
-	// dropped says that there is no room for the segment in its queue, and queue.on_full drops it.
-	dropped bool
-	// promised is what the queue has counted for the segment until it is appended.
-	promised int64
-}
-
-// indexedChunk is a chunk with what the guard must know of its series.
-type indexedChunk struct {
-	chunk
-	index []indexEntry
-}
-
-// exampleOf renders one of the series for the log.
-func (c *indexedChunk) exampleOf(number int) string {
-	return renderLabels(c.contents().labels(number))
 }
 
 func (s *segment) empty() bool {
@@ -68,22 +53,11 @@ func (s *segment) capacity() int {
 		cap(s.part) + cap(s.chunks)*int(unsafe.Sizeof(indexedChunk{})) + s.table.Capacity()
 }
 
-// received is the number of samples of a finished segment that were received. A target_info that the translation has made is
-// not: nothing is lost with it if it is dropped.
+// received is the number of samples of a finished segment that were received.
 func (s *segment) received() int {
 	n := 0
 	for i := range s.chunks {
-		n += s.chunks[i].Samples - made(s.chunks[i].index)
-	}
-	return n
-}
-
-// made is how many of the series the translation has made by itself.
-func made(index []indexEntry) (n int) {
-	for i := range index {
-		if index[i].guard == madeTarget {
-			n++
-		}
+		n += s.chunks[i].received()
 	}
 	return n
 }
@@ -108,7 +82,7 @@ func (s *segment) cost() int64 {
 // reset empties the segment for a payload that is encoded as p; its buffers stay.
 func (s *segment) reset(p wire.Protocol) {
 	clear(s.chunks)
-	s.chunks, s.dropped, s.promised = s.chunks[:0], false, 0
+	s.chunks = s.chunks[:0]
 	s.restart(p)
 	s.index = s.index[:0]
 }

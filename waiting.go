@@ -4,13 +4,21 @@ import (
 	"container/list"
 )
 
-// caller is a payload that waits for room, with what it needs.
+// need is the room that a payload needs in a partition.
+type need struct {
+	partition int
+	bytes     int64
+	// dropped says that there is none, and queue.on_full drops what the partition would get.
+	dropped bool
+}
+
+// caller waits for room for all that its payload needs.
 type caller struct {
-	payload *payload
+	needs []need
+	// need is the bytes of all.
+	need int64
 	// number orders callers by arrival.
 	number uint64
-	// need is the bytes of all segments.
-	need int64
 	// admitted is closed when the room is the caller's, or the queue refuses it: then err says why.
 	admitted chan struct{}
 	err      error
@@ -18,6 +26,14 @@ type caller struct {
 	// at is where the caller waits.
 	in *waitingCallers
 	at *list.Element
+}
+
+func newCaller(needs []need) *caller {
+	c := &caller{needs: needs}
+	for i := range needs {
+		c.need += needs[i].bytes
+	}
+	return c
 }
 
 // waitingCallers are callers in the order of their arrival. The zero value is empty. The queue's lock guards it.
