@@ -51,17 +51,6 @@ func labelHash(name, value uint64) uint64 {
 	return combine(name, value)
 }
 
-// The hashes of the names of labels that are not made from attributes: as symbols, and as nameHash.
-var (
-	nameLabelHash     = wire.Hash(nameLabel)
-	leLabelHash       = wire.Hash(leLabel)
-	quantileLabelHash = wire.Hash(quantileLabel)
-
-	nameLabelName     = nameHash(nameLabel)
-	leLabelName       = nameHash(leLabel)
-	quantileLabelName = nameHash(quantileLabel)
-)
-
 // partitionSecret is the key of the hash by which series are given to partitions. Series keep their partitions as long as
 // the secret and the number of partitions are the same.
 type partitionSecret struct{ k0, k1 uint64 }

@@ -21,6 +21,17 @@ const (
 	exportedPrefix = "exported_"
 )
 
+// The hashes of the names of labels that are not made from attributes: as symbols, and as nameHash.
+var (
+	nameLabelHash     = wire.Hash(nameLabel)
+	leLabelHash       = wire.Hash(leLabel)
+	quantileLabelHash = wire.Hash(quantileLabel)
+
+	nameLabelName     = nameHash(nameLabel)
+	leLabelName       = nameHash(leLabel)
+	quantileLabelName = nameHash(quantileLabel)
+)
+
 // naming is how names are made, and what keeps their hashes secret.
 type naming struct {
 	namespace string

@@ -37,29 +37,6 @@ func (c *Config) Unmarshal(conf *confmap.Conf) error {
 	return nil
 }
 
-// problems are errors on one line. The Collector puts the id of the component in front of an error, but not in front of
-// its further lines.
-type problems []error
-
-func (p problems) Error() string {
-	texts := make([]string, len(p))
-	for i, err := range p {
-		texts[i] = err.Error()
-	}
-	return strings.Join(texts, "; ")
-}
-
-func (p problems) Unwrap() []error { return p }
-
-// onOneLine returns the errors that are not nil as one, or nil.
-func onOneLine(errs ...error) error {
-	p := slices.DeleteFunc(problems(errs), func(err error) bool { return err == nil })
-	if len(p) == 0 {
-		return nil
-	}
-	return p
-}
-
 // withoutLines makes one line of the lines of an error of confmap, some of which only say in which section the next is.
 func withoutLines(err error) string {
 	const announcement = "decoding failed due to the following error(s):"
@@ -350,11 +327,6 @@ func (c *keyCheck) integer(e entry, t reflect.Type) {
 	}
 }
 
-// isTextType says whether the type reads itself from a string, like a component's id.
-func isTextType(t reflect.Type) bool {
-	return reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
-}
-
 func isInteger(t reflect.Type) bool {
 	return t.Kind() >= reflect.Int && t.Kind() <= reflect.Int64
 }
@@ -380,31 +352,4 @@ func textsOf(section *confmap.Conf) map[string]text {
 	texts := make(map[string]text)
 	_ = section.Unmarshal(&texts)
 	return texts
-}
-
-// addFields adds the fields of a struct by their keys, with those of embedded structs.
-func addFields(to map[string]reflect.Value, section reflect.Value) {
-	for i := range section.NumField() {
-		field := section.Type().Field(i)
-		name, options, _ := strings.Cut(field.Tag.Get(confmap.MapstructureTag), ",")
-		switch {
-		case !field.IsExported():
-		case strings.Contains(options, "squash"):
-			addFields(to, section.Field(i))
-		default:
-			to[name] = section.Field(i)
-		}
-	}
-}
-
-// optional returns T if t is a configoptional.Optional[T].
-func optional(t reflect.Type) (inner reflect.Type, ok bool) {
-	if t.PkgPath() != "go.opentelemetry.io/collector/config/configoptional" {
-		return nil, false
-	}
-	get, ok := reflect.PointerTo(t).MethodByName("Get")
-	if !ok {
-		return nil, false
-	}
-	return get.Type.Out(0).Elem(), true
 }

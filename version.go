@@ -27,14 +27,6 @@ type version struct {
 	unread throttle
 }
 
-// trial is data that is sent as 1.0 because it was refused with 400 as 2.0.
-type trial struct {
-	refusal *remote.Answer
-	// The version's lock guards what follows: the parts that have no outcome yet, and what became of the others.
-	parts          int
-	taken, refused bool
-}
-
 // protocol is the version in which payloads are encoded now.
 func (v *version) protocol() wire.Protocol {
 	if v.configured == wire.V1 {
