@@ -21,12 +21,6 @@ type boundShard struct {
 	turned            time.Time
 }
 
-// remembered is what was sent for a point. It is shared by all points for which the same was sent.
-type remembered struct {
-	bounds *boundSet
-	hasSum bool
-}
-
 // rememberedSize is what a point takes, in bytes, besides what it shares.
 const rememberedSize = mapSlots*(8+8) + 8
 

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"math"
 	"slices"
-	"strconv"
 	"sync/atomic"
 	"unsafe"
 
@@ -12,31 +11,6 @@ import (
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
-
-// extraLabel is the le or quantile of a series, encoded and hashed; the zero value is none.
-type extraLabel struct {
-	value string
-	label []byte
-	// hash is that of the value as a symbol, and identity the label's part in the identity of a series.
-	hash, identity uint64
-}
-
-// noLabel is none.
-var noLabel extraLabel
-
-// set makes e the label of a value.
-func (e *extraLabel) set(name, value string) *extraLabel {
-	e.value, e.hash = value, wire.Hash(value)
-	e.identity = labelHash(nameHash(name), e.hash)
-	e.label = wire.AppendLabel(e.label[:0], name, value)
-	return e
-}
-
-func newExtraLabel(name string, v float64) extraLabel {
-	var e extraLabel
-	e.set(name, strconv.FormatFloat(v, 'f', -1, 64))
-	return e
-}
 
 // boundSet is the bounds of a classic histogram, +Inf included in labels only, or the quantiles of a summary. It never
 // changes.
@@ -49,6 +23,12 @@ type boundSet struct {
 	// sent is the set as what was sent for a point, without a sum and with one, and remembers how many points have either.
 	sent       [2]remembered
 	remembered atomic.Int64
+}
+
+// remembered is what was sent for a point. It is shared by all points for which the same was sent.
+type remembered struct {
+	bounds *boundSet
+	hasSum bool
 }
 
 func newBoundSet(name string, values []float64) *boundSet {

@@ -64,6 +64,18 @@ func sortExemplars(exemplars []wire.Exemplar) {
 	})
 }
 
+// compareFloats orders NaN last: it is in no bucket but +Inf.
+func compareFloats(a, b float64) int {
+	switch {
+	case a < b || b != b && a == a:
+		return -1
+	case a > b || a != a && b == b:
+		return 1
+	default:
+		return 0
+	}
+}
+
 // exemplarLabels returns trace_id and span_id, and the attributes if all of them fit, sorted by name (Remote-Write 2.0,
 // types.proto, "Exemplar"). The values of attributes that become one label are joined in the order of their keys, but the ids
 // stand alone (OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility", "Exemplar Conversion").

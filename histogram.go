@@ -88,18 +88,6 @@ func (t *translator) classicHistogram(ls *labelSet, names *metricNames, bounds *
 	t.emit(ls, &names.count, &noLabel, &noLabel)
 }
 
-// compareFloats orders NaN last: it is in no bucket but +Inf.
-func compareFloats(a, b float64) int {
-	switch {
-	case a < b || b != b && a == a:
-		return -1
-	case a > b || a != a && b == b:
-		return 1
-	default:
-		return 0
-	}
-}
-
 // staleClassic ends the series of a classic histogram with t.point.
 func (t *translator) staleClassic(ls *labelSet, names *metricNames, sent remembered) {
 	for i := range sent.bounds.labels {

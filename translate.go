@@ -248,10 +248,6 @@ func appendJobInstance(labels []constLabel, attrs pcommon.Map) []constLabel {
 	return labels
 }
 
-func validValue(v pcommon.Value) string {
-	return strings.ToValidUTF8(anyString(v), "\uFFFD")
-}
-
 func hasOwn(labels []constLabel, name string) bool {
 	return slices.ContainsFunc(labels, func(l constLabel) bool { return l.own && l.name == name })
 }

@@ -1,0 +1,95 @@
+package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
+
+import (
+	"encoding/binary"
+	"math"
+	"strings"
+	"unicode/utf8"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+)
+
+// anyString follows the OpenTelemetry specification's rules for AnyValue to string ("Common", "AnyValue representation
+// for non-OTLP protocols").
+func anyString(v pcommon.Value) string {
+	s := v.AsString()
+	if s != "" || v.Type() != pcommon.ValueTypeMap && v.Type() != pcommon.ValueTypeSlice {
+		return s
+	}
+	// AsString gives up on a NaN or an infinity inside a map or an array, where they must be strings.
+	finite := pcommon.NewValueEmpty()
+	v.CopyTo(finite)
+	quoteNonFinite(finite)
+	return finite.AsString()
+}
+
+// validValue is anyString in valid UTF-8.
+func validValue(v pcommon.Value) string {
+	return strings.ToValidUTF8(anyString(v), "\uFFFD")
+}
+
+// quoteNonFinite makes strings of the numbers that JSON does not have.
+func quoteNonFinite(v pcommon.Value) {
+	switch v.Type() {
+	case pcommon.ValueTypeDouble:
+		if math.IsNaN(v.Double()) || math.IsInf(v.Double(), 0) {
+			v.SetStr(v.AsString())
+		}
+	case pcommon.ValueTypeMap:
+		for _, element := range v.Map().All() {
+			quoteNonFinite(element)
+		}
+	case pcommon.ValueTypeSlice:
+		for _, element := range v.Slice().All() {
+			quoteNonFinite(element)
+		}
+	}
+}
+
+// join joins those of the values that are not empty.
+func join(values []string, from []int) string {
+	var joined []string
+	for _, i := range from {
+		if values[i] != "" {
+			joined = append(joined, values[i])
+		}
+	}
+	return strings.Join(joined, ";")
+}
+
+// isASCII says whether b is ASCII only.
+func isASCII(b []byte) bool {
+	const high = 0x8080808080808080
+	for len(b) >= 32 {
+		or := binary.LittleEndian.Uint64(b) | binary.LittleEndian.Uint64(b[8:]) |
+			binary.LittleEndian.Uint64(b[16:]) | binary.LittleEndian.Uint64(b[24:])
+		if or&high != 0 {
+			return false
+		}
+		b = b[32:]
+	}
+	for len(b) >= 8 {
+		if binary.LittleEndian.Uint64(b)&high != 0 {
+			return false
+		}
+		b = b[8:]
+	}
+	for _, c := range b {
+		if c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// repairUTF8 makes the values valid UTF-8 and says whether it had to change one.
+func repairUTF8(values []string) bool {
+	repaired := false
+	for i, v := range values {
+		if !utf8.ValidString(v) {
+			values[i] = strings.ToValidUTF8(v, string(utf8.RuneError))
+			repaired = true
+		}
+	}
+	return repaired
+}
