@@ -3,6 +3,7 @@ package orderedremotewriteexporter // import "github.com/orderedremotewrite/orde
 import (
 	"runtime"
 	"sync/atomic"
+	"unsafe"
 )
 
 // minCacheSize and cacheSizePerCPU bound what all caches of an exporter hold together, in bytes: the former, or the latter for
@@ -96,3 +97,6 @@ const (
 	mapSlots   = 2
 	allocation = 16
 )
+
+// stringSize is the bytes of a string besides its own.
+const stringSize = int(unsafe.Sizeof(""))

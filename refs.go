@@ -1,29 +1,8 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
-	"unsafe"
-
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
-
-// planMemo is the last label set of a plan in a partition, as references to the symbol table of the partition's segment.
-// Names and constants are the same for all points of the plan, and the values of most attributes are those of the point
-// before.
-type planMemo struct {
-	// generation is one more than that of the symbol table that the references are good for, so that 0 is none.
-	generation uint64
-	// serial is that of the label set.
-	serial uint64
-	// refs are cut like labelSet.buf, and at is where in them the values of the plan's attribute labels stand.
-	refs []byte
-	cut  [3]int
-	at   []int
-	// changed is where refs differs from the label set before, unless built is set: then it was made anew.
-	changed []int
-	built   bool
-	// held is what the memo takes of the caches' budget.
-	held int
-}
 
 // refs returns the references of the label set that was made last to the symbols of a partition's segment. They are valid
 // until the next call.
@@ -39,11 +18,6 @@ func (l *labeler) refs(s *wire.Symbols, partition, partitions int) *planMemo {
 	}
 	m.serial = ls.serial
 	return m
-}
-
-// cost is the bytes of the memo, of which there is one for each partition, used or not.
-func (m *planMemo) cost() int {
-	return int(unsafe.Sizeof(*m)) + cap(m.refs) + (cap(m.at)+len(m.at))*8 + 3*allocation
 }
 
 // change makes the references those of a label set by exchanging what is different. It returns false if the two do not have

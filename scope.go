@@ -25,7 +25,7 @@ const (
 // appendScopeValues appends what the scope says of itself, sorted by name and key. Attributes that would take the place of
 // its name, version or schema URL are left out (OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility",
 // "Instrumentation Scope").
-func (t *translator) appendScopeValues(values []scopeValue, sm pmetric.ScopeMetrics) []scopeValue {
+func appendScopeValues(values []scopeValue, sm pmetric.ScopeMetrics, n *namer) []scopeValue {
 	scope := sm.Scope()
 	add := func(name, key, value string) {
 		values = append(values, scopeValue{name: name, key: key, value: strings.ToValidUTF8(value, "\uFFFD")})
@@ -38,7 +38,7 @@ func (t *translator) appendScopeValues(values []scopeValue, sm pmetric.ScopeMetr
 			continue
 		}
 		key = "otel_scope_" + key
-		switch name := t.namer.labelName(key); name {
+		switch name := n.labelName(key); name {
 		case scopeNameLabel, scopeVersionLabel, scopeSchemaURLLabel:
 		default:
 			add(name, key, anyString(value))
@@ -76,30 +76,4 @@ func appendScopeLabels(labels []constLabel, scope []scopeValue) []constLabel {
 		scope = scope[n:]
 	}
 	return labels
-}
-
-// scopeValues returns the scope's values for the label of that name.
-func (c *labelContext) scopeValues(name string) []scopeValue {
-	byName := func(v scopeValue, name string) int { return strings.Compare(v.name, name) }
-	first, _ := slices.BinarySearchFunc(c.scope, name, byName)
-	end := first
-	for end < len(c.scope) && c.scope[end].name == name {
-		end++
-	}
-	return c.scope[first:end]
-}
-
-// joinScope returns the attributes that a label is made from and the scope's values for it, in the order of their keys
-// (OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility", "Metric Attributes").
-func (p *plan) joinScope(from []int, keys []string, scope []scopeValue) []int {
-	joined := make([]int, 0, len(from)+len(scope))
-	for _, v := range scope {
-		for len(from) > 0 && keys[from[0]] < v.key {
-			joined, from = append(joined, from[0]), from[1:]
-		}
-		joined = append(joined, len(keys)+len(p.scope))
-		// The value may belong to the payload, of which nothing may be kept.
-		p.scope = append(p.scope, strings.Clone(v.value))
-	}
-	return append(joined, from...)
 }

@@ -213,15 +213,15 @@ func (s *segment) appendPart(b []byte) []byte {
 	return b
 }
 
-// based says whether the label set is the base of the drafts that follow.
-func (s *segment) based(ls *labelSet) bool {
-	return s.base == ls.serial
+// based says whether the label set of that serial is the base of the drafts that follow.
+func (s *segment) based(serial uint64) bool {
+	return s.base == serial
 }
 
-// rebase makes a label set, whose references are m, the base of the drafts that follow. The base is not part of a series:
+// rebase makes the label set, whose references are m, the base of the drafts that follow. The base is not part of a series:
 // when that is excised, others may need it.
-func (s *segment) rebase(ls *labelSet, m *planMemo) {
-	s.base = ls.serial
+func (s *segment) rebase(m *planMemo) {
+	s.base = m.serial
 	if m.built || m != s.memo {
 		s.plain = wire.AppendDraftBase(s.plain, m.refs, &m.cut)
 	} else {

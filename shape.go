@@ -11,14 +11,11 @@ type shape struct {
 	// keys are the attribute keys as the payload orders them.
 	keys  []string
 	attrs []shapeAttr
-	plans [kinds]plan
-	// kept says that the shape is in a cache.
-	kept bool
 }
 
-// cost is the bytes of the shape, without those of its plans.
+// cost is the bytes that the shape refers to.
 func (s *shape) cost() int {
-	cost := mapSlots*4*8 + 8 + int(unsafe.Sizeof(*s)) + cap(s.attrs)*int(unsafe.Sizeof(shapeAttr{})) + 2*allocation
+	cost := cap(s.attrs)*int(unsafe.Sizeof(shapeAttr{})) + 2*allocation
 	for _, key := range s.keys {
 		// With the key there is a place in the order of all keys, and another one if it shares a label.
 		cost += stringSize + len(key) + allocation + 3*8
@@ -36,8 +33,8 @@ type shapeAttr struct {
 	from []int
 }
 
-func newShape(keys []string, n *namer) *shape {
-	s := &shape{keys: make([]string, len(keys))}
+func newShape(keys []string, n *namer) shape {
+	s := shape{keys: make([]string, len(keys))}
 	order := make([]int, len(keys))
 	for i, key := range keys {
 		s.keys[i], order[i] = strings.Clone(key), i

@@ -286,7 +286,7 @@ func (t *translator) enterScope(sm pmetric.ScopeMetrics) {
 	}
 	labels, scope := append(t.context.labels[:0], t.resource...), t.context.scope[:0]
 	if !t.disableScopeInfo {
-		scope = t.appendScopeValues(scope, sm)
+		scope = appendScopeValues(scope, sm, t.namer)
 		labels = appendScopeLabels(labels, scope)
 	}
 	t.setContext(labels, scope)
@@ -544,8 +544,8 @@ func (t *translator) put(partition int, sr *series) {
 		t.touched = append(t.touched, partition)
 	}
 	s.makeRoom(sr)
-	if t.protocol == wire.V2 && !s.based(sr.labels) {
-		s.rebase(sr.labels, t.labeler.refs(&s.table, partition, t.partitions))
+	if t.protocol == wire.V2 && !s.based(sr.labels.serial) {
+		s.rebase(t.labeler.refs(&s.table, partition, t.partitions))
 	}
 	s.add(sr)
 }
