@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 	"unsafe"
 
 	"github.com/prometheus/otlptranslator"
@@ -17,59 +16,6 @@ import (
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/nativehist"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
-
-// Resource attributes that become job and instance (OpenTelemetry specification, "Prometheus and OpenMetrics
-// Compatibility", "Resource Attributes").
-const (
-	serviceName       = "service.name"
-	serviceNamespace  = "service.namespace"
-	serviceInstanceID = "service.instance.id"
-)
-
-// translation is how payloads are translated.
-type translation struct {
-	naming
-	partitions       int
-	limits           BatchConfig
-	disableScopeInfo bool
-	targetInfo       bool
-	keepIdentifying  bool
-	customBuckets    bool
-	maxFuture        time.Duration
-	keepClassic      bool
-	promoted         ResourceConstantLabelsConfig
-	external         []constLabel
-	// maxLabels is the most labels of a series; 0 is no limit.
-	maxLabels int
-	// caches is what the caches of all translators may hold together.
-	caches *cacheBudget
-}
-
-func newTranslation(cfg *Config, secret partitionSecret) translation {
-	tr := translation{
-		naming: naming{
-			namespace: cfg.Namespace, strategy: cfg.TranslationStrategy,
-			preserveUnderscores: cfg.LabelNamePreserveMultipleUnderscores, secret: secret,
-		},
-		partitions:       cfg.Partitions,
-		limits:           cfg.Batch,
-		disableScopeInfo: cfg.DisableScopeInfo,
-		targetInfo:       cfg.TargetInfo.Enabled,
-		keepIdentifying:  cfg.TargetInfo.KeepIdentifyingResourceAttributes,
-		customBuckets:    cfg.ConvertExplicitHistogramsToNHCB,
-		keepClassic:      cfg.KeepClassicHistograms,
-		promoted:         cfg.ResourceConstantLabels,
-		maxLabels:        cfg.MaxLabels,
-		maxFuture:        cfg.MaxFuture,
-		caches:           newCacheBudget(translatorShare),
-	}
-	for name, value := range cfg.ExternalLabels {
-		l := constLabel{name: name, value: strings.ToValidUTF8(value, "\uFFFD")}
-		l.setHashes(secret)
-		tr.external = append(tr.external, l)
-	}
-	return tr
-}
 
 // translator turns payloads into series and encodes them into segments, one for each partition. One call at a time may
 // use it; it shares nothing with other translators but the memory of bounds.
@@ -166,7 +112,7 @@ func (t *translator) resourceMetrics(rm pmetric.ResourceMetrics) {
 	if t.watch.done(attrs.Len()) {
 		return
 	}
-	t.resource, t.resourceTooMany = t.resourceLabels(t.resource[:0], attrs)
+	t.resource, t.resourceTooMany = t.resourceLabels(t.resource[:0], attrs, t.namer)
 	t.latest = 0
 	for _, sm := range rm.ScopeMetrics().All() {
 		t.scope, t.entered = sm, false
@@ -181,79 +127,6 @@ func (t *translator) resourceMetrics(rm pmetric.ResourceMetrics) {
 		t.emitTargetInfo(attrs)
 	}
 }
-
-// resourceLabels appends job, instance and the promoted attributes, unless the latter are too many.
-func (t *translator) resourceLabels(labels []constLabel, attrs pcommon.Map) (_ []constLabel, tooMany bool) {
-	labels = appendJobInstance(labels, attrs)
-	if len(t.promoted.Included) == 0 && len(t.promoted.Excluded) == 0 {
-		return labels, false
-	}
-	type attribute struct {
-		key, name string
-		value     pcommon.Value
-	}
-	var promoted []attribute
-	for key, value := range attrs.All() {
-		if t.promoted.selects(key) {
-			promoted = append(promoted, attribute{key: key, value: value})
-		}
-	}
-	if t.exceedsMaxLabels(len(promoted)) {
-		return labels, true
-	}
-	slices.SortStableFunc(promoted, func(a, b attribute) int { return strings.Compare(a.key, b.key) })
-	// Of a key that is there twice, the first one counts.
-	promoted = slices.CompactFunc(promoted, func(a, b attribute) bool { return a.key == b.key })
-	own := labels
-	for i := range promoted {
-		name := t.namer.labelName(promoted[i].key)
-		for name != "" && (name == leLabel || name == quantileLabel || hasOwn(own, name)) {
-			name = exportedPrefix + name
-		}
-		promoted[i].name = name
-	}
-	slices.SortStableFunc(promoted, func(a, b attribute) int { return strings.Compare(a.name, b.name) })
-	for len(promoted) > 0 {
-		name := promoted[0].name
-		var values []string
-		for ; len(promoted) > 0 && promoted[0].name == name; promoted = promoted[1:] {
-			if value := validValue(promoted[0].value); value != "" {
-				values = append(values, value)
-			}
-		}
-		if name != "" && len(values) > 0 {
-			labels = append(labels, constLabel{name: name, value: strings.Join(values, ";")})
-		}
-	}
-	return labels, false
-}
-
-func appendJobInstance(labels []constLabel, attrs pcommon.Map) []constLabel {
-	get := func(key string) string {
-		value, ok := attrs.Get(key)
-		if !ok {
-			return ""
-		}
-		return validValue(value)
-	}
-	job := get(serviceName)
-	if namespace := get(serviceNamespace); job != "" && namespace != "" {
-		job = namespace + "/" + job
-	}
-	for _, l := range []constLabel{{name: jobLabel, value: job, own: true}, {name: instanceLabel, value: get(serviceInstanceID), own: true}} {
-		if l.value != "" {
-			labels = append(labels, l)
-		}
-	}
-	return labels
-}
-
-func hasOwn(labels []constLabel, name string) bool {
-	return slices.ContainsFunc(labels, func(l constLabel) bool { return l.own && l.name == name })
-}
-
-// exceedsMaxLabels says whether so many labels are more than a series may have.
-func (t *translator) exceedsMaxLabels(n int) bool { return t.maxLabels > 0 && n > t.maxLabels }
 
 // labelSet returns the label set of a point of the metric, which is valid until the next call. It returns nil, and drops the
 // point, if its series would have too many labels: each attribute counts, whatever becomes of it, because what they
@@ -497,10 +370,6 @@ func (t *translator) emitTargetInfo(attrs pcommon.Map) {
 	t.emit(t.labeler.labelSet(attrs, &t.context, targetInfoKind), &t.targetInfoName, &noLabel, &noLabel)
 }
 
-func identifies(key string) bool {
-	return key == serviceName || key == serviceNamespace || key == serviceInstanceID
-}
-
 // emit adds t.point to the series of the label set with that name, and with le and quantile if they are given.
 func (t *translator) emit(ls *labelSet, name *seriesName, le, quantile *extraLabel) {
 	if le.label == nil && ls.le != "" {
@@ -658,38 +527,4 @@ func (t *translator) scratch() int {
 		n += t.segments[i].capacity()
 	}
 	return n
-}
-
-// selects says whether a resource attribute becomes a label of all series.
-func (c *ResourceConstantLabelsConfig) selects(key string) bool {
-	match := func(pattern string) bool { return matchGlob(pattern, key) }
-	return !slices.ContainsFunc(c.Excluded, match) && (len(c.Included) == 0 || slices.ContainsFunc(c.Included, match))
-}
-
-// matchGlob matches s with a pattern in which * stands for any characters and ? for one.
-func matchGlob(pattern, s string) bool {
-	star, retry := -1, 0
-	p, i := 0, 0
-	for i < len(s) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, retry = p, i
-			p++
-		case p < len(pattern) && pattern[p] == '?':
-			_, n := utf8.DecodeRuneInString(s[i:])
-			p++
-			i += n
-		case p < len(pattern) && pattern[p] == s[i]:
-			p++
-			i++
-		case star >= 0:
-			// Let the last star stand for one character more.
-			_, n := utf8.DecodeRuneInString(s[retry:])
-			retry += n
-			p, i = star+1, retry
-		default:
-			return false
-		}
-	}
-	return strings.Trim(pattern[p:], "*") == ""
 }
