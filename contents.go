@@ -45,6 +45,15 @@ func tallyOf(c contents, indices []int) tally {
 	return t
 }
 
+// upTo are the numbers from one on and up to another.
+func upTo(from, to int) []int {
+	numbers := make([]int, 0, to-from)
+	for i := from; i < to; i++ {
+		numbers = append(numbers, i)
+	}
+	return numbers
+}
+
 // mustRead panics for a message that cannot be read: it was encoded in this process and has not left it since.
 func mustRead(err error) {
 	if err != nil {

@@ -230,28 +230,6 @@ func (e *orderedExporter) clientConfig() *confighttp.ClientConfig {
 	return &c
 }
 
-// keepaliveOf returns the configuration of idle connections, or nil if there are none. Depending on a feature gate of
-// confighttp, unmarshalling leaves the keepalive section where it is, so that none means that it is disabled, or moves it
-// into the deprecated fields.
-func keepaliveOf(c *confighttp.ClientConfig) *confighttp.KeepaliveClientConfig {
-	if keepalive := c.Keepalive.Get(); keepalive != nil {
-		return keepalive
-	}
-	defaults := confighttp.NewDefaultClientConfig()
-	//lint:ignore SA1019 see above
-	if defaults.Keepalive.HasValue() || c.DisableKeepAlives {
-		return nil
-	}
-	return &confighttp.KeepaliveClientConfig{
-		//lint:ignore SA1019 see above
-		IdleConnTimeout: c.IdleConnTimeout,
-		//lint:ignore SA1019 see above
-		MaxIdleConns: c.MaxIdleConns,
-		//lint:ignore SA1019 see above
-		MaxIdleConnsPerHost: c.MaxIdleConnsPerHost,
-	}
-}
-
 // expire gives memory back, several times in series_idle_timeout, of which idle series made use. It returns when ctx is done.
 func (e *orderedExporter) expire(ctx context.Context) {
 	ticker := time.NewTicker(max(e.cfg.SeriesIdleTimeout/16, time.Second))

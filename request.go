@@ -86,15 +86,6 @@ func (r *request) middle() (parts int) {
 	return parts
 }
 
-// upTo are the numbers from one on and up to another.
-func upTo(from, to int) []int {
-	numbers := make([]int, 0, to-from)
-	for i := from; i < to; i++ {
-		numbers = append(numbers, i)
-	}
-	return numbers
-}
-
 // cutOld separates the samples that are older than a timestamp.
 func (r *request) cutOld(oldest int64) (kept, old request) {
 	c := r.contents()
