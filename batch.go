@@ -17,6 +17,9 @@ type batch struct {
 	chunks []*chunk
 	// accepted is when its first sample was accepted.
 	accepted time.Time
+	// logged and life are those of the chunks.
+	logged int
+	life   uint64
 	// number counts the good batches of a partition. Of a late batch it is that of the last good one that must leave before.
 	number uint64
 }
@@ -32,6 +35,7 @@ func (c *BatchConfig) admit(samples int, size sizes, moreSamples int, more sizes
 func (b *batch) append(c *chunk, home *int64) (full *chunk) {
 	b.add(&c.tally)
 	b.sizes = b.sizes.plus(c.sizes)
+	b.logged += c.logged
 	if n := len(b.chunks); n > 0 && b.chunks[n-1].joins(c) {
 		last := b.chunks[n-1]
 		if last.join(c); last.full() {
@@ -51,7 +55,7 @@ func (b *batch) append(c *chunk, home *int64) (full *chunk) {
 // take takes chunks off the front as long as they fit beside what a request has already, and at least one if it is empty. It
 // returns what it took as a batch of its own, or nil.
 func (b *batch) take(limits *BatchConfig, samples int, size sizes) *batch {
-	taken := &batch{protocol: b.protocol, accepted: b.accepted}
+	taken := &batch{protocol: b.protocol, accepted: b.accepted, life: b.life}
 	n := 0
 	for _, c := range b.chunks {
 		if !limits.admit(samples+taken.Samples, size.plus(taken.sizes), c.Samples, c.sizes) {
@@ -59,6 +63,7 @@ func (b *batch) take(limits *BatchConfig, samples int, size sizes) *batch {
 		}
 		taken.add(&c.tally)
 		taken.sizes = taken.sizes.plus(c.sizes)
+		taken.logged += c.logged
 		n++
 	}
 	if n == 0 {
@@ -71,20 +76,27 @@ func (b *batch) take(limits *BatchConfig, samples int, size sizes) *batch {
 
 // rest leaves out the first n chunks.
 func (b *batch) rest(n int) {
-	b.tally, b.sizes = tally{}, sizes{}
+	b.tally, b.sizes, b.logged = tally{}, sizes{}, 0
 	if b.chunks = slices.Clone(b.chunks[n:]); len(b.chunks) > 0 {
 		b.accepted = b.chunks[0].accepted
 	}
 	for _, c := range b.chunks {
 		b.add(&c.tally)
 		b.sizes = b.sizes.plus(c.sizes)
+		b.logged += c.logged
 	}
+}
+
+// addLogged adds samples that storage has lost behind the last chunk.
+func (b *batch) addLogged(n int) {
+	b.logged += n
+	b.chunks[len(b.chunks)-1].logged += n
 }
 
 // whole makes one chunk of all, which is to be packed.
 func (b *batch) whole(home *int64) *chunk {
 	c := &chunk{
-		tally: b.tally, protocol: b.protocol, sizes: b.sizes, accepted: b.accepted,
+		tally: b.tally, protocol: b.protocol, sizes: b.sizes, accepted: b.accepted, logged: b.logged, life: b.life,
 		pending: b.chunks, packing: make(chan struct{}), home: home,
 	}
 	b.chunks = []*chunk{c}

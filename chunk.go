@@ -28,6 +28,10 @@ type chunk struct {
 	// packed are the compressed series, which were size bytes before.
 	packed []byte
 	size   int
+	// logged is how many samples of a log the chunk stands for: its own, and those before it that storage has lost.
+	logged int
+	// life is 0, or that of the earlier process that has accepted the samples. They have perhaps been sent.
+	life uint64
 	// borrowed says that plain is a segment's, and must be copied by who keeps the chunk.
 	borrowed bool
 	// pending are the chunks that this one is being packed from, if it is not packed from its own plain bytes.
@@ -83,6 +87,7 @@ func (c *chunk) joins(o *chunk) bool {
 func (c *chunk) join(o *chunk) {
 	c.plain = append(c.plain, o.plain...)
 	c.sizes = c.sizes.plus(o.sizes)
+	c.logged += o.logged
 	c.add(&o.tally)
 }
 

@@ -164,6 +164,14 @@ type QueueConfig struct {
 	// free beside it. What is not packed yet counts uncompressed.
 	MaxSizeBytes ByteSize `mapstructure:"max_size_bytes"`
 
+	// Storage names a storage extension that keeps what is accepted until it has its outcome, also when the process dies.
+	// Without it the queue is in memory.
+	Storage *component.ID `mapstructure:"storage"`
+
+	// MaxDiskBytes bounds the bytes that the exporter keeps in Storage. Then MaxSizeBytes is for memory alone, and what has no
+	// room in it is read from storage later.
+	MaxDiskBytes ByteSize `mapstructure:"max_disk_bytes"`
+
 	// OnFull says what is done with a payload for which there is no room.
 	OnFull OnFull `mapstructure:"on_full"`
 
@@ -332,6 +340,7 @@ func createDefaultConfig() component.Config {
 		},
 		Queue: QueueConfig{
 			MaxSizeBytes: 256 << 20,
+			MaxDiskBytes: 10 << 30,
 			OnFull:       OnFullBlock,
 			BlockTimeout: 10 * time.Second,
 		},

@@ -11,6 +11,10 @@ import (
 type delivery struct {
 	parts []part
 	late  bool
+	// recovered says that an earlier process has accepted the samples, and perhaps sent them.
+	recovered bool
+	// kept says that something of it has no outcome, and stays in the log.
+	kept bool
 	// accepted is when the oldest sample was accepted, claimed when the samples left the queue.
 	accepted, claimed time.Time
 	// requests are sent from the last to the first, one after the other.
@@ -20,6 +24,8 @@ type delivery struct {
 	// attempts counts what was sent of the next request; begun is when the first was, and attempted when the last.
 	attempts         int
 	begun, attempted time.Time
+	// passing is since when the delivery fails while others pass; zero for not.
+	passing time.Time
 	// due is when the next attempt may be made, and turn tells that it may.
 	due  time.Time
 	turn chan struct{}
@@ -35,8 +41,9 @@ type delivery struct {
 type part struct {
 	partition *partition
 	batch     *batch
-	// samples is how many there are, and cost what they count in the queue.
+	// samples is how many there are, logged how many of a log they stand for, and cost what they count in the queue.
 	samples int
+	logged  int
 	cost    int64
 }
 
@@ -103,7 +110,7 @@ func (d *delivery) fork() *delivery {
 	n := sum(r.shares[:half])
 	first, second := r.splitAt(n)
 	other := &delivery{
-		parts: d.parts[half:], late: d.late, accepted: d.accepted, claimed: d.claimed,
+		parts: d.parts[half:], late: d.late, recovered: d.recovered, accepted: d.accepted, claimed: d.claimed,
 		begun: d.begun, attempted: d.attempted, cut: d.cut, planned: d.planned,
 	}
 	second.shares = slices.Clone(r.shares[half:])

@@ -26,7 +26,10 @@ import (
 
 // orderedExporter takes payloads to the queue, and sends what the queue hands out.
 type orderedExporter struct {
-	cfg       *Config
+	id  component.ID
+	cfg *Config
+	// secret is that of a queue with nothing in storage.
+	secret    partitionSecret
 	settings  component.TelemetrySettings
 	logger    *zap.Logger
 	userAgent string
@@ -58,7 +61,9 @@ var _ exporter.Metrics = (*orderedExporter)(nil)
 
 func newExporter(ctx context.Context, set exporter.Settings, cfg *Config, secret partitionSecret) (*orderedExporter, error) {
 	e := &orderedExporter{
+		id:        set.ID,
 		cfg:       cfg,
+		secret:    secret,
 		settings:  set.TelemetrySettings,
 		logger:    set.Logger,
 		userAgent: userAgent(set.BuildInfo),
@@ -161,6 +166,7 @@ func (*orderedExporter) Capabilities() consumer.Capabilities {
 
 // Start makes the HTTP client, which may need extensions of the host, and starts the senders.
 func (e *orderedExporter) Start(ctx context.Context, host component.Host) error {
+	e.status.start(host)
 	client, err := e.clientConfig().ToClient(ctx, host.GetExtensions(), e.settings)
 	if err != nil {
 		return fmt.Errorf("http: %w", err)
@@ -168,8 +174,10 @@ func (e *orderedExporter) Start(ctx context.Context, host component.Host) error 
 	if err := e.letters.open(); err != nil {
 		return err
 	}
+	if err := e.openStorage(ctx, host); err != nil {
+		return err
+	}
 	e.client = remote.NewClient(client, e.cfg.HTTP.Endpoint, e.userAgent, e.telemetry.request)
-	e.status.start(host)
 	// The senders live until Shutdown, not until the context of Start ends.
 	sending, abort := context.WithCancel(context.WithoutCancel(ctx))
 	e.abort, e.sendingDone = abort, sending
@@ -205,6 +213,7 @@ func (e *orderedExporter) newSender() *sender {
 		maxAge:       e.cfg.Queue.MaxAge,
 		idle:         e.cfg.SeriesIdleTimeout,
 		maxIsolation: e.cfg.OnError.MaxIsolationRequests,
+		durable:      e.queue.durable != nil,
 		fail:         e.fail,
 	}
 }
@@ -261,6 +270,11 @@ func (e *orderedExporter) ConsumeMetrics(ctx context.Context, md pmetric.Metrics
 		e.telemetry.reordered(ctx)
 	}
 	evicted, err := e.queue.admit(ctx, &t.payload)
+	if errors.Is(err, errUnstored) {
+		// What joined a commit is accepted, whether the caller waits for it or not.
+		e.reportDrops(ctx, evicted, &t.drops)
+		return err
+	}
 	if err != nil {
 		e.telemetry.refused(ctx, t.points)
 		if e.failed.Load() {
@@ -331,12 +345,13 @@ func (e *orderedExporter) shutdown(ctx context.Context) {
 		e.logDropped(context.WithoutCancel(ctx), left, account.ReasonShutdown, nil)
 	}
 	e.letters.close(ctx)
+	e.closeStorage(ctx)
 }
 
 // drain waits until everything is sent, and then ends what is under way: early enough for that to end in time, even if the
 // transport does not.
 func (e *orderedExporter) drain(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, e.cfg.ShutdownTimeout)
+	ctx, cancel := context.WithTimeout(ctx, e.drainTimeout())
 	defer cancel()
 	deadline, _ := ctx.Deadline()
 	left := time.Until(deadline)

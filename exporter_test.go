@@ -3,6 +3,7 @@ package orderedremotewriteexporter
 import (
 	"context"
 	"net/http"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +28,7 @@ import (
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/metadata"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/storagetest"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
@@ -68,6 +70,9 @@ func unstarted(t testing.TB, receiver http.RoundTripper, edit ...func(*Config)) 
 	for _, e := range edit {
 		e(cfg)
 	}
+	if os.Getenv("ORW_STORED") != "" {
+		stored(cfg)
+	}
 	require.NoError(t, cfg.Validate())
 	var err error
 	h.orderedExporter, err = newExporter(t.Context(), set, cfg, testSecret)
@@ -78,6 +83,12 @@ func unstarted(t testing.TB, receiver http.RoundTripper, edit ...func(*Config)) 
 // shutdown shuts the exporter down, and checks that every sample has its outcome.
 func (h *harness) shutdown() {
 	h.t.Helper()
+	for i := 0; i < 100000 && h.queue.durable != nil; i++ {
+		if b := h.ledger.Snapshot(); b.Queued+b.InFlight == 0 {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
 	require.NoError(h.t, h.Shutdown(context.Background()))
 	b := h.ledger.Snapshot()
 	assert.Zero(h.t, b.Queued, "queued after a shutdown")
@@ -97,7 +108,7 @@ func (h *harness) checkBalance() {
 	for _, n := range b.Dropped {
 		dropped += n
 	}
-	require.Equal(h.t, b.Received, b.Delivered+dropped+b.Queued+b.InFlight, "received = delivered + dropped + queued + in flight: %+v", b)
+	require.Equal(h.t, b.Received+b.Recovered, b.Delivered+dropped+b.Queued+b.InFlight, "received = delivered + dropped + queued + in flight: %+v", b)
 	require.GreaterOrEqual(h.t, b.Queued, int64(0))
 	require.GreaterOrEqual(h.t, b.InFlight, int64(0))
 }
@@ -154,12 +165,20 @@ func (h *harness) consume(md pmetric.Metrics) {
 	require.NoError(h.t, h.ConsumeMetrics(context.Background(), md))
 }
 
-var receiverID = component.MustNewID("receiver")
+var (
+	receiverID = component.MustNewID("receiver")
+	storageID  = component.MustNewID("storage")
+)
+
+// stored keeps the queue on the host's disk.
+func stored(c *Config) { c.Queue.Storage = &storageID }
 
 // testHost is a host whose one extension puts a receiver in the place of the network, and which records status events.
 type testHost struct {
 	component.Component
 	receiver http.RoundTripper
+	// disk is the storage extension.
+	disk *storagetest.Disk
 	events   chan *componentstatus.Event
 }
 
@@ -169,11 +188,11 @@ var (
 )
 
 func newTestHost(receiver http.RoundTripper) *testHost {
-	return &testHost{receiver: receiver, events: make(chan *componentstatus.Event, 1000)}
+	return &testHost{receiver: receiver, disk: new(storagetest.Disk), events: make(chan *componentstatus.Event, 1000)}
 }
 
 func (h *testHost) GetExtensions() map[component.ID]component.Component {
-	return map[component.ID]component.Component{receiverID: h}
+	return map[component.ID]component.Component{receiverID: h, storageID: h.disk}
 }
 
 func (h *testHost) GetHTTPRoundTripper(context.Context) (extensionmiddleware.WrapHTTPRoundTripperFunc, error) {

@@ -80,15 +80,20 @@ func (g *guard) fateLocked(e *indexEntry, now time.Time) fate {
 	}
 }
 
+// holdLocked takes note that an old sample of a series waits in the late lane.
+func (g *guard) holdLocked(e *indexEntry) {
+	if g.held == nil {
+		g.held = make(map[uint64]bool)
+	}
+	g.held[e.identity] = true
+}
+
 // heldLocked keeps the samples of a series in order behind old ones of it, of which a client may send hours after an outage of
 // its own.
 func (g *guard) heldLocked(e *indexEntry, f fate) fate {
 	switch {
 	case f == fatePast && e.guard != madeTarget:
-		if g.held == nil {
-			g.held = make(map[uint64]bool)
-		}
-		g.held[e.identity] = true
+		g.holdLocked(e)
 	case !g.held[e.identity]:
 	case f == fateGood:
 		return fatePast
@@ -96,6 +101,16 @@ func (g *guard) heldLocked(e *indexEntry, f fate) fate {
 		return fateHeldLate
 	}
 	return f
+}
+
+// recoverLocked takes note of a sample that an earlier process has accepted, in the order in which it was.
+func (g *guard) recoverLocked(e *indexEntry, now time.Time, late bool) {
+	if e.timestamp > now.UnixMilli()+g.maxFuture.Milliseconds() {
+		return
+	}
+	if g.advanceLocked(e, now) == lastseen.Newer && late {
+		g.holdLocked(e)
+	}
 }
 
 // sorted is what the guard makes of a chunk: the indices of its series by fate. All is set if all are good.

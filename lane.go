@@ -30,6 +30,14 @@ func (l *lane) oldest() time.Time {
 	return l.front().accepted
 }
 
+// last is the batch that came last, or nil.
+func (l *lane) last() *batch {
+	if n := len(l.sealed); l.open == nil && n > 0 {
+		return l.sealed[n-1]
+	}
+	return l.open
+}
+
 // popFront takes the first batch off.
 func (l *lane) popFront() *batch {
 	b := l.front()

@@ -31,6 +31,8 @@ type partition struct {
 	size int64
 	// numbered is the number of the newest good batch.
 	numbered uint64
+	// kept is what must be known of what a log keeps.
+	kept kept
 	// waiting are the callers that wait for room in the partition.
 	waiting waitingCallers
 }
@@ -48,11 +50,11 @@ func (p *partition) appendRunLocked(r run, limits *BatchConfig, work []*chunk) [
 
 // appendLocked adds a chunk to the end of a lane, and adds to work what must be packed when the lock is free.
 func (p *partition) appendLocked(l *lane, c *chunk, limits *BatchConfig, work []*chunk) []*chunk {
-	if b := l.open; b != nil && (b.protocol != c.protocol || !limits.admit(b.Samples, b.sizes, c.Samples, c.sizes)) {
+	if b := l.open; b != nil && (b.protocol != c.protocol || b.life != c.life || !limits.admit(b.Samples, b.sizes, c.Samples, c.sizes)) {
 		work = p.sealLocked(l, work)
 	}
 	if l.open == nil {
-		l.open = &batch{protocol: c.protocol, accepted: c.accepted}
+		l.open = &batch{protocol: c.protocol, accepted: c.accepted, life: c.life}
 		if l == &p.good {
 			p.numbered++
 			l.open.number = p.numbered

@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"go.opentelemetry.io/collector/consumer/consumererror"
-
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
 )
@@ -43,6 +41,8 @@ type queue struct {
 	queueOptions
 	ledger     *account.Ledger
 	partitions []*partition
+	// durable keeps what is accepted in a storage extension; it is nil without one.
+	durable *durable
 
 	// mu guards what follows. It is held for moments only: bytes are handed over, never copied or compressed under it, but
 	// for runs of a few kilobytes. A partition's guard is locked before it, the ledger after it.
@@ -66,11 +66,18 @@ type queue struct {
 
 func newQueue(o queueOptions, l *account.Ledger) *queue {
 	q := &queue{queueOptions: o, ledger: l, drained: make(chan struct{}), underWay: make(map[*delivery]bool)}
-	for i := range o.partitions {
-		q.partitions = append(q.partitions, &partition{index: i, guard: newGuard(o.guard)})
-	}
-	q.scheduler = scheduler{partitions: q.partitions, limits: &q.limits, limit: newLimit(o.maxInFlight)}
+	q.scheduler = scheduler{limits: &q.limits, limit: newLimit(o.maxInFlight)}
+	q.repartition(o.partitions)
 	return q
+}
+
+// repartition makes other partitions for a queue that has never had anything.
+func (q *queue) repartition(n int) {
+	q.partitions = nil
+	for i := range n {
+		q.partitions = append(q.partitions, &partition{index: i, guard: newGuard(q.guard)})
+	}
+	q.scheduler.partitions = q.partitions
 }
 
 // start lets deliveries begin.
@@ -94,8 +101,7 @@ func (q *queue) admit(ctx context.Context, pl *payload) (evicted int, err error)
 	if err != nil {
 		return 0, err
 	}
-	q.append(pl)
-	return evicted, nil
+	return evicted, q.append(ctx, pl)
 }
 
 // wait waits until the caller is admitted.
@@ -117,183 +123,23 @@ func (q *queue) wait(ctx context.Context, c *caller) error {
 	return fmt.Errorf("queue.on_full: waiting for space: %w", context.Cause(ctx))
 }
 
-// reserve makes room for a payload, as queue.on_full says, or returns the caller that must wait for it.
-func (q *queue) reserve(pl *payload) (evicted int, _ *caller, _ error) {
-	c := newCaller(pl.measure())
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.closed {
-		return 0, nil, errClosed
-	}
-	if q.onFull == OnFullDropOldest || q.onFull == OnFullDropNewest {
-		return q.makeRoomLocked(pl), nil, nil
-	}
-	if c.need > q.capacity {
-		return 0, nil, consumererror.NewPermanent(fmt.Errorf("queue.max_size_bytes: the payload needs %d bytes of a queue of %d", c.need, q.capacity))
-	}
-	in := q.fullForLocked(c)
-	switch {
-	case in == nil:
-		q.promiseLocked(c)
-		return 0, nil, nil
-	case q.scheduler.gate.pause != nil:
-		return 0, nil, q.pausedErrorLocked()
-	case q.onFull == OnFullReject:
-		return 0, nil, fmt.Errorf("queue.on_full: %w", errQueueFull)
-	}
-	q.callers++
-	c.number, c.admitted = q.callers, make(chan struct{})
-	in.put(c)
-	return 0, c, nil
+// arrival is what remains to be done for what has come.
+type arrival struct {
+	// work is to be packed.
+	work []*chunk
+	// commit is what must be stored last, or nil; closed says that something came too late to be.
+	commit *commit
+	closed bool
 }
 
-// pausedErrorLocked is for callers for whom there is no room while the endpoint is paused: waiting would be for nothing.
-func (q *queue) pausedErrorLocked() error {
-	return fmt.Errorf("queue.on_full: %w, and the endpoint is paused: %w", errQueueFull, q.scheduler.gate.pause.answer)
-}
-
-// fullForLocked returns where a caller must wait, or nil. Nobody passes a caller that came before, unless they share no full
-// partition and the other does not wait for the queue as a whole. A partition may hold as much as is free: one that is stuck
-// ends at half of the queue, two at a third each, and the others always find room.
-func (q *queue) fullForLocked(c *caller) *waitingCallers {
-	free := q.capacity - q.used
-	if c.need > free || passes(c, q.total.first()) {
-		return &q.total
-	}
-	for _, n := range c.needs {
-		p := q.partitions[n.partition]
-		if p.size+n.bytes > free || passes(c, p.waiting.first()) {
-			return &p.waiting
-		}
-	}
-	return nil
-}
-
-// passes says whether c would pass another that came before.
-func passes(c, other *caller) bool {
-	return other != nil && other != c && (c.number == 0 || other.number < c.number)
-}
-
-// promiseLocked counts what a caller's payload needs, until it is appended.
-func (q *queue) promiseLocked(c *caller) {
-	for _, n := range c.needs {
-		q.resizeLocked(&q.partitions[n.partition].size, n.bytes)
-	}
-}
-
-// resizeLocked counts bytes that come or leave in the size of a partition.
-func (q *queue) resizeLocked(size *int64, n int64) {
-	*size += n
-	q.used += n
-}
-
-// grantLocked gives room that is free to those who wait for it, first come, first served.
-func (q *queue) grantLocked() {
-	for q.grantFirstLocked(&q.total) {
-	}
-	if q.total.Len() > 0 {
-		return
-	}
-	for _, p := range q.partitions {
-		for q.grantFirstLocked(&p.waiting) {
-		}
-		if q.total.Len() > 0 {
-			return
-		}
-	}
-}
-
-// grantFirstLocked returns false if the first caller must stay where it is.
-func (q *queue) grantFirstLocked(w *waitingCallers) bool {
-	c := w.first()
-	if c == nil {
-		return false
-	}
-	in := q.fullForLocked(c)
-	if in == w {
-		return false
-	}
-	c.leave()
-	if in != nil {
-		in.put(c)
-		return true
-	}
-	q.promiseLocked(c)
-	c.granted = true
-	close(c.admitted)
-	return true
-}
-
-// makeRoomLocked makes room for a payload that is accepted whatever the room, by dropping what queue.on_full says.
-func (q *queue) makeRoomLocked(pl *payload) (evicted int) {
-	for i := range pl.needs {
-		n := &pl.needs[i]
-		p := q.partitions[n.partition]
-		if q.onFull == OnFullDropOldest {
-			evicted += q.evictLocked(p, n.bytes)
-		}
-		if free := q.capacity - q.used; n.bytes > free || p.size+n.bytes > free {
-			s := &pl.segments[n.partition]
-			pl.drops.Add(account.ReasonQueueFull, s.received(), s.example)
-			n.dropped = true
-			continue
-		}
-		q.resizeLocked(&p.size, n.bytes)
-	}
-	q.ledger.Evict(evicted, account.ReasonQueueFull)
-	return evicted
-}
-
-// evictLocked drops the oldest that wait in the partition that holds most until there is room, and only if that makes room.
-// What is in a request stays: it is not known whether the endpoint has it.
-func (q *queue) evictLocked(p *partition, need int64) (samples int) {
-	evictable := int64(0)
-	for _, o := range q.partitions {
-		evictable += o.good.size + o.late.size
-	}
-	if need > q.capacity-q.used+evictable {
-		return 0
-	}
-	for {
-		free := q.capacity - q.used
-		victim := p
-		switch {
-		case need > free:
-			victim = q.largestLocked()
-		case p.size+need <= free:
-			return samples
-		}
-		l := &victim.good
-		if l.empty() {
-			l = &victim.late
-		}
-		if l.empty() {
-			return samples
-		}
-		b := l.popFront()
-		samples += b.Samples
-		q.resizeLocked(&victim.size, -b.leave())
-	}
-}
-
-// largestLocked is the partition in which most waits.
-func (q *queue) largestLocked() *partition {
-	largest, most := q.partitions[0], int64(-1)
-	for _, p := range q.partitions {
-		if p.waits() && p.size > most {
-			largest, most = p, p.size
-		}
-	}
-	return largest
-}
-
-// append puts a payload for which room is promised into its partitions, one after the other.
-func (q *queue) append(pl *payload) {
+// append puts a payload for which room is promised into its partitions, one after the other. With storage it waits until all is
+// stored.
+func (q *queue) append(ctx context.Context, pl *payload) error {
 	now := time.Now()
-	var work []*chunk
+	var a arrival
 	for _, n := range pl.needs {
 		if !n.dropped {
-			work = q.appendSegment(&pl.segments[n.partition], n, &pl.drops, now, work)
+			q.appendSegment(&pl.segments[n.partition], n, &pl.drops, now, &a)
 		}
 	}
 	q.ledger.Admit(0, &pl.drops)
@@ -301,15 +147,22 @@ func (q *queue) append(pl *payload) {
 	q.grantLocked()
 	q.dispatchLocked()
 	q.mu.Unlock()
-	for _, c := range work {
+	for _, c := range a.work {
 		q.pack(c)
 	}
+	switch {
+	case a.closed:
+		return fmt.Errorf("%w: %w", errUnstored, errClosed)
+	case a.commit != nil:
+		return q.durable.waitStored(ctx, a.commit)
+	}
+	return nil
 }
 
 // appendSegment puts a segment into its partition, where what it needs is promised. From the first look of the guard until the
 // samples are in the queue nobody else appends to the partition, so that the order in which the guard sees samples is the order
 // in which they are sent.
-func (q *queue) appendSegment(s *segment, n need, drops *account.Drops, now time.Time, work []*chunk) []*chunk {
+func (q *queue) appendSegment(s *segment, n need, drops *account.Drops, now time.Time, a *arrival) {
 	p := q.partitions[n.partition]
 	p.guard.mu.Lock()
 	defer p.guard.mu.Unlock()
@@ -322,37 +175,52 @@ func (q *queue) appendSegment(s *segment, n need, drops *account.Drops, now time
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.resizeLocked(&p.size, -n.bytes)
+	q.reserveLocked(p, -n.bytes)
 	queued := 0
 	for _, r := range runs {
-		if r.late && r.optional && !q.lateRoomLocked(r.chunk) {
+		switch {
+		case r.late && r.optional && !q.lateRoomLocked(r.chunk):
 			drops.Add(r.reason, r.chunk.Samples, r.chunk.example)
-			continue
+		case q.durable != nil && q.durable.ended:
+			a.closed = true
+			drops.Add(account.ReasonShutdown, r.chunk.Samples, r.chunk.example)
+		default:
+			queued += r.chunk.Samples
+			q.arriveLocked(p, r, a)
 		}
-		queued += r.chunk.Samples
-		before := p.size
-		work = p.appendRunLocked(r, &q.limits, work)
-		q.used += p.size - before
 	}
 	// Before a sender can see the samples: they must never be in flight without having been queued.
 	q.ledger.Admit(queued, nil)
-	if q.gone {
+	if q.gone && q.durable == nil {
 		q.discardLocked()
 	}
-	return work
+}
+
+// arriveLocked puts a run into its partition, or among what is to be stored before.
+func (q *queue) arriveLocked(p *partition, r run, a *arrival) {
+	if q.durable != nil {
+		a.commit = q.durable.joinLocked(p, r)
+		return
+	}
+	before := p.size
+	a.work = p.appendRunLocked(r, &q.limits, a.work)
+	q.used += p.size - before
 }
 
 // lateWaits says whether late samples of a partition have no outcome yet. Who holds the partition's guard can rely on a no.
 func (q *queue) lateWaits(p *partition) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return !p.late.empty() || p.busyLate
+	return !p.late.empty() || p.busyLate || p.kept.lateWaits()
 }
 
 // lateShare is the part of the queue that late samples may have.
 const lateShare = 10
 
 func (q *queue) lateRoomLocked(c *chunk) bool {
+	if q.durable != nil {
+		return q.durable.lateRoomLocked(c.cost())
+	}
 	n := c.cost()
 	for _, p := range q.partitions {
 		n += p.late.size
@@ -387,7 +255,8 @@ func (q *queue) dispatchLocked() {
 		return
 	}
 	now := time.Now()
-	for {
+	// With storage what is not sent when the exporter is closed stays for the next process.
+	for !q.closed || q.durable == nil {
 		d, wake := q.scheduler.next(now)
 		if d == nil {
 			if !wake.IsZero() {
@@ -409,7 +278,7 @@ func (q *queue) dispatchLocked() {
 }
 
 func (q *queue) checkDrainedLocked() {
-	if !q.closed || len(q.underWay) > 0 || q.used > 0 {
+	if !q.closed || !q.idleLocked() {
 		return
 	}
 	select {
@@ -417,6 +286,14 @@ func (q *queue) checkDrainedLocked() {
 	default:
 		close(q.drained)
 	}
+}
+
+// idleLocked says that nothing is worth to be waited for: with storage only answers are.
+func (q *queue) idleLocked() bool {
+	if q.durable != nil {
+		return q.scheduler.inFlight == 0 && q.durable.unstored == 0
+	}
+	return len(q.underWay) == 0 && q.used == 0
 }
 
 // composed replaces what a delivery's chunks cost by what its body does.
@@ -486,6 +363,9 @@ func (q *queue) finished(d *delivery) {
 		p := d.parts[i].partition
 		p.busy, p.busyLate, p.suspect, p.idleSince = false, false, d.slow, now
 		q.resizeLocked(&p.size, -d.parts[i].cost)
+		if q.durable != nil && !d.kept {
+			q.durable.settledLocked(p, d.late, d.parts[i].logged)
+		}
 	}
 	q.scheduler.retries = slices.DeleteFunc(q.scheduler.retries, func(o *delivery) bool { return o == d })
 	q.grantLocked()
@@ -520,13 +400,16 @@ func (q *queue) refuseAllLocked(err error) {
 	}
 }
 
-// discard drops what waits, and what comes from now on. It returns how many samples wait no more.
+// discard drops what waits, and what comes from now on. It returns how many samples wait no more. With storage all stays there.
 func (q *queue) discard() (samples int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.gone = true
 	if q.timer != nil {
 		q.timer.Stop()
+	}
+	if q.durable != nil {
+		return 0
 	}
 	return q.discardLocked()
 }
@@ -613,6 +496,14 @@ func (q *queue) open() bool {
 	return !g.doubtful() && !time.Now().Before(g.opens())
 }
 
+// passesSince says whether the endpoint has taken something since a time, and is not in doubt now.
+func (q *queue) passesSince(t time.Time) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	g := &q.scheduler.gate
+	return g.succeeded.After(t) && !g.doubtful()
+}
+
 // paused says whether the endpoint is.
 func (q *queue) paused() bool {
 	q.mu.Lock()
@@ -649,6 +540,8 @@ type queueState struct {
 	oldest time.Time
 	// inFlight is the requests under way, and limit how many may be.
 	inFlight, limit int
+	// stored is set with storage.
+	stored *storedState
 	// closed says that the gate is, and paused that the endpoint is.
 	closed, paused bool
 }
@@ -660,6 +553,9 @@ func (q *queue) state() queueState {
 	s := queueState{
 		size: q.used, inFlight: q.scheduler.inFlight, limit: q.scheduler.places(),
 		closed: time.Now().Before(g.opens()), paused: g.pause != nil,
+	}
+	if q.durable != nil {
+		s.stored = q.durable.stateLocked()
 	}
 	for d := range q.underWay {
 		s.oldest = earliest(s.oldest, d.accepted)

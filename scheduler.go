@@ -220,10 +220,13 @@ func (s *scheduler) take(first *partition, late bool) *delivery {
 		d.claim(first, l.popFront())
 		return d
 	}
-	protocol := l.open.protocol
+	protocol, recovered := l.open.protocol, l.open.life > 0
 	s.candidates = s.candidates[:0]
 	for _, p := range s.partitions {
-		if p != first && s.combinable(p, late) && p.lane(late).open.protocol == protocol {
+		if p == first || !s.combinable(p, late) {
+			continue
+		}
+		if b := p.lane(late).open; b.protocol == protocol && b.life > 0 == recovered {
 			s.candidates = append(s.candidates, p)
 		}
 	}
@@ -255,7 +258,9 @@ func (s *scheduler) take(first *partition, late bool) *delivery {
 // claim adds a batch, whose partition is busy from now on.
 func (d *delivery) claim(p *partition, b *batch) {
 	p.busy, p.busyLate = true, d.late
-	d.parts = append(d.parts, part{partition: p, batch: b, samples: b.Samples, cost: b.leave()})
+	d.parts = append(d.parts, part{partition: p, batch: b, samples: b.Samples, logged: b.logged, cost: b.leave()})
+	d.recovered = d.recovered || b.life > 0
+	p.kept.lanes[laneIndex(d.late)].claimed += b.logged
 	if d.accepted.IsZero() || b.accepted.Before(d.accepted) {
 		d.accepted = b.accepted
 	}

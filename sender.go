@@ -30,6 +30,8 @@ type sender struct {
 	idle time.Duration
 	// maxIsolation is the most requests that are spent on what was claimed together.
 	maxIsolation int
+	// durable says that what is not settled when the exporter ends stays in storage.
+	durable bool
 	// fail ends the exporter after an answer.
 	fail func(*remote.Answer)
 	// spawn runs a function that Shutdown waits for.
@@ -109,7 +111,7 @@ func (v *voyage) step(ctx context.Context) {
 	}
 	now := time.Now()
 	o, delay := v.judge(ctx, r, a, remote.Attempt{
-		Number: v.attempts, Elapsed: now.Sub(v.begun), Random: rand.Float64(), Now: now, Protocol: r.protocol,
+		Number: v.attempts, Elapsed: v.elapsed(now), Random: rand.Float64(), Now: now, Protocol: r.protocol,
 	})
 	if o.aborted {
 		v.abort(ctx, o)
@@ -127,6 +129,7 @@ func (v *voyage) judge(ctx context.Context, r *request, a *remote.Answer, at rem
 	}
 	for {
 		at.Standing = v.version.standing()
+		at.Unsure = v.recovered
 		decision := v.policy.Decide(a, at)
 		o.verdict, o.reason, o.reach = decision.Verdict, decision.Reason, decision.Reach
 		switch {
@@ -164,7 +167,8 @@ func (v *voyage) act(ctx context.Context, r *request, o outcome, delay time.Dura
 		}
 		return
 	case remote.VerdictSplit:
-		if r.Samples > 1 && v.planned.Add(2) <= int32(v.maxIsolation) {
+		// What has perhaps been sent before is refused for that alone, so that isolating it is not for new offenders.
+		if r.Samples > 1 && (o.reason == account.ReasonRefusedAfterUnknown || v.planned.Add(2) <= int32(v.maxIsolation)) {
 			v.split(ctx)
 			return
 		}
@@ -225,11 +229,27 @@ func (v *voyage) retry(ctx context.Context, a *remote.Answer, delay time.Duratio
 		return
 	}
 	// The gate may have kept the retry for longer than the policy reckoned with.
-	if v.policy.Expired(time.Since(v.begun)) {
+	if v.policy.Expired(v.elapsed(time.Now())) {
 		v.act(ctx, v.next(), outcome{
 			verdict: v.policy.Exhausted, reason: account.ReasonRetriesExhausted, answer: a, attempts: v.attempts,
 		}, 0)
 	}
+}
+
+// elapsed is how long the next request has been tried. With storage only the time counts in which others pass: while nothing
+// does it is an outage, which may last.
+func (v *voyage) elapsed(now time.Time) time.Duration {
+	if !v.durable {
+		return now.Sub(v.begun)
+	}
+	if !v.queue.passesSince(v.begun) {
+		v.passing = time.Time{}
+		return 0
+	}
+	if v.passing.IsZero() {
+		v.passing = now
+	}
+	return now.Sub(v.passing)
 }
 
 // abort gives the next request an outcome because the time to send is over, and abandons the rest.
@@ -290,6 +310,11 @@ func (v *voyage) fallenBack(ctx context.Context, r *request, o *outcome) request
 func (v *voyage) settle(ctx context.Context, r *request, o *outcome) {
 	v.version.tried(r.trial, o)
 	if r.Empty() {
+		return
+	}
+	if v.durable && (o.reason == account.ReasonShutdown || o.reason == account.ReasonShutdownInFlight) {
+		v.kept = true
+		v.ledger.Keep(r.Samples)
 		return
 	}
 	key := account.Key{Reason: o.reason}

@@ -18,6 +18,8 @@ type statusReporter struct {
 	troubled map[*delivery]bool
 	// refusing says that the endpoint or the credentials are wrong.
 	refusing bool
+	// unstored says that the storage fails.
+	unstored bool
 	// final says that a fatal error was reported.
 	final bool
 }
@@ -40,7 +42,7 @@ func (r *statusReporter) retrying(d *delivery, err error) {
 		return
 	}
 	r.troubled[d] = true
-	if len(r.troubled) == 1 && !r.refusing {
+	if len(r.troubled) == 1 && !r.refusing && !r.unstored {
 		componentstatus.ReportStatus(r.host, componentstatus.NewRecoverableErrorEvent(err))
 	}
 }
@@ -76,8 +78,23 @@ func (r *statusReporter) delivered() {
 	}
 }
 
+// storage reports whether writing to storage fails.
+func (r *statusReporter) storage(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.final || r.unstored == (err != nil):
+	case err != nil:
+		r.unstored = true
+		componentstatus.ReportStatus(r.host, componentstatus.NewRecoverableErrorEvent(err))
+	default:
+		r.unstored = false
+		r.healedLocked()
+	}
+}
+
 func (r *statusReporter) healedLocked() {
-	if !r.final && !r.refusing && len(r.troubled) == 0 {
+	if !r.final && !r.refusing && !r.unstored && len(r.troubled) == 0 {
 		componentstatus.ReportStatus(r.host, componentstatus.NewEvent(componentstatus.StatusOK))
 	}
 }

@@ -80,6 +80,7 @@ func (t *telemetry) observeLedger(l *account.Ledger) error {
 			latest.Store(&b)
 			return show(func(b *account.Balance) int64 { return b.Received })(ctx, o)
 		}),
+		t.RegisterExporterOrderedRemoteWriteRecoveredSamplesCallback(show(func(b *account.Balance) int64 { return b.Recovered })),
 		t.RegisterExporterOrderedRemoteWriteDeliveredSamplesCallback(show(func(b *account.Balance) int64 { return b.Delivered })),
 		t.RegisterExporterOrderedRemoteWriteQueuedSamplesCallback(show(func(b *account.Balance) int64 { return b.Queued })),
 		t.RegisterExporterOrderedRemoteWriteInFlightSamplesCallback(show(func(b *account.Balance) int64 { return b.InFlight })),
@@ -107,11 +108,30 @@ func (t *telemetry) observeQueue(q *queue) error {
 	gauge, standard := with(t.exporter), with(t.standard)
 	capacity := func(*queueState) int64 { return q.capacity }
 	size := func(s *queueState) int64 { return s.size }
+	ifStored := func(stored func(*storedState) int64, otherwise func(*queueState) int64) func(*queueState) int64 {
+		return func(s *queueState) int64 {
+			if s.stored != nil {
+				return stored(s.stored)
+			}
+			return otherwise(s)
+		}
+	}
+	storage := func(n func(*storedState) int64) metric.Int64Callback {
+		return func(_ context.Context, o metric.Int64Observer) error {
+			if s := q.state(); s.stored != nil {
+				o.Observe(n(s.stored), t.exporter)
+			}
+			return nil
+		}
+	}
 	return errors.Join(
+		t.RegisterExporterOrderedRemoteWriteStorageCapacityCallback(storage(func(s *storedState) int64 { return s.capacity })),
+		t.RegisterExporterOrderedRemoteWriteStorageRecordsSizeCallback(storage(func(s *storedState) int64 { return s.records })),
+		t.RegisterExporterOrderedRemoteWriteStorageSizeCallback(storage(func(s *storedState) int64 { return s.live })),
 		t.RegisterExporterOrderedRemoteWriteQueueCapacityCallback(gauge(capacity)),
-		t.RegisterExporterQueueCapacityCallback(standard(capacity)),
+		t.RegisterExporterQueueCapacityCallback(standard(ifStored(func(s *storedState) int64 { return s.capacity }, capacity))),
 		t.RegisterExporterOrderedRemoteWriteQueueSizeCallback(gauge(size)),
-		t.RegisterExporterQueueSizeCallback(standard(size)),
+		t.RegisterExporterQueueSizeCallback(standard(ifStored(func(s *storedState) int64 { return s.live }, size))),
 		t.RegisterExporterOrderedRemoteWriteLargestPartitionCallback(gauge(func(s *queueState) int64 { return s.largest })),
 		t.RegisterExporterOrderedRemoteWriteRequestsInFlightCallback(gauge(func(s *queueState) int64 { return int64(s.inFlight) })),
 		t.RegisterExporterOrderedRemoteWriteInFlightLimitCallback(gauge(func(s *queueState) int64 { return int64(s.limit) })),
@@ -200,4 +220,15 @@ func (t *telemetry) waited(ctx context.Context, d time.Duration) {
 // reordered records a payload whose samples were put in the order of time.
 func (t *telemetry) reordered(ctx context.Context) {
 	t.ExporterOrderedRemoteWriteReorderedPayloads.Add(ctx, 1, t.exporter)
+}
+
+// stored records a write to storage.
+func (t *telemetry) stored(ctx context.Context, took time.Duration, bytes int64) {
+	t.ExporterOrderedRemoteWriteStorageWriteDuration.Record(ctx, took.Seconds(), t.exporter)
+	t.ExporterOrderedRemoteWriteStorageWriteSize.Record(ctx, bytes, t.exporter)
+}
+
+// storageFailed records a read or a write that storage has failed.
+func (t *telemetry) storageFailed(ctx context.Context) {
+	t.ExporterOrderedRemoteWriteStorageErrors.Add(ctx, 1, t.exporter)
 }

@@ -135,7 +135,7 @@ func slips(a, b string) int {
 var foreignKeys = map[string]string{
 	// prometheus_remote_write
 	"remote_write_queue":               "is of prometheus_remote_write: there always is a queue, with queue.max_size_bytes in place of queue_size and max_in_flight in place of num_consumers",
-	"wal":                              "is of prometheus_remote_write and has no counterpart: the queue is in memory, see queue.max_size_bytes",
+	"wal":                              "is of prometheus_remote_write: name a storage extension in queue.storage instead",
 	"resource_to_telemetry_conversion": `is of prometheus_remote_write: write resource_constant_labels.included: ["*"] in place of enabled: true, and resource_constant_labels.excluded: [service.name, service.namespace, service.instance.id] in place of exclude_service_attributes: true`,
 	"resource_constant_labels.enabled": `is no key: write resource_constant_labels.included: ["*"]`,
 	"resource_constant_labels.exclude_service_attributes": "is no key: write resource_constant_labels.excluded: [service.name, service.namespace, service.instance.id]",
@@ -161,7 +161,6 @@ var foreignKeys = map[string]string{
 	"queue.sizer":             "is of other exporters: queue.max_size_bytes is in bytes",
 	"queue.block_on_overflow": "is of other exporters: write queue.on_full: block in place of true, queue.on_full: reject in place of false",
 	"queue.wait_for_result":   "is of other exporters and has no counterpart: a payload is accepted when it is in the queue",
-	"queue.storage":           "is of other exporters and has no counterpart: the queue is in memory",
 
 	// otlp_http
 	"metrics_endpoint": "is of otlp_http: write http.endpoint",

@@ -138,6 +138,8 @@ func (c *keyCheck) value(e entry, v reflect.Value) {
 	switch {
 	case t == reflect.TypeFor[configopaque.MapList]():
 		c.headers(e)
+	case t.Kind() == reflect.Pointer:
+		c.named(e, t.Elem())
 	case e.raw == nil:
 		c.empty(e, v)
 	case reflect.TypeOf(e.raw) == t:
@@ -169,6 +171,17 @@ func (c *keyCheck) value(e entry, v reflect.Value) {
 	}
 }
 
+// named checks the name of an extension that is not used if the key is not there.
+func (c *keyCheck) named(e entry, t reflect.Type) {
+	if e.raw == nil || e.raw == "" {
+		c.addf("%s: is empty, name an extension or leave the key out", e.path)
+		return
+	}
+	if reflect.TypeOf(e.raw) != reflect.PointerTo(t) {
+		c.value(e, reflect.New(t).Elem())
+	}
+}
+
 // text checks a string, and one that a type reads itself.
 func (c *keyCheck) text(e entry, t reflect.Type) {
 	if !e.isText {
@@ -181,7 +194,7 @@ func (c *keyCheck) text(e entry, t reflect.Type) {
 	}
 	// The types' own errors show the value, which may be a token at the wrong place.
 	if t == reflect.TypeFor[component.ID]() {
-		c.addf("%s: must be the id of an extension, like oauth2client or oauth2client/tenant", e.path)
+		c.addf("%s: must be the id of an extension, like file_storage or oauth2client/tenant", e.path)
 	} else {
 		c.addf("%s: is not valid", e.path)
 	}

@@ -142,6 +142,10 @@ func (c *Config) validateBatchAndQueue() []error {
 		oneOf("queue.on_full", c.Queue.OnFull, OnFullBlock, OnFullReject, OnFullDropOldest, OnFullDropNewest),
 		inRange("queue.block_timeout", c.Queue.BlockTimeout),
 		orZero("queue.max_age", c.Queue.MaxAge),
+		atLeast("queue.max_disk_bytes", c.Queue.MaxDiskBytes, minBatchSize),
+	}
+	if least := c.Queue.MaxSizeBytes / 4; c.Queue.Storage != nil && c.Queue.MaxDiskBytes < least {
+		errs = append(errs, fmt.Errorf("queue.max_disk_bytes: must be at least a quarter of queue.max_size_bytes = %d, not %d", least, c.Queue.MaxDiskBytes))
 	}
 	if c.Queue.MaxAge > 0 && c.Queue.MaxAge <= c.Batch.FlushTimeout {
 		errs = append(errs, fmt.Errorf("queue.max_age: must be 0 or greater than batch.flush_timeout %v, not %v: all samples would be too old", c.Batch.FlushTimeout, c.Queue.MaxAge))

@@ -144,7 +144,7 @@ func (v *version) tried(t *trial, o *outcome) {
 	case o.verdict == remote.VerdictDelivered:
 		t.taken = true
 		v.fallBackLocked(t.refusal)
-	case o.reason == account.ReasonRejected, o.reason == account.ReasonIsolationLimit, o.reason == account.ReasonTooLarge:
+	case o.reason == account.ReasonRejected, o.reason == account.ReasonRefusedAfterUnknown, o.reason == account.ReasonIsolationLimit, o.reason == account.ReasonTooLarge:
 		t.refused = true
 	}
 	if t.parts == 0 {

@@ -15,7 +15,7 @@ type Key struct {
 
 // Ledger accounts for every sample. At every moment
 //
-//	received = delivered + sum(dropped) + queued + inFlight
+//	received + recovered = delivered + sum(dropped) + queued + inFlight
 //
 // because each method moves samples from one place to another under the lock. Nothing else counts samples. It is safe for
 // concurrent use.
@@ -26,8 +26,8 @@ type Ledger struct {
 
 // Balance is a consistent state of a ledger, in samples.
 type Balance struct {
-	Received, Delivered, Queued, InFlight int64
-	Dropped                               map[Key]int64
+	Received, Recovered, Delivered, Queued, InFlight int64
+	Dropped                                          map[Key]int64
 }
 
 // NewLedger returns an empty ledger.
@@ -68,6 +68,14 @@ func (l *Ledger) Admit(queued int, drops *Drops) {
 	}
 }
 
+// Recover queues samples that an earlier process has left.
+func (l *Ledger) Recover(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b.Recovered += int64(n)
+	l.b.Queued += int64(n)
+}
+
 // Evict drops samples from a queue.
 func (l *Ledger) Evict(n int, r Reason) {
 	if n == 0 {
@@ -93,6 +101,14 @@ func (l *Ledger) Deliver(n int) {
 	defer l.mu.Unlock()
 	l.b.InFlight -= int64(n)
 	l.b.Delivered += int64(n)
+}
+
+// Keep ends the flight of samples that stay in the queue, for a later process.
+func (l *Ledger) Keep(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b.InFlight -= int64(n)
+	l.b.Queued += int64(n)
 }
 
 // Drop ends the flight of samples that will not be delivered.

@@ -42,6 +42,8 @@ const (
 
 	// ReasonQueueFull is for what a full queue has no room for, or evicts.
 	ReasonQueueFull
+	// ReasonStorageCorrupt is for what was stored and cannot be read.
+	ReasonStorageCorrupt
 	// ReasonTooOld is for samples older than queue.max_age.
 	ReasonTooOld
 	// ReasonShutdown is for what was still waiting, or between two tries, when the time for shutting down ended.
@@ -54,6 +56,9 @@ const (
 	// ReasonRejected is for a request that the endpoint refused. It bounds the loss from above: some receivers keep the
 	// good samples of a request that they refuse.
 	ReasonRejected
+	// ReasonRefusedAfterUnknown is for a sample that was refused alone and has perhaps been sent before. It bounds the loss from
+	// above: the endpoint may have it.
+	ReasonRefusedAfterUnknown
 	// ReasonIsolationLimit is for what was left when on_error.max_isolation_requests was reached.
 	ReasonIsolationLimit
 	// ReasonTooLarge is for a single series that the endpoint finds too large.
@@ -70,30 +75,32 @@ const (
 )
 
 var reasonNames = [Reasons]string{
-	NoReason:               "",
-	ReasonDelta:            "delta_temporality",
-	ReasonNoTemporality:    "unspecified_temporality",
-	ReasonNoTimestamp:      "no_timestamp",
-	ReasonNoValue:          "no_value",
-	ReasonInvalidName:      "invalid_name",
-	ReasonInvalidHistogram: "invalid_histogram",
-	ReasonScale:            "scale_too_low",
-	ReasonNoSum:            "no_sum",
-	ReasonNeedsV2:          "needs_remote_write_2",
-	ReasonTooManyLabels:    "too_many_labels",
-	ReasonDuplicate:        "duplicate",
-	ReasonOutOfOrder:       "out_of_order",
-	ReasonTooNew:           "too_new",
-	ReasonQueueFull:        "queue_full",
-	ReasonTooOld:           "too_old",
-	ReasonShutdown:         "shutdown",
-	ReasonShutdownInFlight: "shutdown_in_flight",
-	ReasonRejected:         "rejected",
-	ReasonIsolationLimit:   "isolation_limit",
-	ReasonTooLarge:         "too_large",
-	ReasonRetriesExhausted: "retries_exhausted",
-	ReasonFatal:            "fatal",
-	ReasonUnexpected:       "unexpected_answer",
+	NoReason:                  "",
+	ReasonDelta:               "delta_temporality",
+	ReasonNoTemporality:       "unspecified_temporality",
+	ReasonNoTimestamp:         "no_timestamp",
+	ReasonNoValue:             "no_value",
+	ReasonInvalidName:         "invalid_name",
+	ReasonInvalidHistogram:    "invalid_histogram",
+	ReasonScale:               "scale_too_low",
+	ReasonNoSum:               "no_sum",
+	ReasonNeedsV2:             "needs_remote_write_2",
+	ReasonTooManyLabels:       "too_many_labels",
+	ReasonDuplicate:           "duplicate",
+	ReasonOutOfOrder:          "out_of_order",
+	ReasonTooNew:              "too_new",
+	ReasonQueueFull:           "queue_full",
+	ReasonStorageCorrupt:      "storage_corrupt",
+	ReasonTooOld:              "too_old",
+	ReasonShutdown:            "shutdown",
+	ReasonShutdownInFlight:    "shutdown_in_flight",
+	ReasonRejected:            "rejected",
+	ReasonRefusedAfterUnknown: "refused_after_unknown",
+	ReasonIsolationLimit:      "isolation_limit",
+	ReasonTooLarge:            "too_large",
+	ReasonRetriesExhausted:    "retries_exhausted",
+	ReasonFatal:               "fatal",
+	ReasonUnexpected:          "unexpected_answer",
 }
 
 // String is the reason as metrics and logs show it.

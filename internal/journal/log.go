@@ -25,6 +25,8 @@ type Log struct {
 	// of those from unread on and before own, which this process has not written.
 	index       map[uint64]*entry
 	unread, own uint64
+	// live is the bytes of all lanes.
+	live int64
 	// dirty says that there are acknowledgements which are not stored yet.
 	dirty bool
 	// sweep is the number of the record with which the search for what can be deleted or rewritten goes on.
@@ -69,6 +71,10 @@ func Open(ctx context.Context, client storage.Client, layout Layout) (*Log, erro
 	l.own = l.next
 	if l.empty() {
 		l.restart(layout)
+	}
+	l.live = 0
+	for i := range l.lanes {
+		l.live += l.lanes[i].bytes
 	}
 	l.life++
 	l.sweep, l.unread = l.first, l.first
@@ -159,6 +165,7 @@ func (l *Log) follows(r *Record, of Layout) bool {
 func (l *Log) add(r *Record, bytes int) {
 	for i := range r.Runs {
 		l.lanes[r.Runs[i].Lane].add(&r.Runs[i])
+		l.live += int64(len(r.Runs[i].Data))
 	}
 	l.stored += int64(bytes)
 	l.next = r.Number + 1
@@ -193,17 +200,16 @@ func (l *Log) Sizes() Sizes {
 }
 
 func (l *Log) sizesLocked() Sizes {
-	s := Sizes{Stored: l.stored}
+	s := Sizes{Live: l.live, Stored: l.stored}
 	for i := range l.lanes {
-		s.Live += l.lanes[i].bytes
 		s.Samples += l.lanes[i].open()
 	}
 	return s
 }
 
-// Append stores runs, in the order of each lane, together with all acknowledgements so far. After an error nothing of it
-// counts as stored; the same runs may be appended again.
-func (l *Log) Append(ctx context.Context, runs []Run) error {
+// Append stores runs, in the order of each lane, together with all acknowledgements so far, and returns the number of the
+// record. After an error nothing of it counts as stored; the same runs may be appended again.
+func (l *Log) Append(ctx context.Context, runs []Run) (number uint64, err error) {
 	l.mu.Lock()
 	r := &Record{Number: l.next, Life: l.life, Runs: runs}
 	ends := make(map[int]uint64)
@@ -217,15 +223,47 @@ func (l *Log) Append(ctx context.Context, runs []Run) error {
 		ends[run.Lane] = run.End()
 	}
 	l.mu.Unlock()
-	return l.commit(ctx, r)
+	return r.Number, l.commit(ctx, r)
 }
 
 // Acknowledge ends the keeping of the first n samples of a lane. The next write stores that.
 func (l *Log) Acknowledge(lane, n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.lanes[lane].acknowledge(n)
+	of := &l.lanes[lane]
+	before := of.bytes
+	of.acknowledge(n)
+	l.live += of.bytes - before
 	l.dirty = true
+}
+
+// Live is about how many bytes must be kept.
+func (l *Log) Live() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.live
+}
+
+// NextEnd finds the first record from a number on in which a lane reaches further than it is known to, and says how far. It
+// knows only records that were written or read by this process.
+func (l *Log) NextEnd(lane int, from, known uint64) (end uint64, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for number := max(from, l.first); number < l.next; number++ {
+		e := l.index[number]
+		if e == nil {
+			if !l.knownLocked(number) {
+				return 0, false
+			}
+			continue
+		}
+		for _, of := range e.ends {
+			if of.lane() == lane && of.end() > known {
+				return of.end(), true
+			}
+		}
+	}
+	return 0, false
 }
 
 // Flush stores acknowledgements, if there are any that are not.

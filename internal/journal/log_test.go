@@ -4,25 +4,33 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"maps"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/storagetest"
 )
 
 func layout(lanes int) Layout { return Layout{Lanes: lanes, Secret: []byte("secret")} }
 
-func open(t *testing.T, m *memory, lanes int) *Log {
+func open(t *testing.T, m *storagetest.Disk, lanes int) *Log {
 	t.Helper()
-	l, err := Open(t.Context(), m, layout(lanes))
+	l, err := Open(t.Context(), m.Client(), layout(lanes))
 	require.NoError(t, err)
 	return l
 }
+
+func appendAll(t *testing.T, l *Log, runs []Run) {
+	t.Helper()
+	_, err := l.Append(t.Context(), runs)
+	require.NoError(t, err)
+}
+
+func torn([]byte) []byte { return []byte("torn") }
 
 // run makes a run whose data says which samples it has.
 func run(lane int, first uint64, samples int) Run {
@@ -59,10 +67,10 @@ func all(t *testing.T, l *Log) map[int][]uint64 {
 }
 
 func TestWhatIsNotAcknowledgedIsReadAgain(t *testing.T) {
-	m := newMemory()
+	m := new(storagetest.Disk)
 	l := open(t, m, 3)
-	require.NoError(t, l.Append(t.Context(), []Run{run(0, 0, 10), run(2, 0, 5), run(0, 10, 1)}))
-	require.NoError(t, l.Append(t.Context(), []Run{run(0, 11, 4)}))
+	appendAll(t, l, []Run{run(0, 0, 10), run(2, 0, 5), run(0, 10, 1)})
+	appendAll(t, l, []Run{run(0, 11, 4)})
 	l.Acknowledge(0, 10)
 	require.NoError(t, l.Flush(t.Context()))
 
@@ -74,49 +82,49 @@ func TestWhatIsNotAcknowledgedIsReadAgain(t *testing.T) {
 }
 
 func TestRecordsAreDeletedOnceAllIsAcknowledged(t *testing.T) {
-	m := newMemory()
+	m := new(storagetest.Disk)
 	l := open(t, m, 1)
 	for i := range uint64(1000) {
-		require.NoError(t, l.Append(t.Context(), []Run{run(0, i, 1)}))
+		appendAll(t, l, []Run{run(0, i, 1)})
 	}
 	l.Acknowledge(0, 1000)
 	for range 5 {
 		require.NoError(t, l.Flush(t.Context()))
 	}
 	assert.Zero(t, l.Sizes())
-	assert.Len(t, m.values, 2, "heads only: %v", slices.Sorted(maps.Keys(m.values)))
-	writes := m.writes
+	assert.Equal(t, headKeys[:], m.Keys(), "heads only")
+	writes := m.Writes()
 	require.NoError(t, l.Flush(t.Context()))
-	assert.Equal(t, writes, m.writes, "nothing is written when nothing has changed")
+	assert.Equal(t, writes, m.Writes(), "nothing is written when nothing has changed")
 }
 
 func TestLayoutPrevailsUntilTheLogIsEmpty(t *testing.T) {
-	m := newMemory()
+	m := new(storagetest.Disk)
 	l := open(t, m, 2)
-	require.NoError(t, l.Append(t.Context(), []Run{run(1, 0, 3)}))
+	appendAll(t, l, []Run{run(1, 0, 3)})
 
 	other := Layout{Lanes: 8, Secret: []byte("another")}
-	l, err := Open(t.Context(), m, other)
+	l, err := Open(t.Context(), m.Client(), other)
 	require.NoError(t, err)
 	assert.Equal(t, layout(2), l.InUse())
 	l.Acknowledge(1, 3)
 	require.NoError(t, l.Flush(t.Context()))
 
-	l, err = Open(t.Context(), m, other)
+	l, err = Open(t.Context(), m.Client(), other)
 	require.NoError(t, err)
 	assert.Equal(t, other, l.InUse())
-	require.NoError(t, l.Append(t.Context(), []Run{run(7, 0, 3)}))
+	appendAll(t, l, []Run{run(7, 0, 3)})
 	assert.Equal(t, map[int][]uint64{7: {0}}, all(t, l))
 }
 
 func TestDamageCostsItself(t *testing.T) {
-	m := newMemory()
+	m := new(storagetest.Disk)
 	l := open(t, m, 1)
 	for i := range uint64(5) {
-		require.NoError(t, l.Append(t.Context(), []Run{run(0, 10*i, 10)}))
+		appendAll(t, l, []Run{run(0, 10*i, 10)})
 	}
-	m.values[recordKey(1)][60]++
-	m.values[recordKey(3)] = m.values[recordKey(3)][:20]
+	m.Change(recordKey(1), func(b []byte) []byte { b[60]++; return b })
+	m.Change(recordKey(3), func(b []byte) []byte { return b[:20] })
 
 	again := open(t, m, 1)
 	from, end := again.Bounds()
@@ -133,30 +141,30 @@ func TestDamageCostsItself(t *testing.T) {
 	for range 3 {
 		require.NoError(t, again.Flush(t.Context()))
 	}
-	assert.Len(t, m.values, 2, "damaged records are deleted too")
+	assert.Equal(t, headKeys[:], m.Keys(), "damaged records are deleted too")
 }
 
 func TestATornHeadLeavesTheOther(t *testing.T) {
-	m := newMemory()
+	m := new(storagetest.Disk)
 	l := open(t, m, 1)
 	for i := range uint64(3) {
-		require.NoError(t, l.Append(t.Context(), []Run{run(0, i, 1)}))
+		appendAll(t, l, []Run{run(0, i, 1)})
 	}
-	m.values[headKeys[l.generation%2]] = []byte("torn")
+	m.Change(headKeys[l.generation%2], torn)
 	again := open(t, m, 1)
 	assert.Equal(t, map[int][]uint64{0: {0, 1, 2}}, all(t, again), "the record of the lost head too")
 }
 
 func TestHeadsAreRebuiltFromRecords(t *testing.T) {
-	m := newMemory()
+	m := new(storagetest.Disk)
 	l := open(t, m, 2)
 	for i := range uint64(4) {
-		require.NoError(t, l.Append(t.Context(), []Run{run(0, i, 1), run(1, 2*i, 2)}))
+		appendAll(t, l, []Run{run(0, i, 1), run(1, 2*i, 2)})
 	}
 	l.Acknowledge(0, 4)
 	require.NoError(t, l.Flush(t.Context()))
 	for _, key := range headKeys {
-		m.values[key] = []byte("torn")
+		m.Change(key, torn)
 	}
 	again := open(t, m, 7)
 	assert.Equal(t, layout(2), again.InUse())
@@ -166,24 +174,24 @@ func TestHeadsAreRebuiltFromRecords(t *testing.T) {
 
 func TestANewerFormatIsRefused(t *testing.T) {
 	for _, key := range headKeys {
-		m := newMemory()
+		m := new(storagetest.Disk)
 		l := open(t, m, 1)
-		require.NoError(t, l.Append(t.Context(), []Run{run(0, 0, 1)}))
-		m.values[key][0] = format + 1
-		_, err := Open(t.Context(), m, layout(1))
+		appendAll(t, l, []Run{run(0, 0, 1)})
+		m.Change(key, func(b []byte) []byte { b[0] = format + 1; return b })
+		_, err := Open(t.Context(), m.Client(), layout(1))
 		require.ErrorIs(t, err, ErrNewer)
 	}
 }
 
 func TestRewritingLeavesOutWhatIsOfNoUse(t *testing.T) {
-	m := newMemory()
+	m := new(storagetest.Disk)
 	l := open(t, m, 32)
 	for i := range uint64(200) {
 		var runs []Run
 		for lane := range 32 {
 			runs = append(runs, run(lane, 10*i, 10))
 		}
-		require.NoError(t, l.Append(t.Context(), runs))
+		appendAll(t, l, runs)
 		for lane := 1; lane < 32; lane++ {
 			l.Acknowledge(lane, 10)
 		}
@@ -212,22 +220,31 @@ func TestLogUnderFaults(t *testing.T) {
 
 func testLogUnderFaults(t *testing.T, rng *rand.Rand) {
 	ctx := context.Background()
-	m := newMemory()
-	faults := int(torn) + 1
-	m.fault = func() fault {
-		if rng.IntN(4) > 0 {
-			return noFault
+	m := new(storagetest.Disk)
+	tears := true
+	m.Before = func(b storagetest.Batch) storagetest.Fault {
+		kinds := 3
+		if tears {
+			kinds = 4
 		}
-		return fault(rng.IntN(faults))
+		switch of := rng.IntN(4 * kinds); {
+		case !b.Writes || of >= kinds:
+			return storagetest.Fault{}
+		case of == 3:
+			first := rng.IntN(len(b.Operations))
+			return storagetest.Fault{Err: storagetest.ErrInjected, Torn: &first}
+		default:
+			return storagetest.Fault{Err: storagetest.ErrInjected, Applied: of == 1}
+		}
 	}
 	const lanes = 3
 	reopen := func() *Log {
 		for {
-			l, err := Open(ctx, m, layout(lanes))
+			l, err := Open(ctx, m.Client(), layout(lanes))
 			if err == nil {
 				return l
 			}
-			require.ErrorIs(t, err, errInjected)
+			require.ErrorIs(t, err, storagetest.ErrInjected)
 		}
 	}
 	l := reopen()
@@ -248,11 +265,11 @@ func testLogUnderFaults(t *testing.T, rng *rand.Rand) {
 				continue
 			}
 			before := acked
-			err := l.Append(ctx, joined)
+			_, err := l.Append(ctx, joined)
 			// What nobody was told is stored may be, and torn when it is written again. The model has no place for that.
-			faults = int(torn)
+			tears = false
 			if err == nil {
-				faults = int(torn) + 1
+				tears = true
 				for _, r := range joined {
 					ended[r.Lane] += uint64(r.Samples)
 				}
@@ -269,7 +286,7 @@ func testLogUnderFaults(t *testing.T, rng *rand.Rand) {
 			before := acked
 			if rng.IntN(2) == 0 {
 				// A torn batch would lose what is written again in place.
-				faults = int(torn)
+				tears = false
 				if done, err := l.Rewrite(ctx, 1000); done && err == nil {
 					stored = before
 				}
@@ -278,14 +295,14 @@ func testLogUnderFaults(t *testing.T, rng *rand.Rand) {
 			}
 		default:
 			l = reopen()
-			faults = int(torn) + 1
+			tears = true
 			checkRecovered(t, m, l, &acked, &stored, &ended, &joined)
 		}
 	}
 }
 
 // checkRecovered compares a log that was opened again with the model, which then goes on with what the log has.
-func checkRecovered(t *testing.T, m *memory, l *Log, acked, stored, ended *[3]uint64, joined *[]Run) {
+func checkRecovered(t *testing.T, m *storagetest.Disk, l *Log, acked, stored, ended *[3]uint64, joined *[]Run) {
 	for _, r := range *joined {
 		// An append that failed may have been done.
 		if l.Lane(r.Lane).End > ended[r.Lane] {
@@ -327,7 +344,7 @@ func checkRecovered(t *testing.T, m *memory, l *Log, acked, stored, ended *[3]ui
 	}
 	for lane := range reached {
 		if l.Sizes().Samples > 0 {
-			require.Equal(t, l.Lane(lane).End, reached[lane], "lane %d: %s", lane, strings.Join(slices.Sorted(maps.Keys(m.values)), " "))
+			require.Equal(t, l.Lane(lane).End, reached[lane], "lane %d: %s", lane, strings.Join(m.Keys(), " "))
 		}
 	}
 }

@@ -25,37 +25,44 @@ func Tracer(settings component.TelemetrySettings) trace.Tracer {
 // TelemetryBuilder provides an interface for components to report telemetry
 // as defined in metadata and user config.
 type TelemetryBuilder struct {
-	meter                                       metric.Meter
-	mu                                          sync.Mutex
-	registrations                               []metric.Registration
-	ExporterEnqueueFailedMetricPoints           metric.Int64Counter
-	ExporterOrderedRemoteWriteDeadLetterSize    metric.Int64ObservableGauge
-	ExporterOrderedRemoteWriteDeadLetters       metric.Int64ObservableCounter
-	ExporterOrderedRemoteWriteDeliveredSamples  metric.Int64ObservableCounter
-	ExporterOrderedRemoteWriteDroppedSamples    metric.Int64ObservableCounter
-	ExporterOrderedRemoteWriteFallback          metric.Int64ObservableGauge
-	ExporterOrderedRemoteWriteGateClosed        metric.Int64ObservableGauge
-	ExporterOrderedRemoteWriteInFlightCeiling   metric.Int64ObservableGauge
-	ExporterOrderedRemoteWriteInFlightLimit     metric.Int64ObservableGauge
-	ExporterOrderedRemoteWriteInFlightSamples   metric.Int64ObservableGauge
-	ExporterOrderedRemoteWriteLargestPartition  metric.Int64ObservableGauge
-	ExporterOrderedRemoteWriteOldestSampleAge   metric.Float64ObservableGauge
-	ExporterOrderedRemoteWritePaused            metric.Int64ObservableGauge
-	ExporterOrderedRemoteWriteProtobufMessage   metric.Int64ObservableGauge
-	ExporterOrderedRemoteWriteQueueCapacity     metric.Int64ObservableGauge
-	ExporterOrderedRemoteWriteQueueDuration     metric.Float64Histogram
-	ExporterOrderedRemoteWriteQueueSize         metric.Int64ObservableGauge
-	ExporterOrderedRemoteWriteQueuedSamples     metric.Int64ObservableGauge
-	ExporterOrderedRemoteWriteReceivedSamples   metric.Int64ObservableCounter
-	ExporterOrderedRemoteWriteRefusedSamples    metric.Int64Counter
-	ExporterOrderedRemoteWriteReorderedPayloads metric.Int64Counter
-	ExporterOrderedRemoteWriteRequestDuration   metric.Float64Histogram
-	ExporterOrderedRemoteWriteRequestSize       metric.Int64Histogram
-	ExporterOrderedRemoteWriteRequests          metric.Int64Counter
-	ExporterOrderedRemoteWriteRequestsInFlight  metric.Int64ObservableGauge
-	ExporterOrderedRemoteWriteRetries           metric.Int64Counter
-	ExporterQueueCapacity                       metric.Int64ObservableGauge
-	ExporterQueueSize                           metric.Int64ObservableGauge
+	meter                                          metric.Meter
+	mu                                             sync.Mutex
+	registrations                                  []metric.Registration
+	ExporterEnqueueFailedMetricPoints              metric.Int64Counter
+	ExporterOrderedRemoteWriteDeadLetterSize       metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteDeadLetters          metric.Int64ObservableCounter
+	ExporterOrderedRemoteWriteDeliveredSamples     metric.Int64ObservableCounter
+	ExporterOrderedRemoteWriteDroppedSamples       metric.Int64ObservableCounter
+	ExporterOrderedRemoteWriteFallback             metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteGateClosed           metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteInFlightCeiling      metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteInFlightLimit        metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteInFlightSamples      metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteLargestPartition     metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteOldestSampleAge      metric.Float64ObservableGauge
+	ExporterOrderedRemoteWritePaused               metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteProtobufMessage      metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteQueueCapacity        metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteQueueDuration        metric.Float64Histogram
+	ExporterOrderedRemoteWriteQueueSize            metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteQueuedSamples        metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteReceivedSamples      metric.Int64ObservableCounter
+	ExporterOrderedRemoteWriteRecoveredSamples     metric.Int64ObservableCounter
+	ExporterOrderedRemoteWriteRefusedSamples       metric.Int64Counter
+	ExporterOrderedRemoteWriteReorderedPayloads    metric.Int64Counter
+	ExporterOrderedRemoteWriteRequestDuration      metric.Float64Histogram
+	ExporterOrderedRemoteWriteRequestSize          metric.Int64Histogram
+	ExporterOrderedRemoteWriteRequests             metric.Int64Counter
+	ExporterOrderedRemoteWriteRequestsInFlight     metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteRetries              metric.Int64Counter
+	ExporterOrderedRemoteWriteStorageCapacity      metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteStorageErrors        metric.Int64Counter
+	ExporterOrderedRemoteWriteStorageRecordsSize   metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteStorageSize          metric.Int64ObservableGauge
+	ExporterOrderedRemoteWriteStorageWriteDuration metric.Float64Histogram
+	ExporterOrderedRemoteWriteStorageWriteSize     metric.Int64Histogram
+	ExporterQueueCapacity                          metric.Int64ObservableGauge
+	ExporterQueueSize                              metric.Int64ObservableGauge
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -324,12 +331,72 @@ func (builder *TelemetryBuilder) RegisterExporterOrderedRemoteWriteReceivedSampl
 	return nil
 }
 
+// RegisterExporterOrderedRemoteWriteRecoveredSamplesCallback sets callback for observable ExporterOrderedRemoteWriteRecoveredSamples metric.
+func (builder *TelemetryBuilder) RegisterExporterOrderedRemoteWriteRecoveredSamplesCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ExporterOrderedRemoteWriteRecoveredSamples, obs: o})
+		return nil
+	}, builder.ExporterOrderedRemoteWriteRecoveredSamples)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
 // RegisterExporterOrderedRemoteWriteRequestsInFlightCallback sets callback for observable ExporterOrderedRemoteWriteRequestsInFlight metric.
 func (builder *TelemetryBuilder) RegisterExporterOrderedRemoteWriteRequestsInFlightCallback(cb metric.Int64Callback) error {
 	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
 		cb(ctx, &observerInt64{inst: builder.ExporterOrderedRemoteWriteRequestsInFlight, obs: o})
 		return nil
 	}, builder.ExporterOrderedRemoteWriteRequestsInFlight)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterExporterOrderedRemoteWriteStorageCapacityCallback sets callback for observable ExporterOrderedRemoteWriteStorageCapacity metric.
+func (builder *TelemetryBuilder) RegisterExporterOrderedRemoteWriteStorageCapacityCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ExporterOrderedRemoteWriteStorageCapacity, obs: o})
+		return nil
+	}, builder.ExporterOrderedRemoteWriteStorageCapacity)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterExporterOrderedRemoteWriteStorageRecordsSizeCallback sets callback for observable ExporterOrderedRemoteWriteStorageRecordsSize metric.
+func (builder *TelemetryBuilder) RegisterExporterOrderedRemoteWriteStorageRecordsSizeCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ExporterOrderedRemoteWriteStorageRecordsSize, obs: o})
+		return nil
+	}, builder.ExporterOrderedRemoteWriteStorageRecordsSize)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterExporterOrderedRemoteWriteStorageSizeCallback sets callback for observable ExporterOrderedRemoteWriteStorageSize metric.
+func (builder *TelemetryBuilder) RegisterExporterOrderedRemoteWriteStorageSizeCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ExporterOrderedRemoteWriteStorageSize, obs: o})
+		return nil
+	}, builder.ExporterOrderedRemoteWriteStorageSize)
 	if err != nil {
 		return err
 	}
@@ -522,6 +589,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit("{sample}"),
 	)
 	errs = errors.Join(errs, err)
+	builder.ExporterOrderedRemoteWriteRecoveredSamples, err = builder.meter.Int64ObservableCounter(
+		"otelcol_exporter_ordered_remote_write_recovered_samples",
+		metric.WithDescription("Number of samples that an earlier process has left in storage. [Alpha]"),
+		metric.WithUnit("{sample}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.ExporterOrderedRemoteWriteRefusedSamples, err = builder.meter.Int64Counter(
 		"otelcol_exporter_ordered_remote_write_refused_samples",
 		metric.WithDescription("Number of samples in payloads that were refused with an error to the caller because the queue was full, or the exporter was shut down or had stopped; they are not received. [Alpha]"),
@@ -564,6 +637,44 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_exporter_ordered_remote_write_retries",
 		metric.WithDescription("Number of requests that repeated an earlier one because it had failed in a way that may pass. [Alpha]"),
 		metric.WithUnit("{request}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ExporterOrderedRemoteWriteStorageCapacity, err = builder.meter.Int64ObservableGauge(
+		"otelcol_exporter_ordered_remote_write_storage_capacity",
+		metric.WithDescription("Bytes that may be kept in storage (queue.max_disk_bytes); absent without storage. [Alpha]"),
+		metric.WithUnit("By"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ExporterOrderedRemoteWriteStorageErrors, err = builder.meter.Int64Counter(
+		"otelcol_exporter_ordered_remote_write_storage_errors",
+		metric.WithDescription("Number of reads and writes that the storage extension failed. [Alpha]"),
+		metric.WithUnit("{error}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ExporterOrderedRemoteWriteStorageRecordsSize, err = builder.meter.Int64ObservableGauge(
+		"otelcol_exporter_ordered_remote_write_storage_records_size",
+		metric.WithDescription("Bytes that the records in storage take, with what is not needed any more; absent without storage. [Alpha]"),
+		metric.WithUnit("By"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ExporterOrderedRemoteWriteStorageSize, err = builder.meter.Int64ObservableGauge(
+		"otelcol_exporter_ordered_remote_write_storage_size",
+		metric.WithDescription("Bytes that are kept in storage because they have no outcome yet; absent without storage. [Alpha]"),
+		metric.WithUnit("By"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ExporterOrderedRemoteWriteStorageWriteDuration, err = builder.meter.Float64Histogram(
+		"otelcol_exporter_ordered_remote_write_storage_write_duration",
+		metric.WithDescription("Duration of a write to storage that brings new samples. [Alpha]"),
+		metric.WithUnit("s"),
+		metric.WithExplicitBucketBoundaries([]float64{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5}...),
+	)
+	errs = errors.Join(errs, err)
+	builder.ExporterOrderedRemoteWriteStorageWriteSize, err = builder.meter.Int64Histogram(
+		"otelcol_exporter_ordered_remote_write_storage_write_size",
+		metric.WithDescription("Size of what such a write brings. [Alpha]"),
+		metric.WithUnit("By"),
+		metric.WithExplicitBucketBoundaries([]float64{1024, 4096, 16384, 65536, 131072, 262144, 524288, 1.048576e+06, 2.097152e+06, 4.194304e+06}...),
 	)
 	errs = errors.Join(errs, err)
 	builder.ExporterQueueCapacity, err = builder.meter.Int64ObservableGauge(

@@ -88,7 +88,23 @@ func TestSetupTelemetry(t *testing.T) {
 		observer.Observe(1)
 		return nil
 	}))
+	require.NoError(t, tb.RegisterExporterOrderedRemoteWriteRecoveredSamplesCallback(func(_ context.Context, observer metric.Int64Observer) error {
+		observer.Observe(1)
+		return nil
+	}))
 	require.NoError(t, tb.RegisterExporterOrderedRemoteWriteRequestsInFlightCallback(func(_ context.Context, observer metric.Int64Observer) error {
+		observer.Observe(1)
+		return nil
+	}))
+	require.NoError(t, tb.RegisterExporterOrderedRemoteWriteStorageCapacityCallback(func(_ context.Context, observer metric.Int64Observer) error {
+		observer.Observe(1)
+		return nil
+	}))
+	require.NoError(t, tb.RegisterExporterOrderedRemoteWriteStorageRecordsSizeCallback(func(_ context.Context, observer metric.Int64Observer) error {
+		observer.Observe(1)
+		return nil
+	}))
+	require.NoError(t, tb.RegisterExporterOrderedRemoteWriteStorageSizeCallback(func(_ context.Context, observer metric.Int64Observer) error {
 		observer.Observe(1)
 		return nil
 	}))
@@ -108,6 +124,9 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.ExporterOrderedRemoteWriteRequestSize.Record(context.Background(), 1)
 	tb.ExporterOrderedRemoteWriteRequests.Add(context.Background(), 1)
 	tb.ExporterOrderedRemoteWriteRetries.Add(context.Background(), 1)
+	tb.ExporterOrderedRemoteWriteStorageErrors.Add(context.Background(), 1)
+	tb.ExporterOrderedRemoteWriteStorageWriteDuration.Record(context.Background(), 1)
+	tb.ExporterOrderedRemoteWriteStorageWriteSize.Record(context.Background(), 1)
 	AssertEqualExporterEnqueueFailedMetricPoints(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
@@ -165,6 +184,9 @@ func TestSetupTelemetry(t *testing.T) {
 	AssertEqualExporterOrderedRemoteWriteReceivedSamples(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
+	AssertEqualExporterOrderedRemoteWriteRecoveredSamples(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
 	AssertEqualExporterOrderedRemoteWriteRefusedSamples(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
@@ -185,6 +207,24 @@ func TestSetupTelemetry(t *testing.T) {
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualExporterOrderedRemoteWriteRetries(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualExporterOrderedRemoteWriteStorageCapacity(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualExporterOrderedRemoteWriteStorageErrors(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualExporterOrderedRemoteWriteStorageRecordsSize(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualExporterOrderedRemoteWriteStorageSize(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualExporterOrderedRemoteWriteStorageWriteDuration(t, testTel,
+		[]metricdata.HistogramDataPoint[float64]{{}}, metricdatatest.IgnoreValue(),
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualExporterOrderedRemoteWriteStorageWriteSize(t, testTel,
+		[]metricdata.HistogramDataPoint[int64]{{}}, metricdatatest.IgnoreValue(),
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualExporterQueueCapacity(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},

@@ -47,6 +47,8 @@ type Attempt struct {
 	Now    time.Time
 	// Protocol is the version of the message.
 	Protocol wire.Protocol
+	// Unsure says that the endpoint may have the samples already, so that it refuses them for that.
+	Unsure bool
 	// Standing is what is known of the endpoint if that is 2.0.
 	Standing Standing
 }
@@ -113,8 +115,12 @@ func (p *Policy) Decide(a *Answer, at Attempt) Decision {
 		return p.fatal(a, at, account.ReasonFatal)
 	case s == http.StatusRequestEntityTooLarge:
 		return Decision{Verdict: VerdictSplit, Reason: account.ReasonTooLarge}
+	case s >= 400 && s <= 499 && s != http.StatusTooManyRequests && at.Unsure && !a.exact(at.Protocol):
+		return Decision{Verdict: VerdictSplit, Reason: account.ReasonRefusedAfterUnknown}
 	case s >= 400 && s <= 499 && s != http.StatusTooManyRequests && p.Isolate && !a.exact(at.Protocol):
 		return Decision{Verdict: VerdictSplit, Reason: account.ReasonRejected}
+	case s >= 400 && s <= 499 && s != http.StatusTooManyRequests && at.Unsure:
+		return Decision{Verdict: VerdictDrop, Reason: account.ReasonRefusedAfterUnknown}
 	case s >= 400 && s <= 499:
 		return Decision{Verdict: VerdictDrop, Reason: account.ReasonRejected}
 	default:

@@ -1,0 +1,522 @@
+package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.opentelemetry.io/collector/extension/xextension/storage"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/journal"
+)
+
+// errUnstored is for callers whose time is up before what they brought is stored. It will be, so that it is accepted.
+var errUnstored = errors.New("queue.storage: the write takes too long")
+
+const (
+	// acknowledgeInterval is the longest time until what has its outcome is not kept any more in storage.
+	acknowledgeInterval = time.Second
+	// maxCommit is about how many bytes go to storage with one write.
+	maxCommit = 2 << 20
+	// firstStorageDelay and longestStorageDelay bound the time between two attempts of a write that fails.
+	firstStorageDelay   = 50 * time.Millisecond
+	longestStorageDelay = 5 * time.Second
+	// rewriteEach is how many bytes are written again in each acknowledgeInterval, besides twice what was written anyway.
+	rewriteEach = 4 << 20
+)
+
+// durable keeps what a queue accepts in a log until it has its outcome. What is accepted joins a commit; the committer writes
+// one commit after the other, and only what is written may be sent. The places in a commit are given under the locks under
+// which the guard sees samples, so that the order in the log is the order of sending.
+type durable struct {
+	log   *journal.Log
+	queue *queue
+	// capacity is how many bytes the log may keep.
+	capacity int64
+	observed storageObserver
+
+	// The queue's lock guards what follows. commits wait for being written, the first one first.
+	commits []*commit
+	// unstored is the bytes that were promised or have joined a commit.
+	unstored int64
+	// owed is about how many bytes of the log were evicted behind what is in flight.
+	owed int64
+	// processed is the number of the record before which all are in memory, or left to the reader.
+	processed uint64
+	// ended says that nothing joins any more.
+	ended bool
+
+	// work wakes the committer, and room the reader.
+	work, room chan struct{}
+	stop, done chan struct{}
+	// deadline ends the last attempts to write.
+	deadline context.Context
+	reading  context.CancelFunc
+	read     chan struct{}
+}
+
+// storageObserver is told what happens to the storage.
+type storageObserver interface {
+	// wrote is told of each write.
+	wrote(took time.Duration, bytes int64, err error)
+	// damaged is told how many samples and records storage has lost.
+	damaged(samples, records int)
+}
+
+// commit is what goes to storage with one write.
+type commit struct {
+	runs  []commitRun
+	bytes int64
+	// stored is closed when all is stored, or never will be: then err says why.
+	stored chan struct{}
+	err    error
+}
+
+// commitRun is a run of a commit.
+type commitRun struct {
+	run
+	partition *partition
+	cost      int64
+}
+
+// keptLane is what must be known of a lane of a partition that is kept in a log, in samples.
+type keptLane struct {
+	// loaded is how many of all that were ever in the lane are or were in memory.
+	loaded uint64
+	// end is how many there ever were, up to the record processed.
+	end uint64
+	// claimed are in flight, and owed were evicted behind those; the log keeps both until the flight has ended.
+	claimed, owed int
+	// owedBytes is about what the log keeps of what is owed.
+	owedBytes int64
+}
+
+// kept is what must be known of a partition whose samples are kept in a log.
+type kept struct {
+	lanes [2]keptLane
+	// unstored is the bytes that were promised or have joined a commit; joining are late samples among them.
+	unstored int64
+	joining  int
+	// reading says that what follows is in the log only, from the record cursor on.
+	reading bool
+	cursor  uint64
+}
+
+// lateWaits says that late samples are not in memory yet.
+func (k *kept) lateWaits() bool {
+	late := &k.lanes[laneIndex(true)]
+	return k.joining > 0 || late.loaded < late.end
+}
+
+func laneIndex(late bool) int {
+	if late {
+		return 1
+	}
+	return 0
+}
+
+// logLane is the number of a partition's lane in the log.
+func (p *partition) logLane(late bool) int { return 2*p.index + laneIndex(late) }
+
+// newDurable makes a queue keep what it accepts in a log, in which there may be something already.
+func newDurable(q *queue, log *journal.Log, capacity int64, o storageObserver) *durable {
+	d := &durable{
+		log: log, queue: q, capacity: capacity, observed: o,
+		work: make(chan struct{}, 1), room: make(chan struct{}, 1),
+		stop: make(chan struct{}), done: make(chan struct{}), read: make(chan struct{}),
+	}
+	first, next := log.Bounds()
+	d.processed = next
+	for _, p := range q.partitions {
+		for _, late := range []bool{false, true} {
+			l := log.Lane(p.logLane(late))
+			of := &p.kept.lanes[laneIndex(late)]
+			of.loaded, of.end = l.Acknowledged, l.End
+			if l.End > l.Acknowledged {
+				p.kept.reading, p.kept.cursor = true, first
+			}
+		}
+	}
+	q.ledger.Recover(int(log.Sizes().Samples))
+	q.durable = d
+	return d
+}
+
+// start begins to write and to read.
+func (d *durable) start() {
+	var ctx context.Context
+	ctx, d.reading = context.WithCancel(context.Background())
+	go d.writeAll()
+	go d.readAll(ctx)
+}
+
+// close writes what has joined and what was acknowledged, as long as ctx allows, and closes the log.
+func (d *durable) close(ctx context.Context) error {
+	d.queue.mu.Lock()
+	d.ended, d.deadline = true, ctx
+	d.queue.mu.Unlock()
+	d.reading()
+	close(d.stop)
+	<-d.read
+	<-d.done
+	return d.log.Close(ctx)
+}
+
+// wake wakes who waits for a channel of one place.
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// promiseLocked counts bytes that a partition will bring.
+func (d *durable) promiseLocked(p *partition, n int64) {
+	p.kept.unstored += n
+	d.unstored += n
+}
+
+// freeLocked is how many bytes the log may still get.
+func (d *durable) freeLocked() int64 {
+	return d.capacity - d.log.Live() + d.owed - d.unstored
+}
+
+// heldLocked is how many bytes the log keeps of a partition, or will.
+func (d *durable) heldLocked(p *partition) int64 {
+	n := p.kept.unstored
+	for _, late := range []bool{false, true} {
+		n += d.log.Lane(p.logLane(late)).Bytes - p.kept.lanes[laneIndex(late)].owedBytes
+	}
+	return n
+}
+
+// crowdedLocked says that writing does not keep up, so that no more may wait for it.
+func (d *durable) crowdedLocked(need int64) bool {
+	return d.unstored > 0 && d.unstored+need > d.queue.capacity/4
+}
+
+// joinLocked adds a run to what goes to storage next. The caller of the queue waits for the commit.
+func (d *durable) joinLocked(p *partition, r run) *commit {
+	c := *r.chunk
+	r.chunk = &c
+	if c.borrowed {
+		c.plain, c.borrowed = slices.Clone(c.plain), false
+	}
+	cost := c.cost()
+	d.queue.resizeLocked(&p.size, cost)
+	d.promiseLocked(p, cost)
+	if r.late {
+		p.kept.joining += c.Samples
+	}
+	if n := len(d.commits); n == 0 || d.commits[n-1].bytes >= maxCommit {
+		d.commits = append(d.commits, &commit{stored: make(chan struct{})})
+	}
+	to := d.commits[len(d.commits)-1]
+	to.runs = append(to.runs, commitRun{run: r, partition: p, cost: cost})
+	to.bytes += cost
+	wake(d.work)
+	return to
+}
+
+// waitStored waits until a commit is stored.
+func (d *durable) waitStored(ctx context.Context, c *commit) error {
+	if c == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, d.queue.blockTimeout, errUnstored)
+	defer cancel()
+	select {
+	case <-c.stored:
+		return c.err
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", errUnstored, context.Cause(ctx))
+	}
+}
+
+// writeAll is the committer.
+func (d *durable) writeAll() {
+	defer close(d.done)
+	ticker := time.NewTicker(acknowledgeInterval)
+	defer ticker.Stop()
+	for {
+		if c := d.nextCommit(); c != nil {
+			d.write(c)
+			continue
+		}
+		select {
+		case <-d.work:
+		case <-ticker.C:
+			d.flush()
+			d.rewrite(rewriteEach)
+		case <-d.stop:
+			for c := d.nextCommit(); c != nil; c = d.nextCommit() {
+				d.write(c)
+			}
+			d.flush()
+			return
+		}
+	}
+}
+
+// nextCommit takes the first commit that waits.
+func (d *durable) nextCommit() *commit {
+	d.queue.mu.Lock()
+	defer d.queue.mu.Unlock()
+	if len(d.commits) == 0 {
+		return nil
+	}
+	c := d.commits[0]
+	if d.commits = d.commits[1:]; len(d.commits) == 0 {
+		d.commits = nil
+	}
+	return c
+}
+
+// write stores a commit, as often as it takes, and hands over what is stored.
+func (d *durable) write(c *commit) {
+	runs := make([]journal.Run, len(c.runs))
+	bytes := int64(0)
+	for i := range c.runs {
+		j := &c.runs[i]
+		runs[i] = journal.Run{Lane: j.partition.logLane(j.late), Samples: j.chunk.Samples, Data: appendStored(nil, &j.run)}
+		bytes += int64(len(runs[i].Data))
+	}
+	for delay := firstStorageDelay; ; delay = min(2*delay, longestStorageDelay) {
+		number, err := d.append(runs, bytes)
+		if err == nil {
+			d.stored(c, runs, number)
+			d.rewrite(2 * bytes)
+			return
+		}
+		if errors.Is(err, storage.ErrStorageFull) {
+			// What is acknowledged can make room.
+			d.flush()
+		}
+		if !d.pause(delay) {
+			d.giveUp(c, err)
+			return
+		}
+	}
+}
+
+func (d *durable) append(runs []journal.Run, bytes int64) (number uint64, err error) {
+	began := time.Now()
+	number, err = d.log.Append(context.Background(), runs)
+	d.observed.wrote(time.Since(began), bytes, err)
+	return number, err
+}
+
+// flush stores acknowledgements.
+func (d *durable) flush() {
+	began := time.Now()
+	if err := d.log.Flush(context.Background()); err != nil {
+		d.observed.wrote(time.Since(began), 0, err)
+	}
+}
+
+// rewrite makes the log smaller if most of it is of no use.
+func (d *durable) rewrite(bytes int64) {
+	began := time.Now()
+	if _, err := d.log.Rewrite(context.Background(), bytes); err != nil {
+		d.observed.wrote(time.Since(began), 0, err)
+	}
+}
+
+// pause waits before another attempt. It returns false if there is no time for one.
+func (d *durable) pause(delay time.Duration) bool {
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-d.stop:
+	}
+	select {
+	case <-timer.C:
+		return d.deadline.Err() == nil
+	case <-d.deadline.Done():
+		return false
+	}
+}
+
+// giveUp drops what could not be stored before the exporter had to end.
+func (d *durable) giveUp(c *commit, err error) {
+	q := d.queue
+	q.mu.Lock()
+	samples := 0
+	for i := range c.runs {
+		j := &c.runs[i]
+		samples += j.chunk.Samples
+		d.leaveLocked(j)
+	}
+	q.ledger.Evict(samples, account.ReasonShutdown)
+	q.mu.Unlock()
+	c.err = fmt.Errorf("queue.storage: %w", err)
+	close(c.stored)
+}
+
+// leaveLocked ends the waiting of a run for being stored.
+func (d *durable) leaveLocked(j *commitRun) {
+	d.queue.resizeLocked(&j.partition.size, -j.cost)
+	d.promiseLocked(j.partition, -j.cost)
+	if j.late {
+		j.partition.kept.joining -= j.chunk.Samples
+	}
+}
+
+// handedTogether is how many runs are put into partitions while the lock is held.
+const handedTogether = 64
+
+// stored puts what is stored into the partitions, as far as there is room in memory. The rest is read from the log later.
+func (d *durable) stored(c *commit, runs []journal.Run, number uint64) {
+	q := d.queue
+	var work []*chunk
+	for from := 0; from < len(runs); from += handedTogether {
+		q.mu.Lock()
+		for i := from; i < min(from+handedTogether, len(runs)); i++ {
+			j := &c.runs[i]
+			d.leaveLocked(j)
+			work = d.handLocked(j.partition, j.run, &runs[i], number, work)
+		}
+		q.mu.Unlock()
+	}
+	close(c.stored)
+	q.mu.Lock()
+	d.processed = number + 1
+	for i := range runs {
+		j := &c.runs[i]
+		j.partition.kept.lanes[laneIndex(j.late)].end = runs[i].End()
+	}
+	q.grantLocked()
+	q.dispatchLocked()
+	q.mu.Unlock()
+	wake(d.room)
+	for _, c := range work {
+		q.pack(c)
+	}
+}
+
+// handLocked puts a run of a record into its partition if that has everything before it in memory, and room.
+func (d *durable) handLocked(p *partition, r run, at *journal.Run, number uint64, work []*chunk) []*chunk {
+	if p.kept.reading {
+		return work
+	}
+	if !d.takesLocked(p, r.chunk.cost()) {
+		p.kept.reading, p.kept.cursor = true, number
+		return work
+	}
+	return d.loadLocked(p, r, at, work)
+}
+
+// loadLocked puts a run into its partition, with the count of what storage has lost before it.
+func (d *durable) loadLocked(p *partition, r run, at *journal.Run, work []*chunk) []*chunk {
+	q := d.queue
+	of := &p.kept.lanes[laneIndex(r.late)]
+	r.chunk.logged = int(at.End() - of.loaded)
+	of.loaded = at.End()
+	if lost := r.chunk.logged - r.chunk.Samples; lost > 0 {
+		d.lost(lost)
+	}
+	before := p.size
+	work = p.appendRunLocked(r, &q.limits, work)
+	q.used += p.size - before
+	return work
+}
+
+// lost counts what storage should have and has not.
+func (d *durable) lost(samples int) {
+	d.queue.ledger.Evict(samples, account.ReasonStorageCorrupt)
+	d.observed.damaged(samples, 0)
+}
+
+// takesLocked says whether a partition may have so much more in memory. It may have as much as is free beside it, of three
+// quarters of the queue: the rest is for what waits for being stored. One that has nothing gets something.
+func (d *durable) takesLocked(p *partition, cost int64) bool {
+	free := d.memoryLocked()
+	return p.size == p.kept.unstored || p.size+cost <= free && cost <= free
+}
+
+// memoryLocked is how many bytes of memory are free for what is stored.
+func (d *durable) memoryLocked() int64 {
+	return d.queue.capacity/4*3 - (d.queue.used - d.unstored)
+}
+
+// acknowledgeLocked ends the keeping of samples at the front of what a lane has besides what is in flight.
+func (d *durable) acknowledgeLocked(p *partition, late bool, n int) {
+	of := &p.kept.lanes[laneIndex(late)]
+	if !p.busy || p.busyLate != late {
+		d.log.Acknowledge(p.logLane(late), n)
+		return
+	}
+	l := d.log.Lane(p.logLane(late))
+	bytes := l.Bytes * int64(n) / int64(max(l.End-l.Acknowledged, 1))
+	of.owed += n
+	of.owedBytes += bytes
+	d.owed += bytes
+}
+
+// settledLocked ends the keeping of what a delivery had of a partition.
+func (d *durable) settledLocked(p *partition, late bool, n int) {
+	of := &p.kept.lanes[laneIndex(late)]
+	d.log.Acknowledge(p.logLane(late), n+of.owed)
+	d.owed -= of.owedBytes
+	of.claimed, of.owed, of.owedBytes = 0, 0, 0
+	if p.kept.reading {
+		wake(d.room)
+	}
+}
+
+// evictableLocked is about how many bytes of a partition can be evicted.
+func (d *durable) evictableLocked(p *partition) (bytes int64) {
+	for _, late := range []bool{false, true} {
+		l, of := d.log.Lane(p.logLane(late)), &p.kept.lanes[laneIndex(late)]
+		if open := int64(l.End - l.Acknowledged); open > 0 {
+			bytes += l.Bytes * (open - int64(of.claimed+of.owed)) / open
+		}
+	}
+	return bytes
+}
+
+// skipLocked evicts what a record has of a partition of which nothing waits in memory.
+func (d *durable) skipLocked(p *partition) (samples int) {
+	if !p.kept.reading {
+		return 0
+	}
+	for _, late := range []bool{false, true} {
+		of := &p.kept.lanes[laneIndex(late)]
+		end, ok := d.log.NextEnd(p.logLane(late), p.kept.cursor, of.loaded)
+		if !ok {
+			continue
+		}
+		samples = int(end - of.loaded)
+		of.loaded = end
+		d.acknowledgeLocked(p, late, samples)
+		return samples
+	}
+	return 0
+}
+
+// lateRoomLocked says whether late samples may have so much more of the log.
+func (d *durable) lateRoomLocked(cost int64) bool {
+	if cost > d.freeLocked() {
+		return false
+	}
+	for _, p := range d.queue.partitions {
+		cost += d.log.Lane(p.logLane(true)).Bytes
+	}
+	return cost <= d.capacity/lateShare
+}
+
+// storedState is what the gauges show of a log.
+type storedState struct {
+	// live is the bytes that are kept or will be, records what their records take, and capacity how many may be kept.
+	live, records, capacity int64
+}
+
+func (d *durable) stateLocked() *storedState {
+	sizes := d.log.Sizes()
+	return &storedState{live: sizes.Live + d.unstored, records: sizes.Stored, capacity: d.capacity}
+}
