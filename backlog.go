@@ -20,9 +20,9 @@ const hungryPart = 8
 // readAll is the reader.
 func (d *durable) readAll(ctx context.Context) {
 	defer close(d.read)
-	delay := firstStorageDelay
+	delay := time.Duration(0)
 	for {
-		from, ok := d.hungry()
+		from, end, ok := d.hungry()
 		if !ok {
 			select {
 			case <-d.room:
@@ -31,31 +31,35 @@ func (d *durable) readAll(ctx context.Context) {
 				return
 			}
 		}
-		began := time.Now()
-		records, next, damaged, err := d.log.Read(context.Background(), from, readBytes)
-		if err != nil {
-			d.observed.wrote(time.Since(began), 0, err)
-			select {
-			case <-time.After(delay):
-				delay = min(2*delay, longestStorageDelay)
-				continue
-			case <-ctx.Done():
-				return
-			}
+		if err := d.readFrom(from, end); err == nil {
+			delay = 0
 		}
-		delay = firstStorageDelay
-		if damaged > 0 {
-			d.observed.damaged(0, damaged)
-		}
-		d.load(records, from, next)
-		if ctx.Err() != nil {
+		select {
+		case <-time.After(delay):
+			delay = min(max(2*delay, firstStorageDelay), longestStorageDelay)
+		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// hungry is the number of the record from which on something should be read.
-func (d *durable) hungry() (from uint64, ok bool) {
+// readFrom reads some records before an end, and brings them into the partitions.
+func (d *durable) readFrom(from, end uint64) error {
+	began := time.Now()
+	records, next, damaged, err := d.log.Read(context.Background(), from, end, readBytes)
+	if err != nil {
+		d.observed.wrote(time.Since(began), 0, err)
+		return err
+	}
+	if damaged > 0 {
+		d.observed.damaged(0, damaged)
+	}
+	d.load(records, from, next)
+	return nil
+}
+
+// hungry is the number of the record from which on something should be read, and the one before which all can be.
+func (d *durable) hungry() (from, end uint64, ok bool) {
 	q := d.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -72,7 +76,7 @@ func (d *durable) hungry() (from uint64, ok bool) {
 			from, ok = k.cursor, true
 		}
 	}
-	return from, ok
+	return from, d.processed, ok
 }
 
 // load brings records into the partitions that have not had them.
@@ -86,7 +90,7 @@ func (d *durable) load(records []journal.Record, from, next uint64) {
 	q.mu.Lock()
 	for i, p := range q.partitions {
 		if p.kept.reading && !stopped[i] && p.kept.cursor >= from {
-			p.kept.cursor = max(p.kept.cursor, min(next, d.processed))
+			p.kept.cursor = max(p.kept.cursor, next)
 			work = d.caughtUpLocked(p, work)
 		}
 	}
@@ -103,7 +107,7 @@ func (d *durable) loadRecord(r *journal.Record, from uint64, stopped []bool, wor
 	q := d.queue
 	for i := range r.Runs {
 		at := &r.Runs[i]
-		p, late := q.partitions[at.Lane/2], at.Lane%2 == 1
+		p, late := q.laneOf(at.Lane)
 		if stopped[p.index] || !d.wants(p, late, at, r.Number, from) {
 			continue
 		}
@@ -136,7 +140,7 @@ func (d *durable) wants(p *partition, late bool, at *journal.Run, number, from u
 	d.queue.mu.Lock()
 	defer d.queue.mu.Unlock()
 	k := &p.kept
-	return k.reading && k.cursor >= from && k.cursor <= number && number < d.processed && at.End() > k.lanes[laneIndex(late)].loaded
+	return k.reading && k.cursor >= from && k.cursor <= number && at.End() > k.lanes[laneIndex(late)].loaded
 }
 
 // loadRun puts a run into its partition. What an earlier process has accepted advances the guard.

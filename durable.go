@@ -40,6 +40,8 @@ type durable struct {
 
 	// The queue's lock guards what follows. commits wait for being written, the first one first.
 	commits []*commit
+	// last is the commit that was begun last.
+	last *commit
 	// unstored is the bytes that were promised or have joined a commit.
 	unstored int64
 	// owed is about how many bytes of the log were evicted behind what is in flight.
@@ -86,8 +88,8 @@ type commitRun struct {
 type keptLane struct {
 	// loaded is how many of all that were ever in the lane are or were in memory.
 	loaded uint64
-	// end is how many there ever were, up to the record processed.
-	end uint64
+	// stored is how many there ever were, and end how many up to the record processed.
+	stored, end uint64
 	// claimed are in flight, and owed were evicted behind those; the log keeps both until the flight has ended.
 	claimed, owed int
 	// owedBytes is about what the log keeps of what is owed.
@@ -108,7 +110,7 @@ type kept struct {
 // lateWaits says that late samples are not in memory yet.
 func (k *kept) lateWaits() bool {
 	late := &k.lanes[laneIndex(true)]
-	return k.joining > 0 || late.loaded < late.end
+	return k.joining > 0 || late.loaded < late.stored
 }
 
 func laneIndex(late bool) int {
@@ -117,6 +119,9 @@ func laneIndex(late bool) int {
 	}
 	return 0
 }
+
+// laneOf is the partition of a lane of the log, and whether it is the late one.
+func (q *queue) laneOf(lane int) (p *partition, late bool) { return q.partitions[lane/2], lane%2 == 1 }
 
 // logLane is the number of a partition's lane in the log.
 func (p *partition) logLane(late bool) int { return 2*p.index + laneIndex(late) }
@@ -134,7 +139,7 @@ func newDurable(q *queue, log *journal.Log, capacity int64, o storageObserver) *
 		for _, late := range []bool{false, true} {
 			l := log.Lane(p.logLane(late))
 			of := &p.kept.lanes[laneIndex(late)]
-			of.loaded, of.end = l.Acknowledged, l.End
+			of.loaded, of.stored, of.end = l.Acknowledged, l.End, l.End
 			if l.End > l.Acknowledged {
 				p.kept.reading, p.kept.cursor = true, first
 			}
@@ -145,8 +150,12 @@ func newDurable(q *queue, log *journal.Log, capacity int64, o storageObserver) *
 	return d
 }
 
-// start begins to write and to read.
+// start begins to write and to read. The first of what an earlier process has left is read before it returns, so that the guard
+// knows it when something comes; a large backlog is not waited for.
 func (d *durable) start() {
+	if from, end, ok := d.hungry(); ok {
+		_ = d.readFrom(from, end)
+	}
 	var ctx context.Context
 	ctx, d.reading = context.WithCancel(context.Background())
 	go d.writeAll()
@@ -199,7 +208,7 @@ func (d *durable) crowdedLocked(need int64) bool {
 }
 
 // joinLocked adds a run to what goes to storage next. The caller of the queue waits for the commit.
-func (d *durable) joinLocked(p *partition, r run) *commit {
+func (d *durable) joinLocked(p *partition, r run) {
 	c := *r.chunk
 	r.chunk = &c
 	if c.borrowed {
@@ -212,17 +221,21 @@ func (d *durable) joinLocked(p *partition, r run) *commit {
 		p.kept.joining += c.Samples
 	}
 	if n := len(d.commits); n == 0 || d.commits[n-1].bytes >= maxCommit {
-		d.commits = append(d.commits, &commit{stored: make(chan struct{})})
+		d.last = &commit{stored: make(chan struct{})}
+		d.commits = append(d.commits, d.last)
 	}
-	to := d.commits[len(d.commits)-1]
+	to := d.last
 	to.runs = append(to.runs, commitRun{run: r, partition: p, cost: cost})
 	to.bytes += cost
 	wake(d.work)
-	return to
 }
 
-// waitStored waits until a commit is stored.
-func (d *durable) waitStored(ctx context.Context, c *commit) error {
+// waitStored waits until everything is stored that has joined until now. A payload that is dropped as a duplicate waits for what
+// it repeats.
+func (d *durable) waitStored(ctx context.Context) error {
+	d.queue.mu.Lock()
+	c := d.last
+	d.queue.mu.Unlock()
 	if c == nil {
 		return nil
 	}
@@ -379,16 +392,18 @@ func (d *durable) stored(c *commit, runs []journal.Run, number uint64) {
 		for i := from; i < min(from+handedTogether, len(runs)); i++ {
 			j := &c.runs[i]
 			d.leaveLocked(j)
+			j.partition.kept.lanes[laneIndex(j.late)].stored = runs[i].End()
 			work = d.handLocked(j.partition, j.run, &runs[i], number, work)
 		}
 		q.mu.Unlock()
 	}
+	c.runs = nil
 	close(c.stored)
 	q.mu.Lock()
 	d.processed = number + 1
 	for i := range runs {
-		j := &c.runs[i]
-		j.partition.kept.lanes[laneIndex(j.late)].end = runs[i].End()
+		p, late := q.laneOf(runs[i].Lane)
+		p.kept.lanes[laneIndex(late)].end = runs[i].End()
 	}
 	q.grantLocked()
 	q.dispatchLocked()

@@ -83,12 +83,6 @@ func unstarted(t testing.TB, receiver http.RoundTripper, edit ...func(*Config)) 
 // shutdown shuts the exporter down, and checks that every sample has its outcome.
 func (h *harness) shutdown() {
 	h.t.Helper()
-	for i := 0; i < 100000 && h.queue.durable != nil; i++ {
-		if b := h.ledger.Snapshot(); b.Queued+b.InFlight == 0 {
-			break
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
 	require.NoError(h.t, h.Shutdown(context.Background()))
 	b := h.ledger.Snapshot()
 	assert.Zero(h.t, b.Queued, "queued after a shutdown")
@@ -178,8 +172,8 @@ type testHost struct {
 	component.Component
 	receiver http.RoundTripper
 	// disk is the storage extension.
-	disk *storagetest.Disk
-	events   chan *componentstatus.Event
+	disk   *storagetest.Disk
+	events chan *componentstatus.Event
 }
 
 var (

@@ -127,8 +127,7 @@ func (q *queue) wait(ctx context.Context, c *caller) error {
 type arrival struct {
 	// work is to be packed.
 	work []*chunk
-	// commit is what must be stored last, or nil; closed says that something came too late to be.
-	commit *commit
+	// closed says that something came too late to be stored.
 	closed bool
 }
 
@@ -153,8 +152,8 @@ func (q *queue) append(ctx context.Context, pl *payload) error {
 	switch {
 	case a.closed:
 		return fmt.Errorf("%w: %w", errUnstored, errClosed)
-	case a.commit != nil:
-		return q.durable.waitStored(ctx, a.commit)
+	case q.durable != nil:
+		return q.durable.waitStored(ctx)
 	}
 	return nil
 }
@@ -199,7 +198,7 @@ func (q *queue) appendSegment(s *segment, n need, drops *account.Drops, now time
 // arriveLocked puts a run into its partition, or among what is to be stored before.
 func (q *queue) arriveLocked(p *partition, r run, a *arrival) {
 	if q.durable != nil {
-		a.commit = q.durable.joinLocked(p, r)
+		q.durable.joinLocked(p, r)
 		return
 	}
 	before := p.size

@@ -12,11 +12,11 @@ import (
 // maxReads bounds how many records one read asks for.
 const maxReads = 1024
 
-// Read reads records from a number on, about maxBytes of them but at least one, and returns the number with which to go on.
+// Read reads records from a number on and before an end, about maxBytes of them but at least one, and returns the number with which to go on.
 // Records that are missing or damaged are left out: the runs that follow in their lanes show how many samples they had.
 // Damaged is how many could not be read.
-func (l *Log) Read(ctx context.Context, from uint64, maxBytes int64) (records []Record, next uint64, damaged int, err error) {
-	numbers, next := l.toRead(from, maxBytes)
+func (l *Log) Read(ctx context.Context, from, end uint64, maxBytes int64) (records []Record, next uint64, damaged int, err error) {
+	numbers, next := l.toRead(from, end, maxBytes)
 	gets := make([]*storage.Operation, len(numbers))
 	for i, number := range numbers {
 		gets[i] = storage.GetOperation(recordKey(number))
@@ -47,12 +47,12 @@ func (l *Log) Read(ctx context.Context, from uint64, maxBytes int64) (records []
 }
 
 // toRead says which records may be there.
-func (l *Log) toRead(from uint64, maxBytes int64) (numbers []uint64, next uint64) {
+func (l *Log) toRead(from, end uint64, maxBytes int64) (numbers []uint64, next uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	average := l.stored / int64(max(l.next-l.first, 1))
 	bytes := int64(0)
-	for next = max(from, l.first); next < l.next && bytes < maxBytes && len(numbers) < maxReads; next++ {
+	for next = max(from, l.first); next < min(end, l.next) && bytes < maxBytes && len(numbers) < maxReads; next++ {
 		e := l.index[next]
 		switch {
 		case e != nil:
