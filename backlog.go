@@ -162,7 +162,7 @@ func (d *durable) loadRun(p *partition, r run, at *journal.Run, number uint64, i
 	}
 	now := time.Now()
 	for i := range index {
-		p.guard.recoverLocked(&index[i], now, r.late)
+		p.guard.recoverLocked(&index[i], now, &r)
 	}
 	return d.loadLocked(p, r, at, work)
 }

@@ -90,6 +90,8 @@ type keptLane struct {
 	loaded uint64
 	// stored is how many there ever were, and end how many up to the record processed.
 	stored, end uint64
+	// recovered is how many there were when the process started.
+	recovered uint64
 	// claimed are in flight, and owed were evicted behind those; the log keeps both until the flight has ended.
 	claimed, owed int
 	// owedBytes is about what the log keeps of what is owed.
@@ -111,6 +113,12 @@ type kept struct {
 func (k *kept) lateWaits() bool {
 	late := &k.lanes[laneIndex(true)]
 	return k.joining > 0 || late.loaded < late.stored
+}
+
+// lateUnread says that an earlier process has left late samples that are not in memory yet.
+func (k *kept) lateUnread() bool {
+	late := &k.lanes[laneIndex(true)]
+	return late.loaded < late.recovered
 }
 
 func laneIndex(late bool) int {
@@ -139,7 +147,7 @@ func newDurable(q *queue, log *journal.Log, capacity int64, o storageObserver) *
 		for _, late := range []bool{false, true} {
 			l := log.Lane(p.logLane(late))
 			of := &p.kept.lanes[laneIndex(late)]
-			of.loaded, of.stored, of.end = l.Acknowledged, l.End, l.End
+			of.loaded, of.stored, of.end, of.recovered = l.Acknowledged, l.End, l.End, l.End
 			if l.End > l.Acknowledged {
 				p.kept.reading, p.kept.cursor = true, first
 			}

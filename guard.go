@@ -29,6 +29,8 @@ type guard struct {
 	// held are series of which old samples wait in the late lane. What is newer follows them there: in its own lane it would
 	// overtake them. It is emptied when no late samples wait any more.
 	held map[uint64]bool
+	// holdAll says that old samples wait in storage, of series that are not known yet.
+	holdAll bool
 }
 
 func newGuard(o guardOptions) *guard {
@@ -94,8 +96,9 @@ func (g *guard) heldLocked(e *indexEntry, f fate) fate {
 	switch {
 	case f == fatePast && e.guard != madeTarget:
 		g.holdLocked(e)
-	case !g.held[e.identity]:
+	case !g.held[e.identity] && !g.holdAll:
 	case f == fateGood:
+		g.holdLocked(e)
 		return fatePast
 	case f == fateLate && g.outOfOrder == OutOfOrderSend:
 		return fateHeldLate
@@ -104,11 +107,12 @@ func (g *guard) heldLocked(e *indexEntry, f fate) fate {
 }
 
 // recoverLocked takes note of a sample that an earlier process has accepted, in the order in which it was.
-func (g *guard) recoverLocked(e *indexEntry, now time.Time, late bool) {
-	if e.timestamp > now.UnixMilli()+g.maxFuture.Milliseconds() {
+func (g *guard) recoverLocked(e *indexEntry, now time.Time, r *run) {
+	if r.late && !r.holds {
 		return
 	}
-	if g.advanceLocked(e, now) == lastseen.Newer && late {
+	g.advanceLocked(e, now)
+	if r.holds {
 		g.holdLocked(e)
 	}
 }
@@ -157,6 +161,8 @@ func (f fate) reason() account.Reason {
 type run struct {
 	chunk *chunk
 	late  bool
+	// holds says that what is newer of the same series follows in the late lane.
+	holds bool
 	// alone says that nothing else may be in the same request.
 	alone bool
 	// optional runs are dropped for a reason when late samples have no room.
@@ -190,9 +196,9 @@ func (g *guard) runsLocked(c *indexedChunk, now time.Time, drops *account.Drops,
 	runs = append(
 		runs,
 		run{chunk: part(fateGood)},
-		run{chunk: part(fateFuture), late: true, optional: true, reason: fateFuture.reason()},
 		run{chunk: part(fateHeldLate), late: true, alone: true},
-		run{chunk: part(fatePast), late: true},
+		run{chunk: part(fatePast), late: true, holds: true},
+		run{chunk: part(fateFuture), late: true, optional: true, reason: fateFuture.reason()},
 	)
 	return slices.DeleteFunc(runs, func(r run) bool { return r.chunk.Empty() })
 }

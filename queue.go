@@ -165,8 +165,11 @@ func (q *queue) appendSegment(s *segment, n need, drops *account.Drops, now time
 	p := q.partitions[n.partition]
 	p.guard.mu.Lock()
 	defer p.guard.mu.Unlock()
-	if len(p.guard.held) > 0 && !q.lateWaits(p) {
-		clear(p.guard.held)
+	if len(p.guard.held) > 0 || q.durable != nil {
+		waits, unread := q.lateState(p)
+		if p.guard.holdAll = unread; !waits {
+			clear(p.guard.held)
+		}
 	}
 	var runs []run
 	for i := range s.chunks {
@@ -206,11 +209,12 @@ func (q *queue) arriveLocked(p *partition, r run, a *arrival) {
 	q.used += p.size - before
 }
 
-// lateWaits says whether late samples of a partition have no outcome yet. Who holds the partition's guard can rely on a no.
-func (q *queue) lateWaits(p *partition) bool {
+// lateState says whether late samples of a partition have no outcome yet, and whether some were never read. Who holds the
+// partition's guard can rely on a no.
+func (q *queue) lateState(p *partition) (waits, unread bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return !p.late.empty() || p.busyLate || p.kept.lateWaits()
+	return !p.late.empty() || p.busyLate || p.kept.lateWaits(), p.kept.lateUnread()
 }
 
 // lateShare is the part of the queue that late samples may have.

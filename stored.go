@@ -17,6 +17,7 @@ import (
 const (
 	storedAlone = 1 << iota
 	storedDrafts
+	storedHolds
 )
 
 var errStoredRun = errors.New("a stored run cannot be read")
@@ -27,6 +28,9 @@ func appendStored(b []byte, r *run) []byte {
 	flags := byte(0)
 	if r.alone {
 		flags |= storedAlone
+	}
+	if r.holds {
+		flags |= storedHolds
 	}
 	packed, size := c.packed, c.size
 	switch {
@@ -78,7 +82,7 @@ func readStored(b []byte) (run, error) {
 	} else {
 		c.packed = slices.Clone(b)
 	}
-	return run{chunk: c, alone: flags&storedAlone != 0}, nil
+	return run{chunk: c, alone: flags&storedAlone != 0, holds: flags&storedHolds != 0}, nil
 }
 
 // readRecovered reads what an earlier process has stored, with what the guard must know of it. An earlier version may have had a
