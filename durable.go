@@ -276,7 +276,8 @@ func (d *durable) writeAll() {
 			for c := d.nextCommit(); c != nil; c = d.nextCommit() {
 				d.write(c)
 			}
-			d.flush()
+			for !d.flush() && d.pause(firstStorageDelay) {
+			}
 			return
 		}
 	}
@@ -331,11 +332,13 @@ func (d *durable) append(runs []journal.Run, bytes int64) (number uint64, err er
 }
 
 // flush stores acknowledgements.
-func (d *durable) flush() {
+func (d *durable) flush() (ok bool) {
 	began := time.Now()
-	if err := d.log.Flush(context.Background()); err != nil {
+	err := d.log.Flush(context.Background())
+	if err != nil {
 		d.observed.wrote(time.Since(began), 0, err)
 	}
+	return err == nil
 }
 
 // rewrite makes the log smaller if most of it is of no use.
