@@ -21,14 +21,14 @@ import (
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/metadata"
 )
 
-// documents returns the texts of the README, the changelog and docs by their paths.
+// documents returns the texts of the pages by their paths.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	paths, err := filepath.Glob("docs/*.md")
 	require.NoError(t, err)
 	require.NotEmpty(t, paths)
 	texts := make(map[string]string)
-	for _, path := range append(paths, "README.md", "CHANGELOG.md") {
+	for _, path := range append(paths, "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md") {
 		text, err := os.ReadFile(path)
 		require.NoError(t, err)
 		texts[path] = string(text)
@@ -150,8 +150,41 @@ func table(t *testing.T, path, header string) [][]string {
 
 func code(s string) string { return "`" + s + "`" }
 
-// TestOptionsOfTheREADME: the table names every option with its default.
-func TestOptionsOfTheREADME(t *testing.T) {
+// TestTheREADMEIsADoor, and no manual: what does not fit belongs into docs.
+func TestTheREADMEIsADoor(t *testing.T) {
+	readme := documents(t)["README.md"]
+	assert.LessOrEqual(t, len(readme), 9<<10)
+	pages, err := filepath.Glob("docs/*.md")
+	require.NoError(t, err)
+	for _, page := range pages {
+		assert.Contains(t, readme, "]("+filepath.ToSlash(page), "nothing in the README leads to %s", page)
+	}
+	conf, err := confmaptest.LoadConf("metadata.yaml")
+	require.NoError(t, err)
+	for stability, signals := range conf.Get("status::stability").(map[string]any) {
+		assert.Equal(t, []any{"metrics"}, signals)
+		assert.Contains(t, readme, "The stability is ["+stability+"]")
+	}
+}
+
+// TestFiguresOfTheREADME: what make loadtest has measured stands in the page that says how. integration/comparison_test.go
+// measures the others.
+func TestFiguresOfTheREADME(t *testing.T) {
+	rows := table(t, "README.md", "| Next to `prometheus_remote_write` v0.164 | This exporter | `prometheus_remote_write` |")
+	require.Len(t, rows, 6)
+	performance := documents(t)["docs/performance.md"]
+	for _, row := range rows[3:] {
+		for _, cell := range row[1:] {
+			figure, unit, ok := strings.Cut(cell, " ")
+			require.True(t, ok, row)
+			assert.Contains(t, []string{"s", "MB"}, unit)
+			assert.Contains(t, performance, " "+figure+" (", row)
+		}
+	}
+}
+
+// defaults returns the options with their defaults, as the documentation writes them.
+func defaults(t *testing.T) map[string]string {
 	want := make(map[string]string)
 	for key, value := range optionsOf(createDefaultConfig()) {
 		switch value := value.(type) {
@@ -181,9 +214,26 @@ func TestOptionsOfTheREADME(t *testing.T) {
 	require.Equal(t, 37, (&orderedExporter{cfg: cfg}).clientConfig().Keepalive.Get().MaxIdleConnsPerHost)
 	require.Empty(t, cfg.HTTP.Headers)
 	require.Empty(t, cfg.HTTP.Compression)
+	return want
+}
 
+// TestOptionsInTheREADME have the defaults that they have in the code.
+func TestOptionsInTheREADME(t *testing.T) {
+	want := defaults(t)
+	rows := table(t, "README.md", "| Option | Default | What for |")
+	for _, row := range rows {
+		if !strings.Contains(row[0], ",") {
+			assert.Equal(t, want[strings.Trim(row[0], "`")], row[1], row[0])
+		}
+	}
+	assert.LessOrEqual(t, len(rows), 15)
+}
+
+// TestOptionsInTheDocumentation: the table names every option with its default.
+func TestOptionsInTheDocumentation(t *testing.T) {
+	want := defaults(t)
 	got := make(map[string]string)
-	for _, row := range table(t, "README.md", "| Option | Default | Meaning |") {
+	for _, row := range table(t, "docs/configuration.md", "| Option | Default | Meaning |") {
 		key := strings.Trim(row[0], "`")
 		assert.NotContains(t, got, key)
 		got[key] = row[1]
@@ -220,8 +270,8 @@ var standardMetrics = map[string]string{
 	"otelcol_exporter_in_flight_requests":        "gauge",
 }
 
-// TestMetricsOfTheREADME: the table names every metric with its type and attributes.
-func TestMetricsOfTheREADME(t *testing.T) {
+// TestMetricsInTheDocumentation: the table names every metric with its type and attributes.
+func TestMetricsInTheDocumentation(t *testing.T) {
 	want := map[string]string{}
 	for name, metric := range ownMetrics(t) {
 		typ := "counter"
@@ -248,7 +298,7 @@ func TestMetricsOfTheREADME(t *testing.T) {
 	want["otelcol_exporter_in_flight_requests"] += ", `data_type`"
 
 	got := map[string]string{}
-	for _, row := range table(t, "README.md", "| Metric | Type | Attributes | Meaning |") {
+	for _, row := range table(t, "docs/metrics.md", "| Metric | Type | Attributes | Meaning |") {
 		got[strings.Trim(row[0], "`")] = row[1] + ": " + row[2]
 		assert.NotEmpty(t, row[3], row[0])
 	}
@@ -272,13 +322,13 @@ func reasons() (names []string) {
 	return names
 }
 
-// TestReasonsOfTheREADME: the table names every reason, in the order of the way of a sample.
-func TestReasonsOfTheREADME(t *testing.T) {
+// TestReasonsInTheDocumentation: the table names every reason, in the order of the way of a sample.
+func TestReasonsInTheDocumentation(t *testing.T) {
 	var want, got []string
 	for _, name := range reasons() {
 		want = append(want, code(name))
 	}
-	for _, row := range table(t, "README.md", "| Reason | What it means | What to do | Number |") {
+	for _, row := range table(t, "docs/metrics.md", "| Reason | What it means | What to do | Number |") {
 		got = append(got, row[0])
 		assert.NotContains(t, row, "", "an empty cell for %s", row[0])
 	}

@@ -97,7 +97,7 @@ type Decision struct {
 }
 
 // Decide is the one place where it is decided what is done after an answer. It depends on its arguments alone. The rules
-// are those of Remote-Write 1.0 and 2.0, "Retries & Backoff"; what they leave open is in the README.
+// are those of Remote-Write 1.0 and 2.0, "Retries & Backoff"; what they leave open is in docs/delivery.md.
 func (p *Policy) Decide(a *Answer, at Attempt) Decision {
 	if at.Protocol == wire.V2 {
 		if d, ok := p.unread(a, at); ok {
