@@ -335,6 +335,25 @@ func TestReasonsInTheDocumentation(t *testing.T) {
 	assert.Equal(t, want, got)
 }
 
+// TestHintsInTheDocumentation: what the table advises begins with what the log says.
+func TestHintsInTheDocumentation(t *testing.T) {
+	for i, row := range table(t, "docs/metrics.md", "| Reason | What it means | What to do | Number |") {
+		hint := account.Reason(i + 1).Hint()
+		require.NotEmpty(t, hint, row[0])
+		assert.True(t, strings.HasPrefix(strings.ReplaceAll(row[2], "`", ""), hint), "%s: the hint is %q, the table has %q", row[0], hint, row[2])
+	}
+}
+
+// TestPagesOfTheLog: where log lines send their reader, there is something to read.
+func TestPagesOfTheLog(t *testing.T) {
+	texts := documents(t)
+	for _, page := range []string{pageReasons, pageAnswers, pagePause, pageQueue} {
+		path, anchor, ok := strings.Cut(strings.TrimPrefix(page, pages), "#")
+		require.True(t, ok, page)
+		assert.Contains(t, anchorsOf(texts["docs/"+path]), anchor, page)
+	}
+}
+
 var metricName = regexp.MustCompile(`otelcol_[a-z0-9_]+`)
 
 // TestMetricsInQueriesExist, in alerts, dashboard and documentation.
@@ -476,15 +495,17 @@ var (
 	noWord  = regexp.MustCompile(`[^a-z0-9 _-]`)
 )
 
+// anchorsOf returns those of a page's headings.
+func anchorsOf(text string) (anchors []string) {
+	for _, match := range heading.FindAllStringSubmatch(text, -1) {
+		anchors = append(anchors, strings.ReplaceAll(noWord.ReplaceAllString(strings.ToLower(match[1]), ""), " ", "-"))
+	}
+	return anchors
+}
+
 // TestLinksInTheDocumentation that stay in the repository lead to files and headings that exist.
 func TestLinksInTheDocumentation(t *testing.T) {
 	texts := documents(t)
-	anchors := func(path string) (anchors []string) {
-		for _, match := range heading.FindAllStringSubmatch(texts[path], -1) {
-			anchors = append(anchors, strings.ReplaceAll(noWord.ReplaceAllString(strings.ToLower(match[1]), ""), " ", "-"))
-		}
-		return anchors
-	}
 	for path, text := range texts {
 		for _, match := range link.FindAllStringSubmatch(text, -1) {
 			target, anchor, hasAnchor := strings.Cut(match[1], "#")
@@ -499,7 +520,7 @@ func TestLinksInTheDocumentation(t *testing.T) {
 			_, err := os.Stat(target)
 			require.NoError(t, err, "%s: %s", path, match[1])
 			if hasAnchor {
-				assert.Contains(t, anchors(target), anchor, "%s: %s", path, match[1])
+				assert.Contains(t, anchorsOf(texts[target]), anchor, "%s: %s", path, match[1])
 			}
 		}
 	}

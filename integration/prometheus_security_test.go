@@ -203,7 +203,7 @@ func TestPrometheusOutOfReachIsToldWithoutSecrets(t *testing.T) {
 				return "http://" + secrets + server.Address() + "/api/v1/write?token=" + token
 			},
 			config: ", http: {timeout: 50ms}",
-			answer: "Client.Timeout|deadline exceeded",
+			answer: "http.timeout .50ms.",
 		},
 		{
 			name: "a lost answer",

@@ -72,6 +72,11 @@ const (
 	VerdictPause
 )
 
+// String is the verdict as the log shows it.
+func (v Verdict) String() string {
+	return [...]string{"delivered", "retry", "split", "fallback", "drop", "fail", "pause"}[v]
+}
+
 // Reach is what a fallback is for.
 type Reach uint8
 
