@@ -133,6 +133,16 @@ build/tools/prometheus: tools/prometheus/go.mod tools/prometheus/go.sum
 	@mkdir -p build/tools
 	go build -C tools/prometheus $(WITHOUT_SD) -o ../../build/tools/prometheus github.com/prometheus/prometheus/cmd/prometheus
 
+build/tools/promtool: tools/prometheus/go.mod tools/prometheus/go.sum
+	@echo "building promtool: takes some minutes the first time, if Prometheus has not been built"
+	@mkdir -p build/tools
+	go build -C tools/prometheus $(WITHOUT_SD) -o ../../build/tools/promtool github.com/prometheus/prometheus/cmd/promtool
+
+.PHONY: check-alerts
+check-alerts: build/tools/promtool ## check the alert rules and run their tests
+	build/tools/promtool check rules --lint-fatal dashboards/alerts.yaml
+	build/tools/promtool test rules dashboards/alerts_test.yaml
+
 build/tools/victoria-metrics: tools/victoriametrics/go.mod tools/victoriametrics/go.sum
 	@echo "building VictoriaMetrics: takes a minute the first time"
 	@mkdir -p build/tools

@@ -333,7 +333,7 @@ func createDefaultConfig() component.Config {
 		Queue: QueueConfig{
 			MaxSizeBytes: 256 << 20,
 			OnFull:       OnFullBlock,
-			BlockTimeout: 10 * time.Second,
+			BlockTimeout: 5 * time.Second,
 		},
 		Retry: RetryConfig{
 			BackOff:       backOff,

@@ -63,6 +63,9 @@ func (e *Exporter) Accounts() Accounts {
 				switch metric.Name {
 				case own + "dropped_samples":
 					reason, _ := point.Attributes.Value("reason")
+					if point.Value == 0 {
+						break // Counters of what may happen start at 0.
+					}
 					a.Dropped[Drop{reason.AsString(), status}] += point.Value
 				case own + "requests":
 					a.Requests[status] += point.Value
