@@ -28,11 +28,12 @@ help: ## list the targets
 # The tag leaves out service discoveries of clouds, which Prometheus and its receiver bring along and nothing here needs.
 WITHOUT_SD := -tags remove_all_sd
 
+# Without cgo the binary is static, so that it runs in an image with nothing else in it.
 .PHONY: build
 build: build/tools/.stamp ## build a collector with the exporter: bin/otelcol
 	@mkdir -p build bin
 	build/tools/builder --config builder-config.yaml --skip-compilation
-	go build -C build/otelcol $(WITHOUT_SD) -ldflags '-s -w' -o ../../bin/otelcol .
+	CGO_ENABLED=0 go build -C build/otelcol -trimpath $(WITHOUT_SD) -ldflags '-s -w' -o ../../bin/otelcol .
 	@ls -l bin/otelcol
 
 .PHONY: run

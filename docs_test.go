@@ -48,7 +48,7 @@ func yamlTexts(t *testing.T) map[string]string {
 	examples, err := filepath.Glob("examples/*.yaml")
 	require.NoError(t, err)
 	require.NotEmpty(t, examples)
-	for _, path := range examples {
+	for _, path := range append(examples, "deploy/collector.yaml") {
 		text, err := os.ReadFile(path)
 		require.NoError(t, err)
 		texts[path] = string(text)
