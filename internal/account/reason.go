@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package account // import "github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 
 // Reason is why samples were dropped. It is a closed enumeration; the documentation says what to do about each.

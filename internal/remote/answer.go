@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package remote is the endpoint as a sender sees it: it posts a body, reads what the endpoint answers, and decides by the
 // rules of Remote-Write what that means for the samples of the request.
 package remote // import "github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
