@@ -41,13 +41,27 @@ build: build/tools/.stamp ## build a collector with the exporter: bin/otelcol
 	CGO_ENABLED=0 go build -C build/otelcol -trimpath $(WITHOUT_SD) -ldflags '-s -w' -o ../../bin/otelcol .
 	@ls -l bin/otelcol
 
+.PHONY: build/tools/release
+build/tools/release:
+	@mkdir -p build/tools
+	@go build -C tools -o ../build/tools/release ./release
+
+.PHONY: image-root
+image-root: build build/tools/release ## make what the image has in it, except certificates: build/image
+	@rm -rf build/image && mkdir -p build/image/etc/otelcol build/image/etc/ssl/certs build/image/var/lib/otelcol build/image/tmp
+	cp bin/otelcol build/image/otelcol
+	cp deploy/collector.yaml build/image/etc/otelcol/config.yaml
+	cp LICENSE NOTICE build/image/
+	chmod 1777 build/image/tmp
+	build/tools/release -binary bin/otelcol -modules-of build/otelcol -name otelcol-ordered -version $(VERSION) \
+		-sbom build/image/sbom.cdx.json -notices build/image/licences.txt
+
 # The manifest gets the revision; everything else is that of "make build", in a directory of its own.
 .PHONY: release
-release: build/tools/.stamp ## build release binaries for PLATFORMS, with licences and bills of materials: build/release
+release: build/tools/.stamp build/tools/release ## build release binaries for PLATFORMS, with licences and bills of materials: build/release
 	@rm -rf build/release && mkdir -p build/release
 	sed -e 's/^  version: .*/&+$(REVISION)/' -e 's#output_path: .*#output_path: ./build/otelcol-release#' builder-config.yaml > build/release.yaml
 	build/tools/builder --config build/release.yaml --skip-compilation
-	go build -C tools -o ../build/tools/release ./release
 	@set -e; for p in $(PLATFORMS); do \
 		file=otelcol-ordered_$(VERSION)_$${p/\//_}; echo "building $$file"; \
 		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go build -C build/otelcol-release -trimpath $(WITHOUT_SD) -ldflags '-s -w' -o ../release/$$file .; \

@@ -25,7 +25,7 @@ func TestDropsAreCountedFromZero(t *testing.T) {
 			for _, dp := range m.Data.(metricdata.Sum[int64]).DataPoints {
 				reason, _ := dp.Attributes.Value(attribute.Key(reasonKey))
 				status, _ := dp.Attributes.Value(attribute.Key(statusCodeKey))
-				key := reason.AsString() + " " + status.Emit()
+				key := reason.AsString() + " " + status.String()
 				require.NotContains(t, n, key)
 				n[key] = dp.Value
 			}

@@ -5,6 +5,7 @@ package integration
 import (
 	"debug/elf"
 	"os"
+	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
@@ -79,10 +80,21 @@ func TestKubernetesSet(t *testing.T) {
 	assert.True(t, *container.SecurityContext.ReadOnlyRootFilesystem)
 }
 
-// The binary needs nothing of a system, so that it runs in an image with nothing else in it.
-func TestCollectorIsStatic(t *testing.T) {
-	binary, err := collectorBinary()
-	require.NoError(t, err)
+// What the image has in it can be made without a container engine, and its collector takes its configuration.
+func TestImageRoot(t *testing.T) {
+	out, err := exec.Command("make", "-C", "..", "image-root").CombinedOutput()
+	require.NoError(t, err, string(out))
+	const root = "../build/image/"
+	for _, file := range []string{"LICENSE", "NOTICE", "licences.txt", "sbom.cdx.json"} {
+		assert.FileExists(t, root+file)
+	}
+	out, err = exec.Command(root+"otelcol", "validate", "--config="+root+"etc/otelcol/config.yaml").CombinedOutput()
+	require.NoError(t, err, string(out))
+	requireStatic(t, root+"otelcol")
+}
+
+// requireStatic checks that a binary needs nothing of a system, so that it runs in an image with nothing else in it.
+func requireStatic(t *testing.T, binary string) {
 	if runtime.GOOS != "linux" {
 		return // Only Linux has static binaries, and images.
 	}

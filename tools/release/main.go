@@ -143,7 +143,7 @@ func (m *module) readLicences() error {
 			return fmt.Errorf("%s: %w", m.Path, err)
 		}
 		for _, entry := range entries {
-			if entry.IsDir() || !licenceName.MatchString(entry.Name()) {
+			if entry.IsDir() || filepath.Ext(entry.Name()) == ".go" || !licenceName.MatchString(entry.Name()) {
 				continue
 			}
 			text, err := os.ReadFile(filepath.Join(dir, entry.Name()))
@@ -193,14 +193,24 @@ func summary(modules []module) string {
 	return strings.Join(parts, ", ")
 }
 
-// noticesOf returns the texts of all licences and notices.
+// noticesOf returns the texts of all licences and notices, each of them once.
 func noticesOf(modules []module) []byte {
-	var b strings.Builder
-	b.WriteString("The program contains these modules under these licences.\n")
+	var texts []string
+	of := make(map[string][]string)
 	for _, m := range modules {
 		for _, l := range m.licences {
-			fmt.Fprintf(&b, "\n%s\n%s %s: %s\n%s\n\n%s\n", strings.Repeat("=", 78), m.Path, m.Version, l.file, strings.Repeat("=", 78), strings.TrimSpace(l.text))
+			text := strings.TrimSpace(l.text)
+			if of[text] == nil {
+				texts = append(texts, text)
+			}
+			of[text] = append(of[text], fmt.Sprintf("%s %s: %s", m.Path, m.Version, l.file))
 		}
+	}
+	line := strings.Repeat("=", 78)
+	var b strings.Builder
+	b.WriteString("The program contains these modules under these licences.\n")
+	for _, text := range texts {
+		fmt.Fprintf(&b, "\n%s\n%s\n%s\n\n%s\n", line, strings.Join(of[text], "\n"), line, text)
 	}
 	return []byte(b.String())
 }
