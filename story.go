@@ -47,11 +47,14 @@ func (s *story) pausedLine(e event) {
 	if !due {
 		return
 	}
+	lasts := zap.Skip()
+	if !e.began {
+		lasts = lasting("for", now.Sub(e.since))
+	}
 	s.logger.Error("Paused: the endpoint refuses every request, whatever it carries. What it has refused is dropped and "+
 		"counted, the rest waits in the queue, and small requests are tried from time to time. "+remedy(e.paused.Status),
 		zap.String("endpoint", s.endpoint), zap.Int("status", e.paused.Status), zap.String("answer", e.paused.Error()),
-		lasting("for", now.Sub(e.since)), zap.Int64("waiting_samples", e.waiting),
-		zap.String("see", pagePause))
+		lasts, zap.Int64("waiting_samples", e.waiting), zap.String("see", pagePause))
 }
 
 // pauseInterval is the time between two lines about a pause.
