@@ -8,6 +8,11 @@ MAKEFLAGS += --no-print-directory
 # Nothing here reads the revision in a binary, and without git, or in another user's clone, stamping it is an error.
 export GOFLAGS := $(strip $(shell go env GOFLAGS) -buildvcs=false)
 
+# A release says of which version and revision it is.
+VERSION := $(shell sed -n 's/^  version: //p' builder-config.yaml)
+REVISION = $(shell git rev-parse --short=12 HEAD)
+PLATFORMS ?= linux/amd64 linux/arm64
+
 # Settings of single targets, as in: make bench COUNT=10 BENCH=Translate
 BENCH ?= .
 COUNT ?= 6
@@ -19,7 +24,7 @@ modules_with = $(shell for m in $(MODULES); do find "$$m" -name '$(1)' -not -pat
 # Files that a person wrote: what a tool generated is not held to the formatter.
 own_files = find . -name '*.go' -not -path './build/*' -print0 | xargs -0 grep -L --null '^// Code generated .* DO NOT EDIT'
 # What mdatagen writes.
-GENERATED := README.md documentation.md 'generated_*_test.go' internal/metadata internal/metadatatest
+GENERATED := documentation.md 'generated_*_test.go' internal/metadata internal/metadatatest
 
 .PHONY: help
 help: ## list the targets
@@ -28,12 +33,62 @@ help: ## list the targets
 # The tag leaves out service discoveries of clouds, which Prometheus and its receiver bring along and nothing here needs.
 WITHOUT_SD := -tags remove_all_sd
 
+# Without cgo the binary is static, so that it runs in an image with nothing else in it.
 .PHONY: build
 build: build/tools/.stamp ## build a collector with the exporter: bin/otelcol
 	@mkdir -p build bin
 	build/tools/builder --config builder-config.yaml --skip-compilation
-	go build -C build/otelcol $(WITHOUT_SD) -ldflags '-s -w' -o ../../bin/otelcol .
+	CGO_ENABLED=0 go build -C build/otelcol -trimpath $(WITHOUT_SD) -ldflags '-s -w' -o ../../bin/otelcol .
 	@ls -l bin/otelcol
+
+.PHONY: build/tools/release
+build/tools/release:
+	@mkdir -p build/tools
+	@go build -C tools -o ../build/tools/release ./release
+
+.PHONY: image-root
+image-root: build build/tools/release ## make what the image has in it, except certificates: build/image
+	@rm -rf build/image && mkdir -p build/image/etc/otelcol build/image/etc/ssl/certs build/image/var/lib/otelcol build/image/tmp
+	cp bin/otelcol build/image/otelcol
+	cp deploy/collector.yaml build/image/etc/otelcol/config.yaml
+	cp LICENSE NOTICE build/image/
+	chmod 1777 build/image/tmp
+	build/tools/release -binary bin/otelcol -modules-of build/otelcol -name otelcol-ordered -version $(VERSION) \
+		-sbom build/image/sbom.cdx.json -notices build/image/licences.txt
+
+# The manifest gets the revision; everything else is that of "make build", in a directory of its own.
+.PHONY: release
+release: build/tools/.stamp build/tools/release ## build release binaries for PLATFORMS, with licences and bills of materials: build/release
+	@rm -rf build/release && mkdir -p build/release
+	sed -e 's/^  version: .*/&+$(REVISION)/' -e 's#output_path: .*#output_path: ./build/otelcol-release#' builder-config.yaml > build/release.yaml
+	build/tools/builder --config build/release.yaml --skip-compilation
+	@set -e; for p in $(PLATFORMS); do \
+		file=otelcol-ordered_$(VERSION)_$${p/\//_}; echo "building $$file"; \
+		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go build -C build/otelcol-release -trimpath $(WITHOUT_SD) -ldflags '-s -w' -o ../release/$$file .; \
+		build/tools/release -binary build/release/$$file -modules-of build/otelcol-release -name otelcol-ordered \
+			-version $(VERSION)+$(REVISION) -sbom build/release/$$file.cdx.json -notices build/release/$$file.licences.txt; \
+	done
+	build/tools/release -module . -name orderedremotewriteexporter -version $(VERSION)+$(REVISION) -sbom build/release/orderedremotewriteexporter.cdx.json
+	@cd build/release && sha256sum otelcol-* orderedremotewriteexporter.cdx.json > SHA256SUMS && cat SHA256SUMS
+
+# The same commit in another directory must make the same files.
+.PHONY: release-check
+release-check: ## check what a release needs: a clean tree, versions that agree, licences, and that it can be built again
+	@test -z "$$(git status --porcelain)" || { git status --short; echo "not committed"; exit 1; }
+	@! git describe --exact-match --tags >/dev/null 2>&1 || grep -q '^## \[$(VERSION)\]' CHANGELOG.md || { echo "CHANGELOG.md has no section $(VERSION)"; exit 1; }
+	go test -run '^(TestVersions|TestBuilderManifest|TestEveryFileHasALicence)' .
+	@$(MAKE) vulncheck
+	@$(MAKE) release
+	@rm -rf build/again && git clone -q . build/again && $(MAKE) -C build/again release
+	@diff build/release/SHA256SUMS build/again/build/release/SHA256SUMS && echo "built again, with the same sums"
+	@rm -rf build/again
+
+# Without the database of vulnerabilities nothing is checked, and it says so.
+.PHONY: vulncheck
+vulncheck: ## look for known vulnerabilities in what the exporter calls
+	@if curl -sfo /dev/null --max-time 10 https://vuln.go.dev/index/db.json; then \
+		go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 .; \
+	else echo "https://vuln.go.dev cannot be reached: NOT checked for known vulnerabilities"; fi
 
 .PHONY: run
 run: build build/tools/prometheus build/tools/demo ## write this machine's metrics into a real Prometheus until Ctrl-C
@@ -82,7 +137,10 @@ cross: ## type-check the exporter for Linux, macOS and Windows on amd64, arm64, 
 	@build/tools/cross
 
 .PHONY: fmt
-fmt: build/tools/.stamp ## format all code with gofumpt
+fmt: build/tools/.stamp ## format all code with gofumpt, and begin each file with its licence
+	@$(own_files) | xargs -0 grep -L --null '^// SPDX-License-Identifier: ' | while IFS= read -r -d '' f; do \
+		{ printf '%s\n\n' '// SPDX-License-Identifier: Apache-2.0'; cat "$$f"; } > "$$f.new" && mv "$$f.new" "$$f"; \
+	done || true
 	@$(own_files) | xargs -0 build/tools/gofumpt -w
 
 # mdatagen names the package of what it generates after the directory that it runs in, so it runs in a link of that name.
@@ -132,6 +190,16 @@ build/tools/prometheus: tools/prometheus/go.mod tools/prometheus/go.sum
 	@echo "building Prometheus: takes some minutes the first time"
 	@mkdir -p build/tools
 	go build -C tools/prometheus $(WITHOUT_SD) -o ../../build/tools/prometheus github.com/prometheus/prometheus/cmd/prometheus
+
+build/tools/promtool: tools/prometheus/go.mod tools/prometheus/go.sum
+	@echo "building promtool: takes some minutes the first time, if Prometheus has not been built"
+	@mkdir -p build/tools
+	go build -C tools/prometheus $(WITHOUT_SD) -o ../../build/tools/promtool github.com/prometheus/prometheus/cmd/promtool
+
+.PHONY: check-alerts
+check-alerts: build/tools/promtool ## check the alert rules and run their tests
+	build/tools/promtool check rules --lint-fatal dashboards/alerts.yaml
+	build/tools/promtool test rules dashboards/alerts_test.yaml
 
 build/tools/victoria-metrics: tools/victoriametrics/go.mod tools/victoriametrics/go.sum
 	@echo "building VictoriaMetrics: takes a minute the first time"

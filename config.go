@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
@@ -342,7 +344,7 @@ func createDefaultConfig() component.Config {
 			MaxSizeBytes: 256 << 20,
 			MaxDiskBytes: 10 << 30,
 			OnFull:       OnFullBlock,
-			BlockTimeout: 10 * time.Second,
+			BlockTimeout: 5 * time.Second,
 		},
 		Retry: RetryConfig{
 			BackOff:       backOff,

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package orderedremotewriteexporter
 
 import (
@@ -229,7 +231,7 @@ func TestDefaults(t *testing.T) {
 		"batch.flush_timeout":                              time.Second,
 		"queue.max_size_bytes":                             ByteSize(268_435_456),
 		"queue.on_full":                                    "block",
-		"queue.block_timeout":                              10 * time.Second,
+		"queue.block_timeout":                              5 * time.Second,
 		"queue.max_age":                                    time.Duration(0),
 		"retry_on_failure.enabled":                         true,
 		"retry_on_failure.initial_interval":                30 * time.Millisecond,

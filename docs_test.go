@@ -1,7 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package orderedremotewriteexporter
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -21,14 +22,14 @@ import (
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/metadata"
 )
 
-// documents returns the texts of the README, the changelog and docs by their paths.
+// documents returns the texts of the pages by their paths.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	paths, err := filepath.Glob("docs/*.md")
 	require.NoError(t, err)
 	require.NotEmpty(t, paths)
 	texts := make(map[string]string)
-	for _, path := range append(paths, "README.md", "CHANGELOG.md") {
+	for _, path := range append(paths, "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md") {
 		text, err := os.ReadFile(path)
 		require.NoError(t, err)
 		texts[path] = string(text)
@@ -49,7 +50,7 @@ func yamlTexts(t *testing.T) map[string]string {
 	examples, err := filepath.Glob("examples/*.yaml")
 	require.NoError(t, err)
 	require.NotEmpty(t, examples)
-	for _, path := range examples {
+	for _, path := range append(examples, "deploy/collector.yaml") {
 		text, err := os.ReadFile(path)
 		require.NoError(t, err)
 		texts[path] = string(text)
@@ -150,8 +151,41 @@ func table(t *testing.T, path, header string) [][]string {
 
 func code(s string) string { return "`" + s + "`" }
 
-// TestOptionsOfTheREADME: the table names every option with its default.
-func TestOptionsOfTheREADME(t *testing.T) {
+// TestTheREADMEIsADoor, and no manual: what does not fit belongs into docs.
+func TestTheREADMEIsADoor(t *testing.T) {
+	readme := documents(t)["README.md"]
+	assert.LessOrEqual(t, len(readme), 9<<10)
+	pages, err := filepath.Glob("docs/*.md")
+	require.NoError(t, err)
+	for _, page := range pages {
+		assert.Contains(t, readme, "]("+filepath.ToSlash(page), "nothing in the README leads to %s", page)
+	}
+	conf, err := confmaptest.LoadConf("metadata.yaml")
+	require.NoError(t, err)
+	for stability, signals := range conf.Get("status::stability").(map[string]any) {
+		assert.Equal(t, []any{"metrics"}, signals)
+		assert.Contains(t, readme, "The stability is ["+stability+"]")
+	}
+}
+
+// TestFiguresOfTheREADME: what make loadtest has measured stands in the page that says how. integration/comparison_test.go
+// measures the others.
+func TestFiguresOfTheREADME(t *testing.T) {
+	rows := table(t, "README.md", "| Next to `prometheus_remote_write` v0.164 | This exporter | `prometheus_remote_write` |")
+	require.Len(t, rows, 6)
+	performance := documents(t)["docs/performance.md"]
+	for _, row := range rows[3:] {
+		for _, cell := range row[1:] {
+			figure, unit, ok := strings.Cut(cell, " ")
+			require.True(t, ok, row)
+			assert.Contains(t, []string{"s", "MB"}, unit)
+			assert.Contains(t, performance, " "+figure+" (", row)
+		}
+	}
+}
+
+// defaults returns the options with their defaults, as the documentation writes them.
+func defaults(t *testing.T) map[string]string {
 	want := make(map[string]string)
 	for key, value := range optionsOf(createDefaultConfig()) {
 		switch value := value.(type) {
@@ -181,9 +215,26 @@ func TestOptionsOfTheREADME(t *testing.T) {
 	require.Equal(t, 37, (&orderedExporter{cfg: cfg}).clientConfig().Keepalive.Get().MaxIdleConnsPerHost)
 	require.Empty(t, cfg.HTTP.Headers)
 	require.Empty(t, cfg.HTTP.Compression)
+	return want
+}
 
+// TestOptionsInTheREADME have the defaults that they have in the code.
+func TestOptionsInTheREADME(t *testing.T) {
+	want := defaults(t)
+	rows := table(t, "README.md", "| Option | Default | What for |")
+	for _, row := range rows {
+		if !strings.Contains(row[0], ",") {
+			assert.Equal(t, want[strings.Trim(row[0], "`")], row[1], row[0])
+		}
+	}
+	assert.LessOrEqual(t, len(rows), 15)
+}
+
+// TestOptionsInTheDocumentation: the table names every option with its default.
+func TestOptionsInTheDocumentation(t *testing.T) {
+	want := defaults(t)
 	got := make(map[string]string)
-	for _, row := range table(t, "README.md", "| Option | Default | Meaning |") {
+	for _, row := range table(t, "docs/configuration.md", "| Option | Default | Meaning |") {
 		key := strings.Trim(row[0], "`")
 		assert.NotContains(t, got, key)
 		got[key] = row[1]
@@ -220,8 +271,8 @@ var standardMetrics = map[string]string{
 	"otelcol_exporter_in_flight_requests":        "gauge",
 }
 
-// TestMetricsOfTheREADME: the table names every metric with its type and attributes.
-func TestMetricsOfTheREADME(t *testing.T) {
+// TestMetricsInTheDocumentation: the table names every metric with its type and attributes.
+func TestMetricsInTheDocumentation(t *testing.T) {
 	want := map[string]string{}
 	for name, metric := range ownMetrics(t) {
 		typ := "counter"
@@ -248,7 +299,7 @@ func TestMetricsOfTheREADME(t *testing.T) {
 	want["otelcol_exporter_in_flight_requests"] += ", `data_type`"
 
 	got := map[string]string{}
-	for _, row := range table(t, "README.md", "| Metric | Type | Attributes | Meaning |") {
+	for _, row := range table(t, "docs/metrics.md", "| Metric | Type | Attributes | Meaning |") {
 		got[strings.Trim(row[0], "`")] = row[1] + ": " + row[2]
 		assert.NotEmpty(t, row[3], row[0])
 	}
@@ -272,151 +323,35 @@ func reasons() (names []string) {
 	return names
 }
 
-// TestReasonsOfTheREADME: the table names every reason, in the order of the way of a sample.
-func TestReasonsOfTheREADME(t *testing.T) {
+// TestReasonsInTheDocumentation: the table names every reason, in the order of the way of a sample.
+func TestReasonsInTheDocumentation(t *testing.T) {
 	var want, got []string
 	for _, name := range reasons() {
 		want = append(want, code(name))
 	}
-	for _, row := range table(t, "README.md", "| Reason | What it means | What to do | Number |") {
+	for _, row := range table(t, "docs/metrics.md", "| Reason | What it means | What to do | Number |") {
 		got = append(got, row[0])
 		assert.NotContains(t, row, "", "an empty cell for %s", row[0])
 	}
 	assert.Equal(t, want, got)
 }
 
-var metricName = regexp.MustCompile(`otelcol_[a-z0-9_]+`)
+// TestHintsInTheDocumentation: what the table advises begins with what the log says.
+func TestHintsInTheDocumentation(t *testing.T) {
+	for i, row := range table(t, "docs/metrics.md", "| Reason | What it means | What to do | Number |") {
+		hint := account.Reason(i + 1).Hint()
+		require.NotEmpty(t, hint, row[0])
+		assert.True(t, strings.HasPrefix(strings.ReplaceAll(row[2], "`", ""), hint), "%s: the hint is %q, the table has %q", row[0], hint, row[2])
+	}
+}
 
-// TestMetricsInQueriesExist, in alerts, dashboard and documentation.
-func TestMetricsInQueriesExist(t *testing.T) {
-	known := map[string]bool{}
-	for name, metric := range ownMetrics(t) {
-		known[name] = true
-		if metric["histogram"] != nil {
-			known[name+"_bucket"], known[name+"_sum"], known[name+"_count"] = true, true, true
-		}
-	}
-	for name := range standardMetrics {
-		known[name] = true
-	}
+// TestPagesOfTheLog: where log lines send their reader, there is something to read.
+func TestPagesOfTheLog(t *testing.T) {
 	texts := documents(t)
-	dashboards, err := filepath.Glob("dashboards/*")
-	require.NoError(t, err)
-	require.Len(t, dashboards, 2)
-	for _, path := range dashboards {
-		text, err := os.ReadFile(path)
-		require.NoError(t, err)
-		texts[path] = string(text)
-	}
-	shown := map[string]bool{}
-	for path, text := range texts {
-		for _, name := range metricName.FindAllString(text, -1) {
-			assert.True(t, known[name], "%s: there is no metric %s", path, name)
-			if strings.HasSuffix(path, ".json") {
-				shown[name] = true
-			}
-		}
-	}
-	for name, metric := range ownMetrics(t) {
-		if metric["histogram"] != nil {
-			name += "_bucket"
-		}
-		assert.True(t, shown[name], "the dashboard does not show %s", name)
-	}
-}
-
-// TestLabelsInQueriesExist, in alerts, dashboard and documentation: what is grouped by is a label that the metrics have.
-func TestLabelsInQueriesExist(t *testing.T) {
-	known := []string{"job", "instance", "le", code("http.response.status_code")}
-	for _, metric := range ownMetrics(t) {
-		for _, attribute := range metric["attributes"].([]any) {
-			if label := strings.ReplaceAll(attribute.(string), ".", "_"); !slices.Contains(known, label) {
-				known = append(known, label)
-			}
-		}
-	}
-	queries := map[string]string{}
-	block := regexp.MustCompile("(?s)\n```promql\n(.*?)\n```\n")
-	for path, text := range documents(t) {
-		for i, match := range block.FindAllStringSubmatch(text, -1) {
-			queries[fmt.Sprintf("%s, query %d", path, i+1)] = match[1]
-		}
-	}
-	for _, path := range []string{"dashboards/alerts.yaml", "dashboards/ordered_remote_write.json"} {
-		text, err := os.ReadFile(path)
-		require.NoError(t, err)
-		queries[path] = string(text)
-	}
-	grouping := regexp.MustCompile(`\b(?:by|without) \(([^)]*)\)`)
-	variable := regexp.MustCompile(`\{\{ *(?:\$labels\.)?([a-z_]+) *\}\}`)
-	n := 0
-	for where, query := range queries {
-		var used []string
-		for _, match := range grouping.FindAllStringSubmatch(query, -1) {
-			used = append(used, strings.Split(match[1], ", ")...)
-		}
-		for _, match := range variable.FindAllStringSubmatch(query, -1) {
-			used = append(used, match[1])
-		}
-		for _, label := range used {
-			if quoted := strings.Trim(label, `"`); quoted != label {
-				label = code(quoted)
-			}
-			assert.Contains(t, known, label, where)
-			n++
-		}
-	}
-	assert.Greater(t, n, 50)
-}
-
-// TestAlertsCoverAllReasons: each reason raises one alert, and the documentation says what to do about each alert.
-func TestAlertsCoverAllReasons(t *testing.T) {
-	conf, err := confmaptest.LoadConf("dashboards/alerts.yaml")
-	require.NoError(t, err)
-	operations := documents(t)["docs/operations.md"]
-	selected := regexp.MustCompile(`reason=~"([^"]*)"`)
-	covered := map[string]string{}
-	groups := conf.Get("groups").([]any)
-	require.Len(t, groups, 1)
-	for _, r := range groups[0].(map[string]any)["rules"].([]any) {
-		rule := r.(map[string]any)
-		name := rule["alert"].(string)
-		_, section, ok := strings.Cut(operations, "\n### "+name+"\n")
-		assert.True(t, ok, "docs/operations.md does not say what to do about %s", name)
-		section, _, _ = strings.Cut(section, "\n#")
-		assert.NotEmpty(t, strings.TrimSpace(section), name)
-		assert.Contains(t, rule["annotations"].(map[string]any)["runbook_url"], "docs/operations.md#"+strings.ToLower(name))
-		for i, match := range selected.FindAllStringSubmatch(rule["expr"].(string), -1) {
-			if i > 0 {
-				assert.Equal(t, selected.FindString(rule["expr"].(string)), match[0], name)
-			}
-			for _, reason := range strings.Split(match[1], "|") {
-				other := covered[reason]
-				assert.True(t, other == "" || other == name, "%s raises %s and %s", reason, other, name)
-				covered[reason] = name
-			}
-		}
-	}
-	assert.ElementsMatch(t, reasons(), slices.Collect(maps.Keys(covered)))
-}
-
-func TestDashboardIsJSON(t *testing.T) {
-	text, err := os.ReadFile("dashboards/ordered_remote_write.json")
-	require.NoError(t, err)
-	var dashboard struct {
-		Panels []struct {
-			ID      int
-			Title   string
-			GridPos struct{ H, W, X, Y int }
-		}
-	}
-	require.NoError(t, json.Unmarshal(text, &dashboard))
-	ids := map[int]bool{}
-	for _, panel := range dashboard.Panels {
-		assert.False(t, ids[panel.ID], "two panels %d", panel.ID)
-		ids[panel.ID] = true
-		assert.NotEmpty(t, panel.Title)
-		assert.LessOrEqual(t, panel.GridPos.X+panel.GridPos.W, 24, panel.Title)
+	for _, page := range []string{pageReasons, pageAnswers, pagePause, pageQueue} {
+		path, anchor, ok := strings.Cut(strings.TrimPrefix(page, pages), "#")
+		require.True(t, ok, page)
+		assert.Contains(t, anchorsOf(texts["docs/"+path]), anchor, page)
 	}
 }
 
@@ -426,15 +361,17 @@ var (
 	noWord  = regexp.MustCompile(`[^a-z0-9 _-]`)
 )
 
+// anchorsOf returns those of a page's headings.
+func anchorsOf(text string) (anchors []string) {
+	for _, match := range heading.FindAllStringSubmatch(text, -1) {
+		anchors = append(anchors, strings.ReplaceAll(noWord.ReplaceAllString(strings.ToLower(match[1]), ""), " ", "-"))
+	}
+	return anchors
+}
+
 // TestLinksInTheDocumentation that stay in the repository lead to files and headings that exist.
 func TestLinksInTheDocumentation(t *testing.T) {
 	texts := documents(t)
-	anchors := func(path string) (anchors []string) {
-		for _, match := range heading.FindAllStringSubmatch(texts[path], -1) {
-			anchors = append(anchors, strings.ReplaceAll(noWord.ReplaceAllString(strings.ToLower(match[1]), ""), " ", "-"))
-		}
-		return anchors
-	}
 	for path, text := range texts {
 		for _, match := range link.FindAllStringSubmatch(text, -1) {
 			target, anchor, hasAnchor := strings.Cut(match[1], "#")
@@ -449,7 +386,7 @@ func TestLinksInTheDocumentation(t *testing.T) {
 			_, err := os.Stat(target)
 			require.NoError(t, err, "%s: %s", path, match[1])
 			if hasAnchor {
-				assert.Contains(t, anchors(target), anchor, "%s: %s", path, match[1])
+				assert.Contains(t, anchorsOf(texts[target]), anchor, "%s: %s", path, match[1])
 			}
 		}
 	}

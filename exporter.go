@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
@@ -41,7 +43,7 @@ type orderedExporter struct {
 	telemetry   *telemetry
 	standard    *standard
 	status      *statusReporter
-	drops       *dropLog
+	events      *eventLog
 	letters     *letters
 	version     *version
 	// families is nil unless send_metadata is set.
@@ -60,6 +62,7 @@ type orderedExporter struct {
 var _ exporter.Metrics = (*orderedExporter)(nil)
 
 func newExporter(ctx context.Context, set exporter.Settings, cfg *Config, secret partitionSecret) (*orderedExporter, error) {
+	set.Logger = withoutStacks(set.Logger)
 	e := &orderedExporter{
 		id:        set.ID,
 		cfg:       cfg,
@@ -69,11 +72,11 @@ func newExporter(ctx context.Context, set exporter.Settings, cfg *Config, secret
 		userAgent: userAgent(set.BuildInfo),
 		ledger:    account.NewLedger(),
 		status:    newStatusReporter(),
-		drops:     &dropLog{logger: set.Logger, examples: cfg.LogExamples},
+		events:    newEventLog(set.Logger, cfg.LogExamples),
 		version:   &version{configured: cfg.protocol(), needsV2: cfg.needsV2(), logger: set.Logger},
 	}
 	e.queue = newQueue(cfg.queueOptions(), e.ledger)
-	e.letters = newLetters(cfg.DeadLetter, set.ID, cfg.HTTP.Endpoint, e.userAgent, e.drops)
+	e.letters = newLetters(cfg.DeadLetter, set.ID, cfg.HTTP.Endpoint, e.userAgent, e.events)
 	if cfg.SendMetadata {
 		e.families = newFamilies()
 	}
@@ -186,7 +189,7 @@ func (e *orderedExporter) Start(ctx context.Context, host component.Host) error 
 	e.others.Go(func() { e.expire(sending) })
 	if e.families != nil {
 		f := &familySender{
-			families: e.families, client: e.client, interval: e.cfg.MetadataInterval, batch: e.cfg.Batch.MaxSamples, drops: e.drops,
+			families: e.families, client: e.client, interval: e.cfg.MetadataInterval, batch: e.cfg.Batch.MaxSamples, events: e.events,
 			open: e.queue.open,
 		}
 		e.others.Go(func() { f.run(sending) })
@@ -207,7 +210,7 @@ func (e *orderedExporter) newSender() *sender {
 		version:      e.version,
 		ledger:       e.ledger,
 		standard:     e.standard,
-		drops:        e.drops,
+		events:       e.events,
 		letters:      e.letters,
 		status:       e.status,
 		maxAge:       e.cfg.Queue.MaxAge,
@@ -280,6 +283,7 @@ func (e *orderedExporter) ConsumeMetrics(ctx context.Context, md pmetric.Metrics
 		if e.failed.Load() {
 			return errStopped
 		}
+		e.events.refusing(t.points, err, e.queue)
 		return err
 	}
 	e.reportDrops(ctx, evicted, &t.drops)
@@ -301,7 +305,7 @@ func (e *orderedExporter) reportDrops(ctx context.Context, evicted int, drops *a
 // logDropped reports samples that were dropped before they were sent.
 func (e *orderedExporter) logDropped(ctx context.Context, n int, r account.Reason, example func() string) {
 	e.standard.outcome(ctx, n, consumererror.NewPermanent(errors.New(r.String())))
-	e.drops.log(drop{
+	e.events.drop(drop{
 		samples: n,
 		key:     account.Key{Reason: r},
 		example: example,
@@ -317,7 +321,7 @@ func (e *orderedExporter) fail(a *remote.Answer) {
 	if e.failed.Swap(true) {
 		return
 	}
-	e.logger.Error("Stopping: the endpoint's answer is fatal by configuration (on_error).", zap.Error(a))
+	e.logger.Error("Stopping: the endpoint's answer is fatal by configuration (on_error).", zap.String("answer", a.Error()), zap.String("see", pagePause))
 	e.queue.close()
 	e.abort()
 	e.status.fatal(a)
@@ -332,7 +336,10 @@ func (e *orderedExporter) Shutdown(ctx context.Context) error {
 }
 
 func (e *orderedExporter) shutdown(ctx context.Context) {
-	defer e.drops.flush()
+	defer func() {
+		e.events.flush()
+		e.events.sum(e.ledger.Snapshot())
+	}()
 	e.queue.close()
 	if e.abort != nil {
 		defer e.client.CloseIdleConnections()

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package orderedremotewriteexporter
 
 import (
@@ -61,7 +63,8 @@ func unstarted(t testing.TB, receiver http.RoundTripper, edit ...func(*Config)) 
 	set := exportertest.NewNopSettings(metadata.Type)
 	set.ID = component.NewID(metadata.Type)
 	set.TelemetrySettings = h.telemetry.NewTelemetrySettings()
-	set.Logger = zap.New(core)
+	// As the Collector makes it.
+	set.Logger = zap.New(core, zap.AddStacktrace(zap.ErrorLevel))
 
 	cfg := createDefaultConfig().(*Config)
 	cfg.HTTP.Endpoint = "http://receiver.test/api/v1/write"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
@@ -76,8 +78,8 @@ type familySender struct {
 	client   *remote.Client
 	interval time.Duration
 	// batch is the most families in a request.
-	batch int
-	drops *dropLog
+	batch  int
+	events *eventLog
 	// open says whether the endpoint may be sent anything now.
 	open func() bool
 }
@@ -121,11 +123,15 @@ func (s *familySender) send(ctx context.Context) {
 func (s *familySender) sendRequest(ctx context.Context, request *prompb.WriteRequest) {
 	raw, err := request.Marshal()
 	if err != nil {
-		s.drops.logger.Warn("Metadata cannot be encoded.", zap.Error(err))
+		s.events.logger.Warn("Metadata cannot be encoded.", zap.Error(err))
 		return
 	}
-	if a := s.client.Post(ctx, wire.V1, block.Compress(raw), 1); !a.Success() {
-		s.drops.metadata(a, len(request.Metadata))
+	body := block.Compress(raw)
+	begun := time.Now()
+	a := s.client.Post(ctx, wire.V1, body, 1)
+	s.events.metadataRequest(len(request.Metadata), len(body), a, time.Since(begun))
+	if !a.Success() {
+		s.events.metadata(a, len(request.Metadata))
 	}
 }
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package orderedremotewriteexporter
 
 import (
@@ -189,7 +191,7 @@ func TestSendMetadataIsNoSample(t *testing.T) {
 				require.NotEmpty(t, lines)
 				assert.Equal(t, int64(6), lines[0].ContextMap()["families"])
 				if answer.Body != "" {
-					assert.Contains(t, lines[0].ContextMap()["error"], answer.Body)
+					assert.Contains(t, lines[0].ContextMap()["answer"], answer.Body)
 				}
 			})
 		})

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
@@ -20,13 +22,13 @@ type letters struct {
 	exporter  string
 	endpoint  string
 	userAgent string
-	drops     *dropLog
+	events    *eventLog
 	// store is nil until the directory is open, and if none is configured. Metrics are read before Start and after it.
 	store atomic.Pointer[deadletter.Store]
 }
 
-func newLetters(cfg DeadLetterConfig, id component.ID, endpoint, userAgent string, drops *dropLog) *letters {
-	return &letters{config: cfg, exporter: id.String(), endpoint: remote.Redacted(endpoint), userAgent: userAgent, drops: drops}
+func newLetters(cfg DeadLetterConfig, id component.ID, endpoint, userAgent string, events *eventLog) *letters {
+	return &letters{config: cfg, exporter: id.String(), endpoint: remote.Redacted(endpoint), userAgent: userAgent, events: events}
 }
 
 // open opens the directory, if one is configured.
@@ -38,7 +40,7 @@ func (l *letters) open() error {
 		Directory: l.config.Directory,
 		Exporter:  l.exporter,
 		MaxBytes:  int64(l.config.MaxSizeBytes),
-		OnError:   l.drops.notKept,
+		OnError:   l.events.notKept,
 	})
 	if err != nil {
 		return fmt.Errorf("dead_letter.directory: %w", err)
@@ -75,7 +77,7 @@ func (l *letters) keep(r *request, key account.Key, o *outcome) string {
 	}
 	path, err := store.Put(record)
 	if err != nil {
-		l.drops.notKept(err)
+		l.events.notKept(err)
 		return ""
 	}
 	return path
@@ -93,7 +95,7 @@ func (l *letters) close(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
 	if err := store.Close(ctx); err != nil {
-		l.drops.notKept(err)
+		l.events.notKept(err)
 	}
 }
 

@@ -1,17 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
-	"sync"
+	"errors"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
 )
 
-// logInterval is the least time between two log lines about drops of one reason, or about retries.
-const logInterval = 10 * time.Second
+// Where log lines send their reader.
+const (
+	pages       = "https://github.com/orderedremotewrite/orderedremotewriteexporter/blob/main/docs/"
+	pageReasons = pages + "metrics.md#reasons-for-drops"
+	pageAnswers = pages + "delivery.md#what-happens-after-each-answer"
+	pagePause   = pages + "delivery.md#a-paused-endpoint"
+	pageQueue   = pages + "delivery.md#a-full-queue"
+)
 
 // drop is what is logged of dropped samples.
 type drop struct {
@@ -26,38 +36,76 @@ type drop struct {
 	kept string
 }
 
-// dropLog logs drops and retries at a bounded rate. What is left out of the log is counted, and told with the next line
-// of the reason or at the end: the numbers in the log add up to those of the counter. It is safe for concurrent use.
-type dropLog struct {
+// eventLog logs drops, retries and what else may happen often, at a bounded rate. What is held back is told when the interval
+// is over: the numbers in the log add up to those of the counters. It is safe for concurrent use.
+type eventLog struct {
 	logger *zap.Logger
 	// examples says whether lines name a series (log_examples).
 	examples bool
 
-	mu      sync.Mutex
-	drops   [account.Reasons]throttle
+	drops   [account.Reasons]dropThrottle
 	retries throttle
+	// refused is for payloads that a full queue refuses.
+	refused throttle
 	// refusedMetadata is for metadata that was not taken.
 	refusedMetadata throttle
 	// lostLetters is for dropped requests that could not be kept on disk.
 	lostLetters throttle
 }
 
-// throttle lets a line pass once in an interval.
-type throttle struct {
-	last time.Time
-	// heldBack is the samples, or retries, of the lines that did not pass.
-	heldBack int
+// dropThrottle is that of one reason.
+type dropThrottle struct {
+	throttle
+	// latest is the answer to the latest of what is held back.
+	latest atomic.Pointer[remote.Answer]
 }
 
-// pass says whether a line may pass, and what was held back since the last one.
-func (t *throttle) pass(n int) (heldBack int, ok bool) {
-	now := time.Now()
-	if !t.last.IsZero() && now.Sub(t.last) < logInterval {
-		t.heldBack += n
-		return 0, false
+func newEventLog(logger *zap.Logger, examples bool) *eventLog {
+	l := &eventLog{logger: logger, examples: examples}
+	for r := range l.drops {
+		t := &l.drops[r]
+		t.tell = func(heldBack int) {
+			d := drop{key: account.Key{Reason: account.Reason(r)}, answer: t.latest.Load()}
+			if d.answer != nil {
+				d.key.Status = d.answer.Status
+			}
+			l.logger.Warn("Dropped samples.", d.fields(zap.Int("dropped_samples_since_last_line", heldBack))...)
+		}
 	}
-	heldBack, t.heldBack, t.last = t.heldBack, 0, now
-	return heldBack, true
+	l.refused.tell = func(heldBack int) {
+		l.logger.Warn("Refused payloads.", zap.Int("refused_samples_since_last_line", heldBack), zap.String("see", pageQueue))
+	}
+	l.lostLetters.tell = func(heldBack int) {
+		l.logger.Warn("Dropped requests could not be kept.", zap.Int("not_kept_since_last_line", heldBack))
+	}
+	return l
+}
+
+// withoutStacks returns a logger whose lines never have a stack trace: what is said of an endpoint's answer is no matter of the
+// code.
+func withoutStacks(logger *zap.Logger) *zap.Logger {
+	return logger.WithOptions(zap.AddStacktrace(zapcore.FatalLevel + 1))
+}
+
+// lasting is a field for a duration, with its unit: how a zap.Duration looks is up to the encoder.
+func lasting(key string, d time.Duration) zap.Field {
+	unit := time.Microsecond
+	if d >= time.Second {
+		unit = time.Millisecond
+	}
+	return zap.Stringer(key, d.Round(unit))
+}
+
+// fields are those of every line about a drop, with others in between.
+func (d *drop) fields(numbers ...zap.Field) []zap.Field {
+	fields := append([]zap.Field{zap.Stringer("reason", d.key.Reason)}, numbers...)
+	if d.key.Status != 0 {
+		fields = append(fields, zap.Int("status", d.key.Status))
+	}
+	if d.answer != nil {
+		fields = append(fields, zap.String("answer", d.answer.Error()))
+	}
+	return append(fields, zap.String("hint", d.key.Reason.Hint()), zap.String("see", pageReasons))
 }
 
 // exampleKey is the name of the example in a log line. The first series of a refused request is mostly a good one.
@@ -68,25 +116,15 @@ func (d *drop) exampleKey() string {
 	return "example"
 }
 
-// log logs a drop.
-func (l *dropLog) log(d drop) {
-	l.mu.Lock()
-	heldBack, ok := l.drops[d.key.Reason].pass(d.samples)
-	l.mu.Unlock()
+// drop logs a drop.
+func (l *eventLog) drop(d drop) {
+	t := &l.drops[d.key.Reason]
+	heldBack, ok := t.pass(d.samples)
 	if !ok {
+		t.latest.Store(d.answer)
 		return
 	}
-	fields := []zap.Field{
-		zap.Stringer("reason", d.key.Reason),
-		zap.Int("dropped_samples", d.samples),
-		zap.Int("dropped_samples_since_last_line", heldBack),
-	}
-	if d.key.Status != 0 {
-		fields = append(fields, zap.Int("status", d.key.Status))
-	}
-	if d.answer != nil {
-		fields = append(fields, zap.String("answer", d.answer.Error()))
-	}
+	fields := d.fields(zap.Int("dropped_samples", d.samples), zap.Int("dropped_samples_since_last_line", heldBack))
 	if l.examples && d.example != nil {
 		if example := d.example(); example != "" {
 			fields = append(fields, zap.String(d.exampleKey(), example))
@@ -99,46 +137,91 @@ func (l *dropLog) log(d drop) {
 }
 
 // retrying logs a retry.
-func (l *dropLog) retrying(a *remote.Answer, n int, delay time.Duration) {
-	l.mu.Lock()
+func (l *eventLog) retrying(a *remote.Answer, n int, delay time.Duration) {
 	heldBack, ok := l.retries.pass(1)
-	l.mu.Unlock()
 	if !ok {
 		return
 	}
 	l.logger.Warn("Sending failed. The same request will be sent again after a delay.",
-		zap.Error(a), zap.Int("attempt", n), zap.Duration("delay", delay),
-		zap.Int("retries_since_last_line", heldBack))
+		zap.String("answer", a.Error()), zap.Int("attempt", n), lasting("delay", delay),
+		zap.Int("retries_since_last_line", heldBack), zap.String("see", pageAnswers))
+}
+
+// refusing logs a payload that the queue has not accepted.
+func (l *eventLog) refusing(samples int, err error, q *queue) {
+	if errors.Is(err, errClosed) {
+		return
+	}
+	heldBack, ok := l.refused.pass(samples)
+	if !ok {
+		return
+	}
+	l.logger.Warn("Refused a payload. A client that sends it again loses nothing.", zap.Error(err),
+		zap.Int("refused_samples", samples), zap.Int("refused_samples_since_last_line", heldBack),
+		zap.Int64("queue_size", q.state().size), zap.Int64("queue_capacity", q.capacity),
+		zap.String("hint", account.ReasonQueueFull.Hint()), zap.String("see", pageQueue))
 }
 
 // metadata logs metadata that the endpoint did not take.
-func (l *dropLog) metadata(a *remote.Answer, families int) {
-	l.mu.Lock()
-	_, ok := l.refusedMetadata.pass(families)
-	l.mu.Unlock()
-	if ok {
-		l.logger.Warn("Sending metadata failed. What samples still come for will be sent after metadata_interval.", zap.Error(a), zap.Int("families", families))
-	}
-}
-
-// flush logs what was held back.
-func (l *dropLog) flush() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for r := range l.drops {
-		if n := l.drops[r].heldBack; n > 0 {
-			l.drops[r].heldBack = 0
-			l.logger.Warn("Dropped samples.", zap.Stringer("reason", account.Reason(r)), zap.Int("dropped_samples_since_last_line", n))
-		}
+func (l *eventLog) metadata(a *remote.Answer, families int) {
+	if _, ok := l.refusedMetadata.pass(families); ok {
+		l.logger.Warn("Sending metadata failed. What samples still come for will be sent after metadata_interval.",
+			zap.String("answer", a.Error()), zap.Int("families", families))
 	}
 }
 
 // notKept logs that a dropped request could not be kept.
-func (l *dropLog) notKept(err error) {
-	l.mu.Lock()
-	heldBack, ok := l.lostLetters.pass(1)
-	l.mu.Unlock()
-	if ok {
+func (l *eventLog) notKept(err error) {
+	if heldBack, ok := l.lostLetters.pass(1); ok {
 		l.logger.Warn("A dropped request could not be kept.", zap.Error(err), zap.Int("not_kept_since_last_line", heldBack))
 	}
+}
+
+// request logs each request and what came of it, at debug level.
+func (l *eventLog) request(r *request, a *remote.Answer, attempt int, took time.Duration, v remote.Verdict) {
+	if line := l.logger.Check(zap.DebugLevel, "Sent a request."); line != nil {
+		line.Write(zap.Int("samples", r.Samples), zap.Int("bytes", len(r.body)), zap.String("protobuf_message", r.protocol.Message()),
+			zap.Int("attempt", attempt), lasting("took", took), zap.Stringer("verdict", v), answerField(a))
+	}
+}
+
+// metadataRequest does the same for a request without samples.
+func (l *eventLog) metadataRequest(families, size int, a *remote.Answer, took time.Duration) {
+	if line := l.logger.Check(zap.DebugLevel, "Sent metadata."); line != nil {
+		line.Write(zap.Int("families", families), zap.Int("bytes", size), lasting("took", took), answerField(a))
+	}
+}
+
+// answerField is what came of a request.
+func answerField(a *remote.Answer) zap.Field {
+	if a.Success() && a.Err == nil {
+		return zap.Int("status", a.Status)
+	}
+	return zap.String("answer", a.Error())
+}
+
+// flush tells what was held back.
+func (l *eventLog) flush() {
+	for r := range l.drops {
+		l.drops[r].flush()
+	}
+	l.refused.flush()
+	l.lostLetters.flush()
+}
+
+// sum tells at the end what became of all samples.
+func (l *eventLog) sum(b account.Balance) {
+	fields := []zap.Field{
+		zap.Int64("received_samples", b.Received), zap.Int64("delivered_samples", b.Delivered), zap.Int64("queued_samples", b.Queued+b.InFlight),
+	}
+	dropped, byReason := int64(0), make(map[string]int64)
+	for key, n := range b.Dropped {
+		dropped += n
+		byReason[key.Reason.String()] += n
+	}
+	fields = append(fields, zap.Int64("dropped_samples", dropped))
+	if dropped > 0 {
+		fields = append(fields, zap.Any("dropped_samples_by_reason", byReason), zap.String("see", pageReasons))
+	}
+	l.logger.Info("Shut down.", fields...)
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package orderedremotewriteexporter
 
 import (
@@ -8,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
 )
 
@@ -43,10 +46,14 @@ func dropLines(t *testing.T, edit ...func(*Config)) map[any]map[string]any {
 func TestExamplesInTheLogNeedTheirSwitch(t *testing.T) {
 	lines := dropLines(t)
 	assert.Equal(t, map[any]map[string]any{
-		"no_timestamp": {"reason": "no_timestamp", "dropped_samples": int64(1), "dropped_samples_since_last_line": int64(0)},
+		"no_timestamp": {
+			"reason": "no_timestamp", "dropped_samples": int64(1), "dropped_samples_since_last_line": int64(0),
+			"hint": account.ReasonNoTimestamp.Hint(), "see": pageReasons,
+		},
 		"rejected": {
 			"reason": "rejected", "dropped_samples": int64(4), "dropped_samples_since_last_line": int64(0),
 			"status": int64(400), "answer": "endpoint answered 400 Bad Request: no such series",
+			"hint": account.ReasonRejected.Hint(), "see": pageReasons,
 		},
 	}, lines)
 }

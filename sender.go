@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
@@ -18,7 +20,7 @@ type sender struct {
 	version  *version
 	ledger   *account.Ledger
 	standard *standard
-	drops    *dropLog
+	events   *eventLog
 	story    *story
 	// waited records how long a delivery has waited in the queue.
 	waited  func(context.Context, time.Duration)
@@ -106,6 +108,7 @@ func (v *voyage) step(ctx context.Context) {
 	v.attempted = time.Now()
 	a := v.client.Post(ctx, r.protocol, r.body, v.attempts)
 	if a.Status == 0 && ctx.Err() != nil {
+		v.events.request(r, a, v.attempts, time.Since(v.attempted), remote.VerdictDrop)
 		v.abort(ctx, outcome{verdict: remote.VerdictDrop, reason: account.ReasonShutdownInFlight, answer: a, attempts: v.attempts})
 		return
 	}
@@ -117,6 +120,7 @@ func (v *voyage) step(ctx context.Context) {
 		v.abort(ctx, o)
 		return
 	}
+	v.events.request(r, a, v.attempts, now.Sub(v.attempted), o.verdict)
 	v.story.tell(v.queue.answered(v.delivery, a, o.verdict, delay))
 	v.act(ctx, r, o, delay)
 }
@@ -217,7 +221,7 @@ func (v *voyage) split(ctx context.Context) {
 // is good in it passes.
 func (v *voyage) retry(ctx context.Context, a *remote.Answer, delay time.Duration) {
 	v.status.retrying(v.delivery, a)
-	v.drops.retrying(a, v.attempts, delay)
+	v.events.retrying(a, v.attempts, delay)
 	if v.queue.poisonous(v.delivery, a) && v.next().Samples > 1 {
 		v.cut = time.Now()
 		attempts := v.attempts
@@ -337,7 +341,7 @@ func (v *voyage) settle(ctx context.Context, r *request, o *outcome) {
 	}
 	v.ledger.Drop(lost, key)
 	v.span.dropped(ctx, lost, o.err())
-	v.drops.log(drop{
+	v.events.drop(drop{
 		samples: lost,
 		key:     key,
 		answer:  o.answer,

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
@@ -45,10 +47,14 @@ func (s *story) pausedLine(e event) {
 	if !due {
 		return
 	}
+	lasts := zap.Skip()
+	if !e.began {
+		lasts = lasting("for", now.Sub(e.since))
+	}
 	s.logger.Error("Paused: the endpoint refuses every request, whatever it carries. What it has refused is dropped and "+
 		"counted, the rest waits in the queue, and small requests are tried from time to time. "+remedy(e.paused.Status),
 		zap.String("endpoint", s.endpoint), zap.Int("status", e.paused.Status), zap.String("answer", e.paused.Error()),
-		zap.Duration("for", now.Sub(e.since)), zap.Int64("waiting_samples", e.waiting))
+		lasts, zap.Int64("waiting_samples", e.waiting), zap.String("see", pagePause))
 }
 
 // pauseInterval is the time between two lines about a pause.
@@ -73,10 +79,10 @@ func (s *story) tell(e event) {
 	switch {
 	case e.resumed:
 		s.logger.Info("The endpoint takes requests again. The pause has ended.",
-			zap.String("endpoint", s.endpoint), zap.Duration("after", time.Since(e.since)), zap.Int64("waiting_samples", e.waiting))
+			zap.String("endpoint", s.endpoint), lasting("after", time.Since(e.since)), zap.Int64("waiting_samples", e.waiting))
 	case e.recovered > 0:
 		s.logger.Info("The endpoint answers again.",
-			zap.String("endpoint", s.endpoint), zap.Duration("after", time.Since(e.since)),
+			zap.String("endpoint", s.endpoint), lasting("after", time.Since(e.since)),
 			zap.Int("failures", e.recovered), zap.Int64("waiting_samples", e.waiting))
 	case e.paused != nil:
 		s.pausedLine(e)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
@@ -85,9 +87,18 @@ func (t *telemetry) observeLedger(l *account.Ledger) error {
 		t.RegisterExporterOrderedRemoteWriteQueuedSamplesCallback(show(func(b *account.Balance) int64 { return b.Queued })),
 		t.RegisterExporterOrderedRemoteWriteInFlightSamplesCallback(show(func(b *account.Balance) int64 { return b.InFlight })),
 		t.RegisterExporterOrderedRemoteWriteDroppedSamplesCallback(func(_ context.Context, o metric.Int64Observer) error {
-			for key, n := range latest.Load().Dropped {
+			dropped := latest.Load().Dropped
+			observe := func(key account.Key, n int64) {
 				attrs := append(t.attributes(key.Status), attribute.String(reasonKey, key.Reason.String()))
 				o.Observe(n, metric.WithAttributes(attrs...))
+			}
+			for key, n := range dropped {
+				observe(key, n)
+			}
+			for _, key := range account.Expected() {
+				if _, ok := dropped[key]; !ok {
+					observe(key, 0)
+				}
 			}
 			return nil
 		}),

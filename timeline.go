@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 // timeline is the last time of each series of one payload. Metrics or attribute sets that become one series meet there. Its

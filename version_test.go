@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package orderedremotewriteexporter
 
 import (
@@ -98,7 +100,7 @@ func TestStrayAnswersDoNotEnd2(t *testing.T) {
 			assert.Equal(t, []componentstatus.Status{statusRecoverable, statusOK}, h.host.statuses())
 			lines := h.logs.FilterMessageSnippet("The same request will be sent again").All()
 			require.Len(t, lines, 1)
-			assert.Contains(t, lines[0].ContextMap()["error"], "endpoint answered 200 OK with none of the headers that a receiver of 2.0 must send")
+			assert.Contains(t, lines[0].ContextMap()["answer"], "endpoint answered 200 OK with none of the headers that a receiver of 2.0 must send")
 		})
 	})
 	t.Run("it is counted when its retries end", func(t *testing.T) {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package integration
 
 import (
@@ -34,6 +36,7 @@ func TestDistributionHasTheExporter(t *testing.T) {
 // headers that the backend asks for, and stops.
 func TestExamples(t *testing.T) {
 	headers := map[string]map[string]string{
+		"collector.yaml":                 {},
 		"amazon-managed-prometheus.yaml": {"Authorization": "AWS4-HMAC-SHA256 Credential=example/"},
 		"demo.yaml":                      {},
 		"grafana-cloud.yaml":             {"Authorization": "Basic MTIzNDU2OnNlY3JldA=="},
@@ -46,6 +49,7 @@ func TestExamples(t *testing.T) {
 	}
 	examples, err := filepath.Glob("../examples/*.yaml")
 	require.NoError(t, err)
+	examples = append(examples, "../deploy/collector.yaml")
 	require.Len(t, examples, len(headers))
 
 	for _, example := range examples {
@@ -59,7 +63,7 @@ func TestExamples(t *testing.T) {
 
 			endpoint := newEndpoint(t, http.StatusNoContent)
 			otlp := freeAddress(t)
-			env := append([]string{"REMOTE_WRITE_ENDPOINT=" + endpoint.URL + "/write"}, credentials...)
+			env := append([]string{"REMOTE_WRITE_ENDPOINT=" + endpoint.URL + "/write", "STATE_DIRECTORY=" + t.TempDir()}, credentials...)
 			c := startCollector(t, env, append([]string{example}, ownPorts(otlp)...)...)
 			c.waitReady(t)
 			sendGauge(t, otlp)

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package integration
 
 import (
@@ -200,6 +202,8 @@ out of order sample for series {__name__="value", series="2"}
 			"status":                          int64(http.StatusBadRequest),
 			"answer":                          "endpoint answered 400 Bad Request: " + strings.TrimSpace(refused[0].Answer),
 			"first_series":                    `value{series="0"}`,
+			"hint":                            "Read the answer. on_error.rejected: isolate delivers the other samples of the request.",
+			"see":                             "https://github.com/orderedremotewrite/orderedremotewriteexporter/blob/main/docs/metrics.md#reasons-for-drops",
 		}, lines[0])
 	})
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package integration
 
 import (
@@ -203,7 +205,7 @@ func TestPrometheusOutOfReachIsToldWithoutSecrets(t *testing.T) {
 				return "http://" + secrets + server.Address() + "/api/v1/write?token=" + token
 			},
 			config: ", http: {timeout: 50ms}",
-			answer: "Client.Timeout|deadline exceeded",
+			answer: "http.timeout .50ms.",
 		},
 		{
 			name: "a lost answer",

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package integration
 
 import (
@@ -50,7 +52,7 @@ var (
 func exporterConfigs(t *testing.T) map[string]map[string]any {
 	t.Helper()
 	texts := make(map[string]string)
-	for _, pattern := range []string{"../testdata/config.yaml", "../examples/*.yaml", "../deploy/*.yaml", "../README.md", "../docs/*.md"} {
+	for _, pattern := range []string{"../testdata/config.yaml", "../examples/*.yaml", "../deploy/collector.yaml", "../README.md", "../docs/*.md"} {
 		paths, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		for _, path := range paths {

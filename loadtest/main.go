@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Loadtest measures what the exporter costs in a real collector: CPU time and memory of the collector's process, from

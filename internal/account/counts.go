@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package account // import "github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 
 // Counts says how much a run of series carries. Each series has one sample or one native histogram.

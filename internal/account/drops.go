@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package account // import "github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 
 // Drops are samples dropped before the queue, by reason.

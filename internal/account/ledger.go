@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package account says of every sample what became of it. It knows nothing of how samples travel.
 package account // import "github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 

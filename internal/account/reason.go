@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package account // import "github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 
 // Reason is why samples were dropped. It is a closed enumeration; the documentation says what to do about each.
@@ -74,36 +76,63 @@ const (
 	Reasons
 )
 
-var reasonNames = [Reasons]string{
-	NoReason:                  "",
-	ReasonDelta:               "delta_temporality",
-	ReasonNoTemporality:       "unspecified_temporality",
-	ReasonNoTimestamp:         "no_timestamp",
-	ReasonNoValue:             "no_value",
-	ReasonInvalidName:         "invalid_name",
-	ReasonInvalidHistogram:    "invalid_histogram",
-	ReasonScale:               "scale_too_low",
-	ReasonNoSum:               "no_sum",
-	ReasonNeedsV2:             "needs_remote_write_2",
-	ReasonTooManyLabels:       "too_many_labels",
-	ReasonDuplicate:           "duplicate",
-	ReasonOutOfOrder:          "out_of_order",
-	ReasonTooNew:              "too_new",
-	ReasonQueueFull:           "queue_full",
-	ReasonStorageCorrupt:      "storage_corrupt",
-	ReasonTooOld:              "too_old",
-	ReasonShutdown:            "shutdown",
-	ReasonShutdownInFlight:    "shutdown_in_flight",
-	ReasonRejected:            "rejected",
-	ReasonRefusedAfterUnknown: "refused_after_unknown",
-	ReasonIsolationLimit:      "isolation_limit",
-	ReasonTooLarge:            "too_large",
-	ReasonRetriesExhausted:    "retries_exhausted",
-	ReasonFatal:               "fatal",
-	ReasonUnexpected:          "unexpected_answer",
+// reasons are the names, as metrics and the log show them, and what an operator can do. docs/metrics.md says more of each.
+var reasons = [Reasons]struct{ name, hint string }{
+	ReasonDelta:         {"delta_temporality", "Add the delta_to_cumulative processor, or make the source send cumulative values."},
+	ReasonNoTemporality: {"unspecified_temporality", "Correct the source: a sum or histogram must say its temporality."},
+	ReasonNoTimestamp:   {"no_timestamp", "Correct the source: a data point must have a time."},
+	ReasonNoValue:       {"no_value", "Correct the source: a data point must have a value."},
+	ReasonInvalidName:   {"invalid_name", "Rename the metric, with a transform processor for instance."},
+	ReasonInvalidHistogram: {
+		"invalid_histogram", "Correct the source: the bounds, the buckets and the count of the histogram contradict each other.",
+	},
+	ReasonScale: {"scale_too_low", "Limit the scale at the source, to -4 or more."},
+	ReasonNoSum: {"no_sum", "Make the source record the sum."},
+	ReasonNeedsV2: {
+		"needs_remote_write_2", "Use an endpoint that reads 2.0, or set protobuf_message: prometheus.WriteRequest, " +
+			"a translation_strategy that escapes names, and no custom buckets.",
+	},
+	ReasonTooManyLabels: {
+		"too_many_labels", "Find out where such attributes come from, and delete them with a transform processor. Or raise max_labels.",
+	},
+	ReasonDuplicate: {
+		"duplicate", "If a client sent a payload again although it had been accepted, nothing is lost. " +
+			"Otherwise make the sources differ, for instance with service.instance.id or resource_constant_labels.",
+	},
+	ReasonOutOfOrder: {
+		"out_of_order", "Look for a second writer of the series, for parallel queues in front of the exporter, or for a source that sends late.",
+	},
+	ReasonTooNew: {"too_new", "Correct the clock of the source, or of this machine."},
+	ReasonQueueFull: {
+		"queue_full", "Find out why the endpoint is slow or away. A larger queue.max_size_bytes holds more of an outage.",
+	},
+	ReasonStorageCorrupt: {
+		"storage_corrupt", "Check the disk of queue.storage. What storage has lost cannot be sent.",
+	},
+	ReasonTooOld: {
+		"too_old", "Find out why the endpoint is slow or away, or whether the source sends old samples or has a wrong clock. Or raise queue.max_age.",
+	},
+	ReasonShutdown:         {"shutdown", "Increase shutdown_timeout, and the time that the supervisor grants."},
+	ReasonShutdownInFlight: {"shutdown_in_flight", "Increase shutdown_timeout, and the time that the supervisor grants. Or shorten http.timeout."},
+	ReasonRejected: {
+		"rejected", "Read the answer. on_error.rejected: isolate delivers the other samples of the request.",
+	},
+	ReasonRefusedAfterUnknown: {
+		"refused_after_unknown", "Mostly nothing is lost: an earlier process has sent the sample, and the endpoint refuses a second one. Read the answer to be sure.",
+	},
+	ReasonIsolationLimit: {
+		"isolation_limit", "Correct what the endpoint refuses. A higher on_error.max_isolation_requests finds more of it.",
+	},
+	ReasonTooLarge: {"too_large", "Shorten the attribute values, or increase the endpoint's limit."},
+	ReasonRetriesExhausted: {
+		"retries_exhausted", "Mend the endpoint. To lose nothing in an outage, set retry_on_failure.max_elapsed_time: 0s.",
+	},
+	ReasonFatal:      {"fatal", "Correct http.endpoint, http.auth, http.headers or protobuf_message."},
+	ReasonUnexpected: {"unexpected_answer", "Correct http.endpoint. A proxy may be in the way."},
 }
 
 // String is the reason as metrics and logs show it.
-func (r Reason) String() string {
-	return reasonNames[r]
-}
+func (r Reason) String() string { return reasons[r].name }
+
+// Hint is what an operator can do about it.
+func (r Reason) Hint() string { return reasons[r].hint }

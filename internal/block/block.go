@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package block makes and joins the Snappy block format, in which Remote-Write messages travel (Remote-Write 1.0,
 // "Protocol").
 //

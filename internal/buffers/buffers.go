@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package buffers lends byte slices for messages and for their compression.
 package buffers // import "github.com/orderedremotewrite/orderedremotewriteexporter/internal/buffers"
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package chaos
 
 import (
@@ -100,6 +102,9 @@ func (a *Accounts) add(name string, dp metricdata.DataPoint[int64]) {
 	}
 	switch name {
 	case "dropped_samples":
+		if dp.Value == 0 {
+			break // Counters of what may happen start at 0.
+		}
 		status, _ := dp.Attributes.Value("http.response.status_code")
 		a.Dropped[Drop{text("reason"), int(status.AsInt64())}] += dp.Value
 	case "dead_letters":

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package chaos
 
 // checkAccounts is the promise that nothing is uncounted. It holds in every collection.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package chaos runs an exporter through random rounds and checks every promise that it makes after each.
 //
 // A round is a random configuration, random payloads (many of them broken) from several producers, and a receiver with

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package deadletter keeps requests that were dropped in files, so that one can see what was lost and send it again.
 //
 // A record is two files of one name: <time>-<number>-<reason>.snappy is the body of the request, byte for byte as it was

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package journal keeps runs of samples in a storage extension until they are acknowledged, so that they survive the process.
 //
 // A log has lanes. What is appended to a lane is read in the same order, and acknowledged from its front. Samples are counted

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package journal // import "github.com/orderedremotewrite/orderedremotewriteexporter/internal/journal"
 
 // laneBits is how many bits of an end name its lane.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package lastseen remembers the last accepted timestamp of every series in about 20 bytes for each, so that a sample
 // that is not newer than the last one of its series can be recognised before it is sent.
 //

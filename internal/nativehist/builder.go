@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package nativehist makes Prometheus's native histograms of OpenTelemetry's histogram points: those with exponential
 // buckets of exponential histograms, and those with custom buckets of histograms with explicit bounds.
 package nativehist // import "github.com/orderedremotewrite/orderedremotewriteexporter/internal/nativehist"

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package process runs a program that can be asked to stop at every moment, also while it starts.
 //
 // It is a module of its own, without dependencies, because the tests, the load test and the demonstration need it, and they

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package remote is the endpoint as a sender sees it: it posts a body, reads what the endpoint answers, and decides by the
 // rules of Remote-Write what that means for the samples of the request.
 package remote // import "github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
@@ -8,6 +10,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
@@ -21,6 +24,8 @@ type Answer struct {
 	Err error
 	// RetryAfter is the header of that name.
 	RetryAfter string
+	// Location is where a redirect leads, redacted, or "".
+	Location string
 	// Body is the beginning of the answer's body, for the log.
 	Body string
 	// Written is what the headers say that was written.
@@ -85,12 +90,28 @@ func (a *Answer) Error() string {
 		return fmt.Sprintf("no answer from the endpoint: %v", a.Err)
 	case a.Err != nil:
 		return fmt.Sprintf("endpoint answered %d %s with %v", a.Status, http.StatusText(a.Status), a.Err)
+	case a.Location != "":
+		return fmt.Sprintf("endpoint answered %d %s, a redirect to %s", a.Status, http.StatusText(a.Status), a.Location)
 	case a.Body == "":
 		return fmt.Sprintf("endpoint answered %d %s", a.Status, http.StatusText(a.Status))
 	default:
 		return fmt.Sprintf("endpoint answered %d %s: %s", a.Status, http.StatusText(a.Status), a.Body)
 	}
 }
+
+// TimeoutError is why there was no answer if http.timeout was over.
+type TimeoutError struct {
+	Timeout time.Duration
+	Err     error
+}
+
+// Error names the setting.
+func (e *TimeoutError) Error() string {
+	return fmt.Sprintf("nothing came within http.timeout (%v)", e.Timeout)
+}
+
+// Unwrap returns the error of the HTTP client.
+func (e *TimeoutError) Unwrap() error { return e.Err }
 
 // Unwrap returns why there was no answer, or why a success is none.
 func (a *Answer) Unwrap() error {

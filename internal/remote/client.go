@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package remote // import "github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
 
 import (
@@ -85,13 +87,19 @@ func (c *Client) Post(ctx context.Context, p wire.Protocol, body []byte, number 
 // exchange hands over the answer when its status is known, and then what is read of its body. It never waits for who takes
 // that: nobody may.
 func (c *Client) exchange(req *http.Request, p wire.Protocol, head chan<- *Answer, text chan<- string) {
+	start := time.Now()
 	resp, err := c.http.Do(req)
 	if err != nil {
-		head <- &Answer{Err: WithoutURL(err)}
+		err = WithoutURL(err)
+		// The transport's own time-outs, of a connection or a handshake, say themselves what they are.
+		if c.http.Timeout > 0 && time.Since(start) >= c.http.Timeout && errors.Is(err, context.DeadlineExceeded) {
+			err = &TimeoutError{Timeout: c.http.Timeout, Err: err}
+		}
+		head <- &Answer{Err: err}
 		return
 	}
 	defer resp.Body.Close()
-	a := &Answer{Status: resp.StatusCode, RetryAfter: resp.Header.Get("Retry-After")}
+	a := &Answer{Status: resp.StatusCode, RetryAfter: resp.Header.Get("Retry-After"), Location: resp.Header.Get(refusedLocation)}
 	if p == wire.V2 {
 		a.Written = readWritten(resp.Header)
 		if a.Success() && a.Unread() {
@@ -193,11 +201,21 @@ type refuseRedirects struct{ http.RoundTripper }
 // RoundTrip implements http.RoundTripper.
 func (r refuseRedirects) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := r.RoundTripper.RoundTrip(req)
-	if err == nil && resp.StatusCode >= 300 && resp.StatusCode <= 399 {
+	if err != nil {
+		return resp, err
+	}
+	resp.Header.Del(refusedLocation)
+	if resp.StatusCode >= 300 && resp.StatusCode <= 399 {
+		if to, err := req.URL.Parse(resp.Header.Get("Location")); err == nil && *to != *req.URL {
+			resp.Header.Set(refusedLocation, Redacted(to.String()))
+		}
 		resp.Header.Del("Location")
 	}
-	return resp, err
+	return resp, nil
 }
+
+// refusedLocation is the header in which a redirect's Location gets past Go's client.
+const refusedLocation = "X-Refused-Location"
 
 // CloseIdleConnections does what http.Client's method of that name asks for.
 func (r refuseRedirects) CloseIdleConnections() {

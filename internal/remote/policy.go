@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package remote // import "github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
 
 import (
@@ -74,6 +76,11 @@ const (
 	VerdictPause
 )
 
+// String is the verdict as the log shows it.
+func (v Verdict) String() string {
+	return [...]string{"delivered", "retry", "split", "fallback", "drop", "fail", "pause"}[v]
+}
+
 // Reach is what a fallback is for.
 type Reach uint8
 
@@ -99,7 +106,7 @@ type Decision struct {
 }
 
 // Decide is the one place where it is decided what is done after an answer. It depends on its arguments alone. The rules
-// are those of Remote-Write 1.0 and 2.0, "Retries & Backoff"; what they leave open is in the README.
+// are those of Remote-Write 1.0 and 2.0, "Retries & Backoff"; what they leave open is in docs/delivery.md.
 func (p *Policy) Decide(a *Answer, at Attempt) Decision {
 	if at.Protocol == wire.V2 {
 		if d, ok := p.unread(a, at); ok {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package rwtest is what the exporter is tested against: a validator of Remote-Write 1.0 and 2.0 requests, a receiver that
 // records deliveries and misbehaves on demand, and generators of sound and of hostile metrics.
 //

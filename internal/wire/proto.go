@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package wire encodes and takes apart Prometheus Remote-Write messages, byte by byte and without an intermediate
 // object for each series. It knows the protocol buffer schemas and nothing of OpenTelemetry or of the exporter.
 //

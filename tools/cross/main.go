@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Cross type-checks the packages of a module and their tests for every platform that the exporter supports, and runs
 // those checks of go vet that depend on the platform. It takes seconds for each, where go vet and go build first compile
 // every dependency.

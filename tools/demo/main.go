@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build unix
 
 // Demo starts Prometheus and a collector with the exporter, writes the metrics of this machine and some of its own

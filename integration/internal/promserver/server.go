@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package promserver runs the parts of a Prometheus server that a Remote-Write sender meets, in the process of a test:
 // its storage, its receiver and its query engine. They are Prometheus's own; only the HTTP server around the receiver is
 // the test's, which sees each request and may answer in the receiver's place.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package rig
 
 import (
@@ -63,6 +65,9 @@ func (e *Exporter) Accounts() Accounts {
 				switch metric.Name {
 				case own + "dropped_samples":
 					reason, _ := point.Attributes.Value("reason")
+					if point.Value == 0 {
+						break // Counters of what may happen start at 0.
+					}
 					a.Dropped[Drop{reason.AsString(), status}] += point.Value
 				case own + "requests":
 					a.Requests[status] += point.Value

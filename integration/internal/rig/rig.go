@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package rig runs the exporter as a collector would, with everything that it tells recorded: its metrics, spans, log and
 // component status.
 package rig

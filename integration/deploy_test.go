@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"debug/elf"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// The Kubernetes set has no field that Kubernetes does not know, and its parts find each other.
+func TestKubernetesSet(t *testing.T) {
+	text, err := os.ReadFile("../deploy/kubernetes.yaml")
+	require.NoError(t, err)
+	services := map[string]corev1.Service{}
+	var set appsv1.StatefulSet
+	for _, document := range strings.Split(string(text), "\n---\n") {
+		var kind metav1.TypeMeta
+		require.NoError(t, yaml.Unmarshal([]byte(document), &kind))
+		switch kind.Kind {
+		case "Service":
+			var service corev1.Service
+			require.NoError(t, yaml.UnmarshalStrict([]byte(document), &service))
+			services[service.Name] = service
+		case "StatefulSet":
+			require.NoError(t, yaml.UnmarshalStrict([]byte(document), &set))
+		default:
+			t.Fatalf("unexpected kind %q", kind.Kind)
+		}
+	}
+	pod := set.Spec.Template
+	require.Len(t, pod.Spec.Containers, 1)
+	container := pod.Spec.Containers[0]
+	ports := map[string]int32{}
+	for _, port := range container.Ports {
+		ports[port.Name] = port.ContainerPort
+	}
+	assert.Equal(t, map[string]int32{"otlp-grpc": 4317, "otlp-http": 4318, "metrics": 8888, "health": 13133}, ports)
+
+	assert.Equal(t, set.Spec.Selector.MatchLabels, pod.Labels)
+	assert.Contains(t, services, set.Spec.ServiceName)
+	assert.Equal(t, corev1.ClusterIPNone, services[set.Spec.ServiceName].Spec.ClusterIP)
+	for name, service := range services {
+		assert.Equal(t, pod.Labels, service.Spec.Selector, name)
+		for _, port := range service.Spec.Ports {
+			assert.Equal(t, port.Port, ports[port.TargetPort.String()], "%s: %s", name, port.Name)
+		}
+	}
+	for _, probe := range []*corev1.Probe{container.StartupProbe, container.ReadinessProbe, container.LivenessProbe} {
+		require.NotNil(t, probe)
+		assert.Equal(t, "health", probe.HTTPGet.Port.String())
+	}
+	assert.Equal(t, "true", pod.Annotations["prometheus.io/scrape"])
+	assert.Equal(t, "8888", pod.Annotations["prometheus.io/port"])
+
+	volumes := map[string]bool{}
+	for _, volume := range pod.Spec.Volumes {
+		volumes[volume.Name] = true
+	}
+	for _, claim := range set.Spec.VolumeClaimTemplates {
+		volumes[claim.Name] = true
+		assert.NotEmpty(t, claim.Spec.Resources.Requests.Storage().String())
+	}
+	for _, mount := range container.VolumeMounts {
+		assert.True(t, volumes[mount.Name], mount.Name)
+		delete(volumes, mount.Name)
+	}
+	assert.Empty(t, volumes, "volumes that nothing mounts")
+	assert.True(t, *pod.Spec.SecurityContext.RunAsNonRoot)
+	assert.True(t, *container.SecurityContext.ReadOnlyRootFilesystem)
+}
+
+// What the image has in it can be made without a container engine, and its collector takes its configuration.
+func TestImageRoot(t *testing.T) {
+	out, err := exec.Command("make", "-C", "..", "image-root").CombinedOutput()
+	require.NoError(t, err, string(out))
+	const root = "../build/image/"
+	for _, file := range []string{"LICENSE", "NOTICE", "licences.txt", "sbom.cdx.json"} {
+		assert.FileExists(t, root+file)
+	}
+	out, err = exec.Command(root+"otelcol", "validate", "--config="+root+"etc/otelcol/config.yaml").CombinedOutput()
+	require.NoError(t, err, string(out))
+	requireStatic(t, root+"otelcol")
+}
+
+// requireStatic checks that a binary needs nothing of a system, so that it runs in an image with nothing else in it.
+func requireStatic(t *testing.T, binary string) {
+	if runtime.GOOS != "linux" {
+		return // Only Linux has static binaries, and images.
+	}
+	file, err := elf.Open(binary)
+	require.NoError(t, err)
+	defer file.Close()
+	for _, segment := range file.Progs {
+		assert.NotEqual(t, elf.PT_INTERP, segment.Type, "it asks for a dynamic linker")
+	}
+	libraries, err := file.ImportedLibraries()
+	require.NoError(t, err)
+	assert.Empty(t, libraries)
+}
