@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"runtime"
 	"slices"
@@ -22,15 +23,14 @@ import (
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
-// BenchmarkSeries shows what a sample costs by the number of known series, without and with the guard of out_of_order,
-// and what the guard holds for each series.
+// BenchmarkSeries shows what a sample costs by the number of known series, with the guard and without a look at it, and what
+// the guard holds for each series.
 func BenchmarkSeries(b *testing.B) {
-	for _, policy := range []OutOfOrder{OutOfOrderSend, OutOfOrderDrop} {
+	for _, guard := range []bool{false, true} {
 		for _, series := range []int{10_000, 100_000, 1_000_000} {
-			b.Run(fmt.Sprintf("out_of_order=%s/series=%d", policy, series), func(b *testing.B) {
-				cfg := createDefaultConfig().(*Config)
-				cfg.OutOfOrder = policy
-				p := newBenchPipeline(cfg)
+			b.Run(fmt.Sprintf("guard=%v/series=%d", guard, series), func(b *testing.B) {
+				p := newBenchPipeline(createDefaultConfig().(*Config))
+				p.unguarded = !guard
 				md := benchGauges(1000, 10)[0]
 				points := md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints()
 				ts := pcommon.NewTimestampFromTime(time.Now())
@@ -61,7 +61,7 @@ func BenchmarkSeries(b *testing.B) {
 					m.stop()
 				}
 				m.report(1000, 0)
-				if policy == OutOfOrderDrop {
+				if guard {
 					held := int64(0)
 					for _, part := range p.q.partitions {
 						held += part.guard.series.Bytes()
@@ -70,6 +70,47 @@ func BenchmarkSeries(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// BenchmarkGuard is the guard's look at all series in turn, as scrapes bring them: some for each partition.
+func BenchmarkGuard(b *testing.B) {
+	const partitions, each = 32, 31
+	for _, series := range []int{10_000, 100_000, 1_000_000} {
+		b.Run(fmt.Sprintf("series=%d", series), func(b *testing.B) {
+			now := time.Now()
+			guards, indices := make([]*guard, partitions), make([][]indexEntry, partitions)
+			for p := range guards {
+				guards[p] = newGuard(createDefaultConfig().(*Config).queueOptions().guard)
+				indices[p] = make([]indexEntry, series/partitions)
+				for i := range indices[p] {
+					indices[p][i] = indexEntry{identity: rand.Uint64(), timestamp: now.UnixMilli() - 1_000_000}
+				}
+				guards[p].sortLocked(indices[p], now)
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.StopTimer()
+			m := newMeter(b)
+			m.start()
+			at := 0
+			for n := 0; n < b.N; n++ {
+				part := indices[n%partitions][at : at+each]
+				for i := range part {
+					part[i].timestamp++
+				}
+				if !guards[n%partitions].sortLocked(part, now).all {
+					b.Fatal("a sample is not good")
+				}
+				if n%partitions == partitions-1 {
+					if at += each; at+each > series/partitions {
+						at = 0
+					}
+				}
+			}
+			m.stop()
+			m.report(each, 0)
+		})
 	}
 }
 

@@ -78,15 +78,25 @@ func chunksCost(chunks []*chunk) int64 {
 	return n
 }
 
+// maxJoined is how many bytes of 2.0 are too many to be copied: to be compressed they need not stand together.
+const maxJoined = 2 << 10
+
 // joins says whether the plain bytes of another chunk may be copied to the end of this one: small runs are, so that many
 // of them do not take more for themselves than for their bytes.
 func (c *chunk) joins(o *chunk) bool {
+	most := minPacked
+	if o.protocol == wire.V2 {
+		most = maxJoined
+	}
 	return c.packing == nil && c.plain != nil && o.plain != nil && c.protocol == o.protocol &&
-		len(o.plain) < minPacked && len(c.plain) < block.Size
+		len(o.plain) < most && len(c.plain) < block.Size
 }
 
-// join copies another chunk to the end.
+// join copies another chunk to the end. There is room for as much again then: append would copy five times as many bytes.
 func (c *chunk) join(o *chunk) {
+	if len(c.plain)+len(o.plain) > cap(c.plain) {
+		c.plain = slices.Grow(c.plain, max(len(c.plain), len(o.plain)))
+	}
 	c.plain = append(c.plain, o.plain...)
 	c.sizes = c.sizes.plus(o.sizes)
 	c.logged += o.logged

@@ -33,6 +33,8 @@ type guard struct {
 	held map[uint64]bool
 	// holdAll says that old samples wait in storage, of series that are not known yet.
 	holdAll bool
+	// fetched is what lastseen's Fetch has returned.
+	fetched uint64
 }
 
 func newGuard(o guardOptions) *guard {
@@ -65,19 +67,29 @@ const (
 	fates
 )
 
+// span is the time in which a timestamp is good, in milliseconds.
+type span struct {
+	now            time.Time
+	oldest, newest int64
+}
+
+func (g *guard) span(now time.Time) span {
+	ms := now.UnixMilli()
+	return span{now: now, oldest: ms - g.maxPast.Milliseconds(), newest: ms + g.maxFuture.Milliseconds()}
+}
+
 // fateLocked says what becomes of a sample. What is far ahead does not advance its series: a receiver refuses it, and what
 // comes after it must not count as late.
-func (g *guard) fateLocked(e *indexEntry, now time.Time) fate {
-	ms := now.UnixMilli()
-	if e.timestamp > ms+g.maxFuture.Milliseconds() {
+func (g *guard) fateLocked(e *indexEntry, good span) fate {
+	if e.timestamp > good.newest {
 		return fateFuture
 	}
-	switch order := g.advanceLocked(e, now); {
+	switch order := g.advanceLocked(e, good.now); {
 	case order == lastseen.Same:
 		return fateDuplicate
 	case order == lastseen.Older:
 		return fateLate
-	case e.timestamp < ms-g.maxPast.Milliseconds():
+	case e.timestamp < good.oldest:
 		return fatePast
 	default:
 		return fateGood
@@ -98,7 +110,7 @@ func (g *guard) heldLocked(e *indexEntry, f fate) fate {
 	switch {
 	case f == fatePast && e.guard != madeTarget:
 		g.holdLocked(e)
-	case !g.held[e.identity] && !g.holdAll:
+	case !g.holdAll && (len(g.held) == 0 || !g.held[e.identity]):
 	case f == fateGood:
 		g.holdLocked(e)
 		return fatePast
@@ -127,9 +139,12 @@ type sorted struct {
 
 // sortLocked looks at all series of a chunk. Made series of target_info that are not good are in no list.
 func (g *guard) sortLocked(index []indexEntry, now time.Time) sorted {
-	s := sorted{all: true}
+	s, good := sorted{all: true}, g.span(now)
 	for i := range index {
-		f := g.heldLocked(&index[i], g.fateLocked(&index[i], now))
+		if i%fetchAhead == 0 {
+			g.fetchLocked(index[i:min(i+fetchAhead, len(index))])
+		}
+		f := g.heldLocked(&index[i], g.fateLocked(&index[i], good))
 		if f == fateGood && s.all {
 			continue
 		}
@@ -145,6 +160,16 @@ func (g *guard) sortLocked(index []indexEntry, now time.Time) sorted {
 		s.by[f] = append(s.by[f], i)
 	}
 	return s
+}
+
+// fetchAhead is how many series are fetched before the first of them is looked at: more than a processor can wait for at once,
+// and so few that they are still in its cache then.
+const fetchAhead = 64
+
+func (g *guard) fetchLocked(index []indexEntry) {
+	for i := range index {
+		g.fetched += g.series.Fetch(index[i].identity)
+	}
 }
 
 // reason is why a sample of that fate is dropped, if it is.

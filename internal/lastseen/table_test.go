@@ -19,6 +19,19 @@ const idle = time.Hour
 
 var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
+// TestFetchChangesNothing: of tables of any size, and of series that they know or not.
+func TestFetchChangesNothing(t *testing.T) {
+	table := New(time.Hour)
+	for i, h := range hashes(2000) {
+		before := *table
+		table.Fetch(h)
+		table.Fetch(math.MaxUint64)
+		require.Equal(t, before, *table)
+		table.Advance(h, int64(i), start)
+		table.Fetch(h)
+	}
+}
+
 func TestFirstTimestampOfASeriesIsNewer(t *testing.T) {
 	for _, ts := range []int64{math.MinInt64, -1, 0, 1, 1_700_000_000_000, math.MaxInt64} {
 		table := New(idle)
