@@ -1,0 +1,45 @@
+package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
+
+// keptLane is what must be known of a lane of a partition that is kept in a log, in samples.
+type keptLane struct {
+	// loaded is how many of all that were ever in the lane are or were in memory.
+	loaded uint64
+	// stored is how many there ever were, and end how many up to the record processed.
+	stored, end uint64
+	// recovered is how many there were when the process started.
+	recovered uint64
+	// claimed are in flight, and owed were evicted behind those; the log keeps both until the flight has ended.
+	claimed, owed int
+	// owedBytes is about what the log keeps of what is owed.
+	owedBytes int64
+}
+
+// kept is what must be known of a partition whose samples are kept in a log.
+type kept struct {
+	lanes [2]keptLane
+	// unstored is the bytes that were promised or have joined a commit; joining are late samples among them.
+	unstored int64
+	joining  int
+	// reading says that what follows is in the log only, from the record cursor on.
+	reading bool
+	cursor  uint64
+}
+
+// lateWaits says that late samples are not in memory yet.
+func (k *kept) lateWaits() bool {
+	late := &k.lanes[laneIndex(true)]
+	return k.joining > 0 || late.loaded < late.stored
+}
+
+// lateUnread says that an earlier process has left late samples that are not in memory yet.
+func (k *kept) lateUnread() bool {
+	late := &k.lanes[laneIndex(true)]
+	return late.loaded < late.recovered
+}
+
+func laneIndex(late bool) int {
+	if late {
+		return 1
+	}
+	return 0
+}
