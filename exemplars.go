@@ -59,7 +59,7 @@ func (s *exemplarScratch) translate(n *namer, exemplars pmetric.ExemplarSlice, p
 // sortExemplars sorts the exemplars of a series by time, and those of one time by value: a receiver drops what comes in
 // another order (Prometheus, tsdb, validateExemplar).
 func sortExemplars(exemplars []wire.Exemplar) {
-	slices.SortStableFunc(exemplars, func(a, b wire.Exemplar) int {
+	sortStable(exemplars, func(a, b wire.Exemplar) int {
 		return cmp.Or(cmp.Compare(a.Timestamp, b.Timestamp), compareFloats(a.Value, b.Value))
 	})
 }
@@ -124,7 +124,7 @@ func (s *exemplarScratch) takeAttributes(n *namer, ex pmetric.Exemplar, ids []wi
 
 // joinAttributes makes labels of the attributes.
 func (s *exemplarScratch) joinAttributes() {
-	slices.SortStableFunc(s.attributes, func(a, b exemplarAttribute) int {
+	sortStable(s.attributes, func(a, b exemplarAttribute) int {
 		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.key, b.key))
 	})
 	for i, a := range s.attributes {

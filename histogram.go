@@ -2,7 +2,6 @@ package orderedremotewriteexporter // import "github.com/orderedremotewrite/orde
 
 import (
 	"errors"
-	"slices"
 
 	"github.com/prometheus/otlptranslator"
 	"go.opentelemetry.io/collector/pdata/pmetric"
@@ -55,7 +54,7 @@ func (t *translator) classicHistogram(ls *labelSet, names *metricNames, bounds *
 	var exemplars []wire.Exemplar
 	if dp.Exemplars().Len() > 0 {
 		exemplars = t.translateExemplars(dp.Exemplars(), ts)
-		slices.SortStableFunc(exemplars, func(a, b wire.Exemplar) int { return compareFloats(a.Value, b.Value) })
+		sortStable(exemplars, func(a, b wire.Exemplar) int { return compareFloats(a.Value, b.Value) })
 	}
 	start := startTimestamp(dp.StartTimestamp(), dp.Timestamp())
 	counts := dp.BucketCounts()

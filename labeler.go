@@ -102,7 +102,7 @@ func (l *labeler) hold(p *plan, held *int, cost int) {
 // shape returns the shape of the attributes and takes their values. The loops are apart, and short, because the time goes
 // into waiting for memory: so the processor has more of the attributes underway at once, which takes a quarter off.
 func (l *labeler) shape(attrs pcommon.Map) *planned {
-	keys, values := l.keys[:0], l.values[:0]
+	keys, values := slices.Grow(l.keys[:0], attrs.Len()), slices.Grow(l.values[:0], attrs.Len())
 	plain := true
 	for key, value := range attrs.All() {
 		s := value.Str()

@@ -73,7 +73,7 @@ func (ls *labelSet) encode(p *plan, values []string, secret partitionSecret) {
 		size += len(v)
 	}
 	buf := slices.Grow(ls.buf[:0], size)
-	ls.values, ls.hash, ls.place = ls.values[:0], p.hash, p.place
+	ls.values, ls.hash, ls.place = slices.Grow(ls.values[:0], len(p.slots)), p.hash, p.place
 	run := 0
 	for i := range p.items {
 		for run < 3 && p.cut[run] == i {

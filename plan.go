@@ -1,6 +1,7 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -76,7 +77,11 @@ func (p *plan) build(attrs []shapeAttr, keys []string, c *labelContext) {
 	for i := range p.memos {
 		p.memos[i].generation = 0
 	}
-	*p = plan{epoch: c.epoch, items: p.items[:0], slots: p.slots[:0], classic: true, memos: p.memos, held: p.held}
+	*p = plan{
+		epoch: c.epoch, classic: true, memos: p.memos, held: p.held,
+		// Besides the labels from attributes there are those before __name__, le and quantile, and after all.
+		items: slices.Grow(p.items[:0], len(attrs)+4), slots: slices.Grow(p.slots[:0], len(attrs)),
+	}
 	constants := c.labels
 	var item planItem
 	run := 0

@@ -126,7 +126,7 @@ func (r *request) sortByTime() (kept, duplicates request) {
 	for _, n := range r.shares {
 		share := upTo(start, start+n)
 		start += n
-		slices.SortStableFunc(share, func(a, b int) int { return cmp.Compare(times[a], times[b]) })
+		sortStable(share, func(a, b int) int { return cmp.Compare(times[a], times[b]) })
 		seen := make(map[string]int64, n)
 		for _, i := range share {
 			series := labelKey(c.labels(i))

@@ -40,7 +40,7 @@ func (tr *translation) resourceLabels(labels []constLabel, attrs pcommon.Map, n 
 	if tr.exceedsMaxLabels(len(promoted)) {
 		return labels, true
 	}
-	slices.SortStableFunc(promoted, func(a, b attribute) int { return strings.Compare(a.key, b.key) })
+	sortStable(promoted, func(a, b attribute) int { return strings.Compare(a.key, b.key) })
 	// Of a key that is there twice, the first one counts.
 	promoted = slices.CompactFunc(promoted, func(a, b attribute) bool { return a.key == b.key })
 	own := labels
@@ -51,7 +51,7 @@ func (tr *translation) resourceLabels(labels []constLabel, attrs pcommon.Map, n 
 		}
 		promoted[i].name = name
 	}
-	slices.SortStableFunc(promoted, func(a, b attribute) int { return strings.Compare(a.name, b.name) })
+	sortStable(promoted, func(a, b attribute) int { return strings.Compare(a.name, b.name) })
 	for len(promoted) > 0 {
 		name := promoted[0].name
 		var values []string

@@ -44,7 +44,7 @@ func appendScopeValues(values []scopeValue, sm pmetric.ScopeMetrics, n *namer) [
 			add(name, key, anyString(value))
 		}
 	}
-	slices.SortStableFunc(values, func(a, b scopeValue) int {
+	sortStable(values, func(a, b scopeValue) int {
 		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.key, b.key))
 	})
 	// Of a key that is there twice, the first one counts.

@@ -277,7 +277,7 @@ func (s *segment) sortByTime(first func(indexEntry) bool, drop func(e indexEntry
 	}
 	c := takeApart(s.protocol, block.Decompress(body(s.protocol, chunks)))
 	order := upTo(0, len(index))
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(index[a].timestamp, index[b].timestamp) })
+	sortStable(order, func(a, b int) int { return cmp.Compare(index[a].timestamp, index[b].timestamp) })
 	order = slices.DeleteFunc(order, func(i int) bool {
 		duplicate := !first(index[i])
 		if duplicate {

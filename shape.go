@@ -34,19 +34,16 @@ type shapeAttr struct {
 }
 
 func newShape(keys []string, n *namer) shape {
-	s := shape{keys: make([]string, len(keys))}
-	order := make([]int, len(keys))
-	for i, key := range keys {
-		s.keys[i], order[i] = strings.Clone(key), i
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return strings.Compare(s.keys[a], s.keys[b]) })
+	s := shape{keys: cloned(keys)}
+	order := upTo(0, len(keys))
+	sortStable(order, func(a, b int) int { return strings.Compare(s.keys[a], s.keys[b]) })
 	s.attrs = make([]shapeAttr, 0, len(keys))
 	for at, i := range order {
 		if name := n.labelName(s.keys[i]); name != "" {
 			s.attrs = append(s.attrs, shapeAttr{name: name, from: order[at : at+1 : at+1]})
 		}
 	}
-	slices.SortStableFunc(s.attrs, func(a, b shapeAttr) int { return strings.Compare(a.name, b.name) })
+	sortStable(s.attrs, func(a, b shapeAttr) int { return strings.Compare(a.name, b.name) })
 	s.attrs = joinAttrs(s.attrs)
 	for i := range s.attrs {
 		s.attrs[i].setName(s.attrs[i].name, n.secret)
@@ -54,17 +51,48 @@ func newShape(keys []string, n *namer) shape {
 	return s
 }
 
+// cloned returns a copy of the strings, which share one piece of memory.
+func cloned(of []string) []string {
+	size := 0
+	for _, s := range of {
+		size += len(s)
+	}
+	// strings.Join would not copy a single one.
+	var b strings.Builder
+	b.Grow(size)
+	for _, s := range of {
+		b.WriteString(s)
+	}
+	all, from := b.String(), 0
+	copies := make([]string, len(of))
+	for i, s := range of {
+		copies[i] = all[from : from+len(s)]
+		from += len(s)
+	}
+	return copies
+}
+
 // joinAttrs makes one of neighbours of the same name.
 func joinAttrs(attrs []shapeAttr) []shapeAttr {
 	joined := attrs[:0]
-	for _, a := range attrs {
-		if last := len(joined) - 1; last >= 0 && joined[last].name == a.name {
-			joined[last].from = append(joined[last].from, a.from...)
-		} else {
-			joined = append(joined, a)
+	for rest := attrs; len(rest) > 0; {
+		a, n := rest[0], 1
+		for n < len(rest) && rest[n].name == a.name {
+			n++
 		}
+		if n > 1 {
+			from := make([]int, 0, n)
+			for _, other := range rest[:n] {
+				from = append(from, other.from...)
+			}
+			a.from = from
+		}
+		joined, rest = append(joined, a), rest[n:]
 	}
-	return slices.Clip(joined)
+	if len(joined) == len(attrs) {
+		return attrs
+	}
+	return slices.Clone(joined)
 }
 
 func (a *shapeAttr) setName(name string, secret partitionSecret) {

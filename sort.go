@@ -1,0 +1,31 @@
+package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
+
+import (
+	"cmp"
+	"slices"
+)
+
+// sortStable sorts as slices.SortStableFunc does, which takes n log² n steps where a client chooses n. This takes n log n, and
+// n for what is in order already.
+func sortStable[T any](s []T, compare func(a, b T) int) {
+	if slices.IsSortedFunc(s, compare) {
+		return
+	}
+	type element struct {
+		value T
+		at    int
+	}
+	elements := make([]element, len(s))
+	for i, value := range s {
+		elements[i] = element{value, i}
+	}
+	slices.SortFunc(elements, func(a, b element) int {
+		if c := compare(a.value, b.value); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.at, b.at)
+	})
+	for i := range elements {
+		s[i] = elements[i].value
+	}
+}
