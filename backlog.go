@@ -162,7 +162,7 @@ func (b *backlog) wants(p *partition, late bool, at *journal.Run, number, from u
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	k := &p.kept
-	return k.reading && k.cursor >= from && k.cursor <= number && at.End() > k.lanes[laneIndex(late)].loaded
+	return k.reading && k.cursor >= from && k.cursor <= number && k.lanes[laneIndex(late)].lacks(at.First, at.End())
 }
 
 // loadRun puts a run into its partition. What an earlier process has accepted advances the guard.
@@ -173,7 +173,7 @@ func (b *backlog) loadRun(p *partition, r run, at *journal.Run, number uint64, i
 	defer b.mu.Unlock()
 	of := &p.kept.lanes[laneIndex(r.late)]
 	switch {
-	case at.End() <= of.loaded:
+	case !of.lacks(at.First, at.End()):
 		// It has been evicted meanwhile.
 		return work
 	case !b.takesLocked(p, r.chunk.cost()):
@@ -197,6 +197,7 @@ func (b *backlog) caughtUpLocked(p *partition, work []*chunk) []*chunk {
 	p.kept.reading = false
 	for _, late := range []bool{false, true} {
 		of := &p.kept.lanes[laneIndex(late)]
+		of.skipHole()
 		lost := int(of.end - of.loaded)
 		if lost <= 0 {
 			continue
@@ -206,7 +207,7 @@ func (b *backlog) caughtUpLocked(p *partition, work []*chunk) []*chunk {
 		if last := p.lane(late).last(); last != nil {
 			last.addLogged(lost)
 		} else {
-			b.acknowledgeLocked(p, late, lost)
+			b.forgetLocked(p, late, lost)
 		}
 	}
 	return work

@@ -45,8 +45,6 @@ type durable struct {
 	last *commit
 	// unstored is the bytes that were promised or have joined a commit.
 	unstored int64
-	// owed is about how many bytes of the log were evicted behind what is in flight.
-	owed int64
 	// processed is the number of the record before which all are in memory, or left to the reader.
 	processed uint64
 	// ended says that nothing joins any more.
@@ -119,7 +117,9 @@ func (d *durable) recover() {
 			l := d.log.Lane(p.logLane(late))
 			of := &p.kept.lanes[laneIndex(late)]
 			of.loaded, of.stored, of.end, of.recovered = l.Acknowledged, l.End, l.End, l.End
-			if l.End > l.Acknowledged {
+			of.holeFrom, of.holeTo = l.HoleFrom, l.HoleTo
+			of.skipHole()
+			if l.Open > 0 {
 				p.kept.reading, p.kept.cursor = true, first
 			}
 		}
@@ -161,7 +161,7 @@ func (d *durable) reserveLocked(partition int, n int64) {
 
 // freeLocked is how many bytes the log may still get.
 func (d *durable) freeLocked() int64 {
-	return d.capacity - d.log.Live() + d.owed - d.unstored
+	return d.capacity - d.log.Live() - d.unstored
 }
 
 // heldLocked is how many bytes the log keeps of a partition, or will.
@@ -169,7 +169,7 @@ func (d *durable) heldLocked(partition int) int64 {
 	p := d.partitions[partition]
 	n := p.kept.unstored
 	for _, late := range []bool{false, true} {
-		n += d.log.Lane(p.logLane(late)).Bytes - p.kept.lanes[laneIndex(late)].owedBytes
+		n += d.log.Lane(p.logLane(late)).Bytes
 	}
 	return n
 }
@@ -399,6 +399,7 @@ func (d *durable) handLocked(p *partition, r run, at *journal.Run, number uint64
 // loadLocked puts a run into its partition, with the count of what storage has lost before it.
 func (d *durable) loadLocked(p *partition, r run, at *journal.Run, work []*chunk) []*chunk {
 	of := &p.kept.lanes[laneIndex(r.late)]
+	of.skipHole()
 	r.chunk.logged = int(at.End() - of.loaded)
 	of.loaded = at.End()
 	if lost := r.chunk.logged - r.chunk.Samples; lost > 0 {
@@ -428,26 +429,16 @@ func (d *durable) memoryLocked() int64 {
 	return d.memory.capacity/4*3 - (d.memory.used - d.unstored)
 }
 
-// acknowledgeLocked ends the keeping of samples at the front of what a lane has besides what is in flight.
-func (d *durable) acknowledgeLocked(p *partition, late bool, n int) {
-	of := &p.kept.lanes[laneIndex(late)]
-	if !p.busy || p.busyLate != late {
-		d.log.Acknowledge(p.logLane(late), n)
-		return
-	}
-	l := d.log.Lane(p.logLane(late))
-	bytes := l.Bytes * int64(n) / int64(max(l.End-l.Acknowledged, 1))
-	of.owed += n
-	of.owedBytes += bytes
-	d.owed += bytes
+// forgetLocked ends the keeping of samples at the front of what a lane has besides what is in flight.
+func (d *durable) forgetLocked(p *partition, late bool, n int) {
+	d.log.Forget(p.logLane(late), p.kept.lanes[laneIndex(late)].claimed, n)
 }
 
 // settledLocked ends the keeping of what a delivery had of a partition.
 func (d *durable) settledLocked(p *partition, late bool, n int) {
 	of := &p.kept.lanes[laneIndex(late)]
-	d.log.Acknowledge(p.logLane(late), n+of.owed)
-	d.owed -= of.owedBytes
-	of.claimed, of.owed, of.owedBytes = 0, 0, 0
+	d.log.Acknowledge(p.logLane(late), n)
+	of.claimed = 0
 	if p.kept.reading {
 		wake(d.room)
 	}
@@ -457,8 +448,8 @@ func (d *durable) settledLocked(p *partition, late bool, n int) {
 func (d *durable) evictableLocked(p *partition) (bytes int64) {
 	for _, late := range []bool{false, true} {
 		l, of := d.log.Lane(p.logLane(late)), &p.kept.lanes[laneIndex(late)]
-		if open := int64(l.End - l.Acknowledged); open > 0 {
-			bytes += l.Bytes * (open - int64(of.claimed+of.owed)) / open
+		if open := int64(l.Open); open > 0 {
+			bytes += l.Bytes * (open - int64(of.claimed)) / open
 		}
 	}
 	return bytes
@@ -477,7 +468,7 @@ func (d *durable) skipLocked(p *partition) (samples int) {
 		}
 		samples = int(end - of.loaded)
 		of.loaded = end
-		d.acknowledgeLocked(p, late, samples)
+		d.forgetLocked(p, late, samples)
 		return samples
 	}
 	return 0

@@ -8,10 +8,10 @@ type keptLane struct {
 	stored, end uint64
 	// recovered is how many there were when the process started.
 	recovered uint64
-	// claimed are in flight, and owed were evicted behind those; the log keeps both until the flight has ended.
-	claimed, owed int
-	// owedBytes is about what the log keeps of what is owed.
-	owedBytes int64
+	// claimed are in flight.
+	claimed int
+	// holeFrom and holeTo are the bounds of what an earlier process has evicted behind what was in flight.
+	holeFrom, holeTo uint64
 }
 
 // kept is what must be known of a partition whose samples are kept in a log.
@@ -42,4 +42,16 @@ func laneIndex(late bool) int {
 		return 1
 	}
 	return 0
+}
+
+// lacks says whether samples should be in memory, and are not.
+func (l *keptLane) lacks(first, end uint64) bool {
+	return end > l.loaded && (first < l.holeFrom || end > l.holeTo)
+}
+
+// skipHole goes on behind what an earlier process has evicted, if all before it is loaded.
+func (l *keptLane) skipHole() {
+	if l.loaded >= l.holeFrom {
+		l.loaded = max(l.loaded, l.holeTo)
+	}
 }

@@ -516,7 +516,7 @@ func (q *queue) evictOldestLocked(p *partition) (samples int) {
 	b := p.lane(late).popFront()
 	q.resizeLocked(&p.size, -b.leave())
 	if q.durable != nil {
-		q.durable.acknowledgeLocked(p, late, b.logged)
+		q.durable.forgetLocked(p, late, b.logged)
 	}
 	return b.Samples
 }
