@@ -27,6 +27,9 @@ type delivery struct {
 	cut time.Time
 	// planned counts the requests of all that was claimed together; each cut after a refusal adds two.
 	planned *atomic.Int32
+	// perhapsSent says that the endpoint may have the samples already, so that a refusal does not make their series offenders, and
+	// finding out which are refused is not paid from the budget of isolation.
+	perhapsSent bool
 	// slow says that it took long while others did not.
 	slow bool
 }
@@ -104,7 +107,7 @@ func (d *delivery) fork() *delivery {
 	first, second := r.splitAt(n)
 	other := &delivery{
 		parts: d.parts[half:], late: d.late, accepted: d.accepted, claimed: d.claimed,
-		begun: d.begun, attempted: d.attempted, cut: d.cut, planned: d.planned,
+		begun: d.begun, attempted: d.attempted, cut: d.cut, planned: d.planned, perhapsSent: d.perhapsSent,
 	}
 	second.shares = slices.Clone(r.shares[half:])
 	first.shares = slices.Clone(r.shares[:half])

@@ -115,6 +115,7 @@ func (c *Config) queueOptions() queueOptions {
 			maxFuture:  c.MaxFuture,
 			maxPast:    c.MaxPast,
 			idle:       c.SeriesIdleTimeout,
+			partitions: c.Partitions,
 		},
 	}
 }
@@ -205,6 +206,7 @@ func (e *orderedExporter) newSender() *sender {
 		maxAge:       e.cfg.Queue.MaxAge,
 		idle:         e.cfg.SeriesIdleTimeout,
 		maxIsolation: e.cfg.OnError.MaxIsolationRequests,
+		isolation:    new(isolation),
 		fail:         e.fail,
 	}
 }

@@ -16,6 +16,8 @@ type guardOptions struct {
 	maxFuture, maxPast time.Duration
 	// idle is when the guard forgets a series without samples.
 	idle time.Duration
+	// partitions is how many there are.
+	partitions int
 }
 
 // guard tells good samples of a partition from late ones, and drops duplicates. It must see samples in the order of their
@@ -26,13 +28,17 @@ type guard struct {
 	mu sync.Mutex
 	// series has the last good sample of each series, targets that of all target_info series of a target.
 	series, targets *lastseen.Table
-	// held are series of which old samples wait in the late lane. What is newer follows them there: in its own lane it would
+	// held are series of which such samples wait in the late lane as are not late. What is newer follows them there: in its own lane it would
 	// overtake them. It is emptied when no late samples wait any more.
 	held map[uint64]bool
+	// offenders are series whose samples cost others their request. Their samples travel with the late ones.
+	offenders offenders
 }
 
 func newGuard(o guardOptions) *guard {
-	return &guard{guardOptions: o, series: lastseen.New(o.idle), targets: lastseen.New(o.idle)}
+	return &guard{
+		guardOptions: o, series: lastseen.New(o.idle), targets: lastseen.New(o.idle), offenders: newOffenders(o.idle, max(o.partitions, 1)),
+	}
 }
 
 // expire forgets series without samples. Without it only samples that come make others be forgotten.
@@ -41,6 +47,7 @@ func (g *guard) expire(now time.Time) {
 	defer g.mu.Unlock()
 	g.series.Expire(now)
 	g.targets.Expire(now)
+	g.offenders.expire(now)
 }
 
 // fate is what the guard says of a sample.
@@ -56,6 +63,8 @@ const (
 	fatePast
 	// fateHeldLate is late, to be sent in its turn, and behind old samples of its series.
 	fateHeldLate
+	// fateOffender is good, but of a series that was refused alone.
+	fateOffender
 	// fateDuplicate has the time of the last one of its series.
 	fateDuplicate
 	fates
@@ -80,15 +89,15 @@ func (g *guard) fateLocked(e *indexEntry, now time.Time) fate {
 	}
 }
 
-// heldLocked keeps the samples of a series in order behind old ones of it, of which a client may send hours after an outage of
-// its own.
+// heldLocked keeps the samples of a series in order behind those of it that travel with the late ones: old ones, of which a
+// client may send hours after an outage of its own, and those of an offender.
 func (g *guard) heldLocked(e *indexEntry, f fate) fate {
 	switch {
+	case f == fateGood && g.offenders.has(e.identity):
+		g.holdLocked(e.identity)
+		return fateOffender
 	case f == fatePast && e.guard != madeTarget:
-		if g.held == nil {
-			g.held = make(map[uint64]bool)
-		}
-		g.held[e.identity] = true
+		g.holdLocked(e.identity)
 	case !g.held[e.identity]:
 	case f == fateGood:
 		return fatePast
@@ -96,6 +105,13 @@ func (g *guard) heldLocked(e *indexEntry, f fate) fate {
 		return fateHeldLate
 	}
 	return f
+}
+
+func (g *guard) holdLocked(identity uint64) {
+	if g.held == nil {
+		g.held = make(map[uint64]bool)
+	}
+	g.held[identity] = true
 }
 
 // sorted is what the guard makes of a chunk: the indices of its series by fate. All is set if all are good.
@@ -118,7 +134,7 @@ func (g *guard) sortLocked(index []indexEntry, now time.Time) sorted {
 				s.by[fateGood] = append(s.by[fateGood], j)
 			}
 		}
-		if f != fateGood && index[i].guard == madeTarget {
+		if f != fateGood && f != fateOffender && index[i].guard == madeTarget {
 			continue
 		}
 		s.by[f] = append(s.by[f], i)
@@ -175,9 +191,10 @@ func (g *guard) runsLocked(c *indexedChunk, now time.Time, drops *account.Drops,
 	runs = append(
 		runs,
 		run{chunk: part(fateGood)},
-		run{chunk: part(fateFuture), late: true, optional: true, reason: fateFuture.reason()},
 		run{chunk: part(fateHeldLate), late: true, alone: true},
 		run{chunk: part(fatePast), late: true},
+		run{chunk: part(fateOffender), late: true},
+		run{chunk: part(fateFuture), late: true, optional: true, reason: fateFuture.reason()},
 	)
 	return slices.DeleteFunc(runs, func(r run) bool { return r.chunk.Empty() })
 }

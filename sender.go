@@ -30,6 +30,8 @@ type sender struct {
 	idle time.Duration
 	// maxIsolation is the most requests that are spent on what was claimed together.
 	maxIsolation int
+	// isolation is the budget of such requests for all deliveries.
+	isolation *isolation
 	// fail ends the exporter after an answer.
 	fail func(*remote.Answer)
 	// spawn runs a function that Shutdown waits for.
@@ -51,6 +53,7 @@ func (s *sender) run(ctx context.Context, d *delivery, turn <-chan struct{}) {
 			switch {
 			case d.late:
 				v.sortByTime(ctx)
+				v.cutOffenders()
 			case d.claimed.Sub(d.accepted) >= s.idle:
 				d.cutDisorder()
 			}
@@ -102,6 +105,9 @@ func (v *voyage) step(ctx context.Context) {
 	}
 	v.attempts++
 	v.attempted = time.Now()
+	if v.planned.Load() == 1 {
+		v.isolation.request(v.attempted)
+	}
 	a := v.client.Post(ctx, r.protocol, r.body, v.attempts)
 	if a.Status == 0 && ctx.Err() != nil {
 		v.abort(ctx, outcome{verdict: remote.VerdictDrop, reason: account.ReasonShutdownInFlight, answer: a, attempts: v.attempts})
@@ -164,16 +170,13 @@ func (v *voyage) act(ctx context.Context, r *request, o outcome, delay time.Dura
 		}
 		return
 	case remote.VerdictSplit:
-		if r.Samples > 1 && v.planned.Add(2) <= int32(v.maxIsolation) {
-			v.split(ctx)
+		if v.takeApart(ctx, &o) {
 			return
-		}
-		if r.Samples > 1 {
-			o.reason = account.ReasonIsolationLimit
 		}
 	case remote.VerdictFail:
 		v.fail(o.answer)
 	}
+	v.redeem(r, &o)
 	v.settle(ctx, r, &o)
 	v.settled()
 	switch {

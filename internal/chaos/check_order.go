@@ -27,6 +27,9 @@ func (c *checker) checkOrder() {
 			}
 			it.last = x
 		}
+		if len(x.Points) == 1 && x.Status/100 == 4 && c.Settings.Rejected == isolate {
+			c.offended[x.Points[0].Series] = true
+		}
 		for l := range touched {
 			if l.first < 0 {
 				continue
@@ -141,8 +144,8 @@ func (c *checker) checkApart(x *flight) {
 }
 
 // held tells whether samples of a series travel apart though they are not late: what the exporter holds back behind them may join
-// the late ones, in order of time.
+// the late ones, in order of time. So may the samples of a series that was refused alone.
 func (c *checker) held(series string) bool {
 	s := c.model.series[series]
-	return s != nil && slices.ContainsFunc(s.apart.items, func(it *item) bool { return !it.late })
+	return c.offended[series] || s != nil && slices.ContainsFunc(s.apart.items, func(it *item) bool { return !it.late })
 }
