@@ -73,10 +73,11 @@ func (c *checker) place(s *seriesModel, x *flight, pt Point, touched map[*line]b
 			return
 		}
 	}
-	if c.model.forgot && c.Settings.OutOfOrder == "send" && c.held(pt.Series) {
-		// What is held behind old samples is sorted by time, so a late one that was taken for a good one comes before others.
+	if c.model.forgot && c.held(pt.Series) {
+		// What is held is sorted by time, so a late one that was taken for a good one comes before others.
 		for _, i := range l.at[pt.at()] {
 			if i >= l.floor && l.items[i].call.Begin <= x.Begin {
+				l.first = min(l.first, i)
 				x.items = append(x.items, l.items[i])
 				return
 			}
