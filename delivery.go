@@ -20,6 +20,8 @@ type delivery struct {
 	// attempts counts what was sent of the next request; begun is when the first was, and attempted when the last.
 	attempts         int
 	begun, attempted time.Time
+	// size is the bytes of the message under way, or 0 if it cannot be cut.
+	size int64
 	// due is when the next attempt may be made, and turn tells that it may.
 	due  time.Time
 	turn chan struct{}

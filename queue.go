@@ -69,7 +69,7 @@ func newQueue(o queueOptions, l *account.Ledger) *queue {
 	for i := range o.partitions {
 		q.partitions = append(q.partitions, &partition{index: i, guard: newGuard(o.guard)})
 	}
-	q.scheduler = scheduler{partitions: q.partitions, limits: &q.limits, limit: newLimit(o.maxInFlight)}
+	q.scheduler = scheduler{partitions: q.partitions, limits: &q.limits, size: newSizeLimit(&q.limits), limit: newLimit(o.maxInFlight)}
 	return q
 }
 
@@ -574,6 +574,7 @@ func (q *queue) answered(d *delivery, a *remote.Answer, verdict remote.Verdict, 
 	if overloads(a) {
 		s.limit.overloaded(d.number)
 	}
+	s.size.answered(a, d.size, now)
 	if asks(a) {
 		s.gate.ask(now, max(delay, q.asked(a)))
 	}
@@ -618,6 +619,13 @@ func (q *queue) paused() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.scheduler.gate.pause != nil
+}
+
+// mostBytes is how many the message of a request may have.
+func (q *queue) mostBytes() int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.scheduler.size.bytes()
 }
 
 // poisonAfter is how often a request must have failed before it is cut to find out whether a part of it passes.

@@ -24,6 +24,14 @@ type request struct {
 	offenders, retried bool
 }
 
+// size is the bytes of the message.
+func (r *request) size() int64 {
+	if r.Empty() {
+		return 0
+	}
+	return int64(block.DecompressedSize(r.body))
+}
+
 // contents takes the request apart.
 func (r *request) contents() contents {
 	return takeApart(r.protocol, block.Decompress(r.body))
@@ -71,6 +79,18 @@ func (r *request) splitAt(n int) (first, second request) {
 	first, second = r.part(c, upTo(0, n)), r.part(c, upTo(n, c.len()))
 	first.trial, second.trial = r.trial, r.trial
 	return first, second
+}
+
+// pieces cuts the request into as many as its message has times that number of bytes, or more.
+func (r *request) pieces(most int64) []request {
+	c := r.contents()
+	n := min(int((r.size()+most-1)/most), r.Samples)
+	pieces := make([]request, n)
+	for i := range pieces {
+		pieces[i] = r.part(c, upTo(i*r.Samples/n, (i+1)*r.Samples/n))
+		pieces[i].trial = r.trial
+	}
+	return pieces
 }
 
 // middle is how many of the parts have about half of the series, and some but not all of them.

@@ -15,8 +15,10 @@ import (
 type scheduler struct {
 	partitions []*partition
 	limits     *BatchConfig
-	limit      limit
-	gate       gate
+	// size lowers the bytes of limits to what the endpoint takes.
+	size  sizeLimit
+	limit limit
+	gate  gate
 	// inFlight is how many deliveries hold a place, and lateInFlight how many of these carry late samples.
 	inFlight, lateInFlight int
 	// retries wait for their next attempt.

@@ -105,6 +105,10 @@ func (v *voyage) step(ctx context.Context) {
 	}
 	v.attempts++
 	v.attempted = time.Now()
+	v.size = 0
+	if r.Samples > 1 {
+		v.size = r.size()
+	}
 	if v.planned.Load() == 1 {
 		v.isolation.request(v.attempted)
 	}
@@ -261,11 +265,23 @@ func (v *voyage) prepare(ctx context.Context) {
 			*r = v.asV1(ctx, *r)
 		}
 	}
-	if r.Samples > maxProbe && v.queue.paused() {
+	if most := v.queue.mostBytes(); v.attempts == 0 && r.Samples > 1 && r.size() > most {
+		v.cutLarge(most)
+	}
+	if r = v.next(); r.Samples > maxProbe && v.queue.paused() {
 		v.version.split(r.trial)
 		first, rest := r.splitAt(maxProbe)
 		v.settled(first, rest)
 	}
+}
+
+// cutLarge makes several requests of the next one, sent one after the other, because it is larger than what the endpoint takes.
+func (v *voyage) cutLarge(most int64) {
+	pieces := v.next().pieces(most)
+	for range pieces[1:] {
+		v.version.split(pieces[0].trial)
+	}
+	v.settled(pieces...)
 }
 
 // sortByTime puts the request of a late delivery in the order of time.
