@@ -71,10 +71,12 @@ func earliest(a, b time.Time) time.Time {
 
 // dueRetry returns the retry that has waited longest since its last attempt, or when the next one is due.
 func (s *scheduler) dueRetry(now time.Time) (due *delivery, wake time.Time) {
+	mayBeLate := s.lateMayLeave()
 	for _, d := range s.retries {
 		switch {
 		case d.due.After(now):
 			wake = earliest(wake, d.due)
+		case d.late && !mayBeLate:
 		case due == nil || d.attempted.Before(due.attempted):
 			due = d
 		}
@@ -113,6 +115,7 @@ func (s *scheduler) claim(now time.Time) (d *delivery, wake time.Time) {
 	var ready time.Time
 	var late bool
 	var open openBatches
+	mayBeLate := s.lateMayLeave()
 	consider := func(p *partition, at time.Time, isLate bool) {
 		switch {
 		case at.After(now):
@@ -125,7 +128,7 @@ func (s *scheduler) claim(now time.Time) (d *delivery, wake time.Time) {
 		if p.busy {
 			continue
 		}
-		isLate := p.lateReady() && s.lateMayLeave(p)
+		isLate := mayBeLate && p.lateReady()
 		if isLate {
 			consider(p, s.readyAt(p, &p.late), true)
 		}
@@ -188,9 +191,11 @@ func (s *scheduler) readyAt(p *partition, l *lane) time.Time {
 	return at
 }
 
-// lateMayLeave says whether late samples may take one more place. While good samples wait, they have an eighth of the limit.
-func (s *scheduler) lateMayLeave(p *partition) bool {
-	return p.good.empty() || s.lateInFlight < max(s.places()/8, 1)
+// lateMayLeave says whether late samples may take one more place. While good ones wait, in whatever partition, the late ones of all
+// partitions have an eighth of the limit.
+func (s *scheduler) lateMayLeave() bool {
+	return s.lateInFlight < max(s.places()/8, 1) ||
+		!slices.ContainsFunc(s.partitions, func(p *partition) bool { return !p.good.empty() })
 }
 
 // oldestOpen is the idle partition, no suspect, whose open batch is the oldest.
