@@ -28,8 +28,8 @@ type guard struct {
 	mu sync.Mutex
 	// series has the last good sample of each series, targets that of all target_info series of a target.
 	series, targets *lastseen.Table
-	// held are series of which such samples wait in the late lane as are not late. What is newer follows them there: in its own lane it would
-	// overtake them. It is emptied when no late samples wait any more.
+	// held are series of which samples that are not late wait in the late lane. What is newer follows them there: in its own lane
+	// it would overtake them. It is emptied when no late samples wait any more.
 	held map[uint64]bool
 	// offenders are series whose samples cost others their request. Their samples travel with the late ones.
 	offenders offenders
@@ -149,6 +149,8 @@ func (f fate) reason() account.Reason {
 		return account.ReasonDuplicate
 	case fateFuture:
 		return account.ReasonTooNew
+	case fateOffender:
+		return account.ReasonIsolationLimit
 	default:
 		return account.ReasonOutOfOrder
 	}
@@ -193,7 +195,7 @@ func (g *guard) runsLocked(c *indexedChunk, now time.Time, drops *account.Drops,
 		run{chunk: part(fateGood)},
 		run{chunk: part(fateHeldLate), late: true, alone: true},
 		run{chunk: part(fatePast), late: true},
-		run{chunk: part(fateOffender), late: true},
+		run{chunk: part(fateOffender), late: true, optional: true, reason: fateOffender.reason()},
 		run{chunk: part(fateFuture), late: true, optional: true, reason: fateFuture.reason()},
 	)
 	return slices.DeleteFunc(runs, func(r run) bool { return r.chunk.Empty() })

@@ -233,19 +233,51 @@ func TestIsolationIsBoundedOverTime(t *testing.T) {
 	}
 }
 
+// TestOffendersDoNotFillTheQueue: when four fifths of what comes are offenders, and the endpoint is slow, no payload is refused and no
+// good sample lost.
+func TestOffendersDoNotFillTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		latency := time.Duration(0)
+		r := &refuser{bad: func(series string) bool { return series[len(series)-1] > '1' }}
+		receiver := &rwtest.Receiver{Script: func(req rwtest.Request) rwtest.Answer {
+			a := r.answer(req)
+			a.Latency = latency
+			return a
+		}}
+		h := newHarness(t, receiver, isolating, func(c *Config) {
+			c.Partitions = 4
+			c.Batch.MaxSamples = 50
+			c.Batch.MaxSizeBytes = minBatchSize
+			c.Queue.MaxSizeBytes = 40 * minBatchSize
+			c.Queue.OnFull = OnFullReject
+		})
+		feed := func(seconds int) {
+			for range seconds {
+				h.consume(noise(time.Now(), 0, 50))
+				time.Sleep(time.Second)
+			}
+			time.Sleep(time.Minute)
+		}
+		feed(120) // so that all are known
+		before, lost := h.delivered(), h.dropped()
+		latency = 2 * time.Second
+		feed(300)
+		after := h.dropped()
+		assert.Equal(t, before+300*10, h.delivered(), "good samples")
+		assert.Greater(t, after["isolation_limit"], lost["isolation_limit"], "offenders find no room")
+		t.Logf("dropped %v", after)
+		h.shutdown()
+		assert.Empty(t, receiver.Problems())
+	})
+}
+
 // TestRefusalOfWhatWasPerhapsSent is isolated outside of the budget, and says nothing of the series.
 func TestRefusalOfWhatWasPerhapsSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &refuser{bad: func(string) bool { return true }}
 		receiver := &rwtest.Receiver{Script: r.answer}
 		h := newHarness(t, receiver, isolating, onePartition)
-		h.queue.mu.Lock()
-		deliver := h.queue.deliver
-		h.queue.deliver = func(d *delivery) {
-			d.perhapsSent = true
-			deliver(d)
-		}
-		h.queue.mu.Unlock()
+		h.perhapsSent()
 		h.consume(gauge(time.Now(), 1000))
 		time.Sleep(time.Minute)
 		assert.Equal(t, 2*1000-1, r.requests)
@@ -253,6 +285,17 @@ func TestRefusalOfWhatWasPerhapsSent(t *testing.T) {
 		assert.Empty(t, h.queue.partitions[0].guard.offenders.refused)
 		h.shutdown()
 	})
+}
+
+// perhapsSent makes everything that is sent from now on count as perhaps sent before.
+func (h *harness) perhapsSent() {
+	h.queue.mu.Lock()
+	defer h.queue.mu.Unlock()
+	deliver := h.queue.deliver
+	h.queue.deliver = func(d *delivery) {
+		d.perhapsSent = true
+		deliver(d)
+	}
 }
 
 // TestLateSampleMakesNoOffender: what is refused because it is old says nothing of the next sample of its series.

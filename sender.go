@@ -258,6 +258,10 @@ func (v *voyage) abandon(ctx context.Context) {
 func (v *voyage) prepare(ctx context.Context) {
 	r := v.next()
 	*r = v.dropOld(ctx, *r)
+	if v.attempts == 0 && r.Samples > 1 {
+		v.cutLarge(v.queue.mostBytes())
+		r = v.next()
+	}
 	if !r.Empty() && r.protocol == wire.V2 && v.attempts == 0 {
 		if ok, probe := v.version.maySend(); ok {
 			r.probe = probe
@@ -265,18 +269,18 @@ func (v *voyage) prepare(ctx context.Context) {
 			*r = v.asV1(ctx, *r)
 		}
 	}
-	if most := v.queue.mostBytes(); v.attempts == 0 && r.Samples > 1 && r.size() > most {
-		v.cutLarge(most)
-	}
-	if r = v.next(); r.Samples > maxProbe && v.queue.paused() {
+	if r.Samples > maxProbe && v.queue.paused() {
 		v.version.split(r.trial)
 		first, rest := r.splitAt(maxProbe)
 		v.settled(first, rest)
 	}
 }
 
-// cutLarge makes several requests of the next one, sent one after the other, because it is larger than what the endpoint takes.
+// cutLarge makes several requests of the next one, sent one after the other, if it is larger than what the endpoint takes.
 func (v *voyage) cutLarge(most int64) {
+	if v.next().size() <= most {
+		return
+	}
 	pieces := v.next().pieces(most)
 	for range pieces[1:] {
 		v.version.split(pieces[0].trial)

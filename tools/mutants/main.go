@@ -132,6 +132,16 @@ var mutants = []mutant{
 		tests:   []guard{{"TestOffendersThatAreGoodAgainAreFoundAmongOthers", "Should not be zero"}},
 	},
 	{
+		name: "offenders fill the queue", file: "guard.go",
+		replace: [][2]string{{"run{chunk: part(fateOffender), late: true, optional: true,", "run{chunk: part(fateOffender), late: true,"}},
+		tests:   []guard{{"TestOffendersDoNotFillTheQueue", "queue is full"}},
+	},
+	{
+		name: "a late sample is taken for a good one", file: "guard.go",
+		replace: [][2]string{{"case order == lastseen.Older:\n\t\treturn fateLate", "case order == lastseen.Older:\n\t\treturn fateGood"}},
+		tests:   []guard{{"TestGuard", "Not equal"}},
+	},
+	{
 		name: "the size that passed is forgotten", file: "size_limit.go",
 		replace: [][2]string{{"l.limits.MaxSizeBytes, l.changed = ByteSize(min(max(n, leastSize), l.ceiling)), now", "l.changed, _ = now, n"}},
 		tests:   []guard{{"TestSizeThatPassedIsRemembered", "is not less than or equal to"}},
