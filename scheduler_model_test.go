@@ -274,11 +274,12 @@ func (m *schedulerModel) dispatch() {
 
 // view is what the model knows of the state before the scheduler is asked.
 type view struct {
-	open, free     bool
-	goodWaits      bool
-	late, eighth   int
-	retry          *delivery
-	retryDue, next time.Time
+	open, free   bool
+	goodWaits    bool
+	late, eighth int
+	// retry is one that is due, and next when something will be.
+	retry *delivery
+	next  time.Time
 	// due is a partition whose front must leave, and dueLate says of which lane.
 	due     *partition
 	dueLate bool
