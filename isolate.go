@@ -37,12 +37,22 @@ func (v *voyage) pay(r *request, n int) bool {
 	return v.perhapsSent || v.isolation.spend(time.Now(), n, r.offenders)
 }
 
-// retryOffenders drops those of a refused request's offenders that are not due to be tried again for themselves. It returns
-// false if none is due, or if all are: then the request is marked as one of such.
+// mostRetried is how many offenders of a request are tried again for themselves. It is few, because the good samples of their
+// partition wait meanwhile.
+const mostRetried = 4
+
+// retryOffenders tries some of a refused request's offenders again for themselves, which are due for it, and drops the others. It
+// returns false if none is due, or if these are all: then the request is marked as one of such.
 func (v *voyage) retryOffenders(ctx context.Context, o *outcome) bool {
 	r, now := v.next(), time.Now()
 	c := r.contents()
-	due := v.offending(r, c, func(known *offenders, identity uint64) bool { return known.due(identity, now) })
+	chosen := make(map[uint64]bool)
+	due := v.offending(r, c, func(known *offenders, identity uint64) bool {
+		if len(chosen) < mostRetried && known.due(identity, now) {
+			chosen[identity] = true
+		}
+		return chosen[identity]
+	})
 	if due == nil {
 		return false
 	}
