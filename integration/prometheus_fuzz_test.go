@@ -107,6 +107,9 @@ func FuzzPrometheusStoresWhatIsDelivered(f *testing.F) {
 		f.Add(data[:800], data[800:], n%2 == 0)
 	}
 	f.Fuzz(func(t *testing.T, data, times []byte, v2 bool) {
+		if len(data) > 4096 {
+			return // More of the same takes longer.
+		}
 		synctest.Test(t, func(t *testing.T) { storesWhatIsDelivered(t, data, times, v2) })
 	})
 }

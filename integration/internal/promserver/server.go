@@ -107,14 +107,14 @@ func Start(t testing.TB, options ...Option) *Server {
 	return s
 }
 
-// open opens the storage. On a fake clock it needs no log: nobody restarts it.
+// open opens the storage. Without a network, where many are opened one after the other, it has no log and is small.
 func (s *Server) open() *tsdb.DB {
 	opts := tsdb.DefaultOptions()
 	opts.EnableExemplarStorage = true
 	opts.MaxExemplars = 10_000
 	opts.OutOfOrderTimeWindow = 0
 	if s.inside {
-		opts.WALSegmentSize = -1
+		opts.WALSegmentSize, opts.StripeSize = -1, 64
 	}
 	db, err := tsdb.Open(s.t.TempDir(), promslog.NewNopLogger(), prometheus.NewRegistry(), opts, nil)
 	require.NoError(s.t, err)
