@@ -1,8 +1,8 @@
 package orderedremotewriteexporter
 
 import (
-	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -197,37 +197,54 @@ func TestOffendersThatAreGoodAgainAreFoundAmongOthers(t *testing.T) {
 	})
 }
 
-// TestIsolationIsBoundedOverTime: whatever is refused, in no minute do requests become more than twice as many, or 300 more. Good
-// series that are new are found although many offenders are known.
+// TestIsolationIsBoundedOverTime: whatever is refused, in no minute do requests become more than twice as many, or 300 more.
 func TestIsolationIsBoundedOverTime(t *testing.T) {
-	for _, bad := range []int{5, 30, 200} {
-		t.Run(fmt.Sprintf("%d of 200", bad), func(t *testing.T) {
+	const series = 200
+	for _, tt := range []struct {
+		name string
+		bad  int
+		// others says that there are other series each second.
+		others bool
+	}{
+		{"few are bad", 5, false},
+		{"many are bad", 30, false},
+		{"all are bad", 200, false},
+		{"other ones are bad each second", 20, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := &refuser{bad: func(series string) bool {
-					n := 0
-					_, _ = fmt.Sscan(series, &n)
-					return n < bad
+				r := &refuser{bad: func(name string) bool {
+					n, err := strconv.Atoi(name)
+					assert.NoError(t, err)
+					return n%series < tt.bad
 				}}
 				receiver := &rwtest.Receiver{Script: r.answer}
 				h := newHarness(t, receiver, isolating)
 				for minute := range 4 {
 					before := *r
-					for range 60 {
-						h.consume(gauge(time.Now(), 200))
+					for second := range 60 {
+						md := gauge(time.Now(), series)
+						if tt.others {
+							for i, dp := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints().All() {
+								dp.Attributes().PutStr("series", strconv.Itoa((60*minute+second)*series+i))
+							}
+						}
+						h.consume(md)
 						time.Sleep(time.Second)
 					}
 					requests := r.requests - before.requests
-					t.Logf("minute %d: %d requests, %d refused, %d with good series; dropped %v", minute, requests, r.refused-before.refused, r.mixed-before.mixed, h.dropped())
+					t.Logf("minute %d: %d requests, %d refused, %d with good series; dropped %v",
+						minute, requests, r.refused-before.refused, r.mixed-before.mixed, h.dropped())
 					// Good samples, late ones and offenders leave twice a second at most.
 					assert.LessOrEqual(t, requests, 3*2*60+leastIsolation)
 				}
 				h.shutdown()
 				assert.Empty(t, receiver.Problems())
-				if bad < 200 {
-					assert.GreaterOrEqual(t, h.delivered(), int64((200-bad)*3*60), "good samples are lost in the first minute at most")
+				if tt.bad < series && !tt.others {
+					assert.GreaterOrEqual(t, h.delivered(), int64((series-tt.bad)*3*60), "good samples are lost in the first minute at most")
 				}
 				d := h.dropped()
-				assert.Equal(t, int64(200*240), h.delivered()+d["rejected 400"]+d["isolation_limit 400"])
+				assert.Equal(t, int64(series*240), h.delivered()+d["rejected 400"]+d["isolation_limit 400"])
 			})
 		})
 	}

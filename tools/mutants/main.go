@@ -114,7 +114,7 @@ var mutants = []mutant{
 	{
 		name: "the last come is the first to leave", file: "lane.go",
 		replace: [][2]string{{"\t\treturn l.sealed[0]\n", "\t\treturn l.sealed[len(l.sealed)-1]\n"}},
-		tests:   []guard{{"TestSchedulerModel", "first in, first out"}},
+		tests:   []guard{{"TestSchedulerModel", "first in, first out|good samples that were accepted before late ones"}},
 	},
 	{
 		name: "isolation has no budget", file: "isolation.go",
