@@ -3,6 +3,8 @@ package orderedremotewriteexporter
 import (
 	"math/rand/v2"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -94,12 +96,24 @@ func TestIdentityOfLabels(t *testing.T) {
 
 // refuser refuses requests with samples of bad series, as a receiver that keeps nothing of them does.
 type refuser struct {
+	mu  sync.Mutex
 	bad func(series string) bool
-	// requests, refused and mixed are how many have come, were refused, and had good series beside bad ones.
-	requests, refused, mixed int
+	seen
+}
+
+// seen is how many requests have come, were refused, and had good series beside bad ones.
+type seen struct{ requests, refused, mixed int }
+
+// since is what has come since.
+func (r *refuser) since(before seen) seen {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return seen{r.requests - before.requests, r.refused - before.refused, r.mixed - before.mixed}
 }
 
 func (r *refuser) answer(req rwtest.Request) rwtest.Answer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.requests++
 	good, bad := 0, 0
 	for _, ts := range req.Message.Timeseries {
@@ -133,18 +147,20 @@ func isolating(c *Config) {
 // travel apart, and the budget is hardly touched. When they are good again, they are taken again.
 func TestOffendersTravelApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		offending := true
-		r := &refuser{bad: func(series string) bool { return offending && len(series) == 2 && series[1:] == "7" && series < "6" }}
+		var mended atomic.Bool
+		r := &refuser{bad: func(series string) bool {
+			return !mended.Load() && len(series) == 2 && series[1:] == "7" && series < "6"
+		}}
 		receiver := &rwtest.Receiver{Script: r.answer}
 		h := newHarness(t, receiver, isolating)
-		seconds := func(n int) refuser {
-			before := *r
+		seconds := func(n int) seen {
+			before := r.since(seen{})
 			for range n {
 				h.consume(gauge(time.Now(), 200))
 				time.Sleep(time.Second)
 			}
 			time.Sleep(10 * time.Second)
-			return refuser{requests: r.requests - before.requests, refused: r.refused - before.refused, mixed: r.mixed - before.mixed}
+			return r.since(before)
 		}
 		first := seconds(10)
 		settled := seconds(290)
@@ -157,7 +173,7 @@ func TestOffendersTravelApart(t *testing.T) {
 		assert.Equal(t, int64(300*(200-5)), h.delivered(), "no good sample is lost")
 		assert.Equal(t, int64(5*300), lost["rejected 400"]+lost["isolation_limit 400"])
 
-		offending = false
+		mended.Store(true)
 		seconds(120)
 		after := h.dropped()
 		back := seconds(60)
@@ -172,8 +188,8 @@ func TestOffendersTravelApart(t *testing.T) {
 // TestOffendersThatAreGoodAgainAreFoundAmongOthers: what is refused together does not keep one of them from being taken again.
 func TestOffendersThatAreGoodAgainAreFoundAmongOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		good := ""
-		r := &refuser{bad: func(series string) bool { return len(series) == 1 && series != good }}
+		var mended atomic.Bool
+		r := &refuser{bad: func(series string) bool { return len(series) == 1 && !(series == "4" && mended.Load()) }}
 		receiver := &rwtest.Receiver{Script: r.answer}
 		h := newHarness(t, receiver, isolating, onePartition)
 		seconds := func(n int) {
@@ -184,7 +200,7 @@ func TestOffendersThatAreGoodAgainAreFoundAmongOthers(t *testing.T) {
 			time.Sleep(10 * time.Second)
 		}
 		seconds(120)
-		good = "4"
+		mended.Store(true)
 		before := len(seriesOf(receiver, 4))
 		assert.Zero(t, before)
 		seconds(75)
@@ -221,7 +237,7 @@ func TestIsolationIsBoundedOverTime(t *testing.T) {
 				receiver := &rwtest.Receiver{Script: r.answer}
 				h := newHarness(t, receiver, isolating)
 				for minute := range 4 {
-					before := *r
+					before := r.since(seen{})
 					for second := range 60 {
 						md := gauge(time.Now(), series)
 						if tt.others {
@@ -232,11 +248,11 @@ func TestIsolationIsBoundedOverTime(t *testing.T) {
 						h.consume(md)
 						time.Sleep(time.Second)
 					}
-					requests := r.requests - before.requests
+					sent := r.since(before)
 					t.Logf("minute %d: %d requests, %d refused, %d with good series; dropped %v",
-						minute, requests, r.refused-before.refused, r.mixed-before.mixed, h.dropped())
+						minute, sent.requests, sent.refused, sent.mixed, h.dropped())
 					// Good samples, late ones and offenders leave twice a second at most.
-					assert.LessOrEqual(t, requests, 3*2*60+leastIsolation)
+					assert.LessOrEqual(t, sent.requests, 3*2*60+leastIsolation)
 				}
 				h.shutdown()
 				assert.Empty(t, receiver.Problems())
@@ -254,11 +270,11 @@ func TestIsolationIsBoundedOverTime(t *testing.T) {
 // good sample lost.
 func TestOffendersDoNotFillTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		latency := time.Duration(0)
+		var latency atomic.Int64
 		r := &refuser{bad: func(series string) bool { return series[len(series)-1] > '1' }}
 		receiver := &rwtest.Receiver{Script: func(req rwtest.Request) rwtest.Answer {
 			a := r.answer(req)
-			a.Latency = latency
+			a.Latency = time.Duration(latency.Load())
 			return a
 		}}
 		h := newHarness(t, receiver, isolating, func(c *Config) {
@@ -277,7 +293,7 @@ func TestOffendersDoNotFillTheQueue(t *testing.T) {
 		}
 		feed(120) // so that all are known
 		before, lost := h.delivered(), h.dropped()
-		latency = 2 * time.Second
+		latency.Store(int64(2 * time.Second))
 		feed(300)
 		after := h.dropped()
 		assert.Equal(t, before+300*10, h.delivered(), "good samples")
@@ -297,7 +313,7 @@ func TestRefusalOfWhatWasPerhapsSent(t *testing.T) {
 		h.perhapsSent()
 		h.consume(gauge(time.Now(), 1000))
 		time.Sleep(time.Minute)
-		assert.Equal(t, 2*1000-1, r.requests)
+		assert.Equal(t, 2*1000-1, r.since(seen{}).requests)
 		assert.Equal(t, map[string]int64{"rejected 400": 1000}, h.dropped())
 		assert.Empty(t, h.queue.partitions[0].guard.offenders.refused)
 		h.shutdown()
