@@ -125,6 +125,7 @@ func (c *Config) queueOptions() queueOptions {
 			maxFuture:  c.MaxFuture,
 			maxPast:    c.MaxPast,
 			idle:       c.SeriesIdleTimeout,
+			partitions: c.Partitions,
 		},
 	}
 }
@@ -219,6 +220,7 @@ func (e *orderedExporter) newSender() *sender {
 		idle:         e.cfg.SeriesIdleTimeout,
 		maxIsolation: e.cfg.OnError.MaxIsolationRequests,
 		durable:      e.storage != nil,
+		isolation:    new(isolation),
 		fail:         e.fail,
 	}
 }

@@ -22,23 +22,6 @@ var (
 	errClosed    = errors.New("exporter is shut down")
 )
 
-// queueOptions are the rules of a queue.
-type queueOptions struct {
-	partitions int
-	limits     BatchConfig
-	// maxSize is the bytes of memory that the queue may hold.
-	maxSize      int64
-	onFull       OnFull
-	blockTimeout time.Duration
-	// maxInFlight is the most requests under way.
-	maxInFlight int
-	// doubt is the delay before the next request after so many failures in a row.
-	doubt func(failures int) time.Duration
-	// asked is how long an answer asks to wait.
-	asked func(*remote.Answer) time.Duration
-	guard guardOptions
-}
-
 // queue holds what was accepted until it has its outcome, in partitions, and decides what leaves when. It is safe for
 // concurrent use.
 type queue struct {
@@ -71,7 +54,7 @@ func newQueue(o queueOptions, l *account.Ledger) *queue {
 	q := &queue{queueOptions: o, ledger: l, drained: make(chan struct{}), underWay: make(map[*delivery]bool)}
 	q.memory = memory{capacity: o.maxSize}
 	q.rooms = inMemory{q}
-	q.scheduler = scheduler{limits: &q.limits, limit: newLimit(o.maxInFlight)}
+	q.scheduler = scheduler{limits: &q.limits, size: newSizeLimit(&q.limits), limit: newLimit(o.maxInFlight)}
 	q.repartition(o.partitions)
 	return q
 }
@@ -570,6 +553,7 @@ func (q *queue) answered(d *delivery, a *remote.Answer, verdict remote.Verdict, 
 	if overloads(a) {
 		s.limit.overloaded(d.number)
 	}
+	s.size.answered(a, d.size, now)
 	if asks(a) {
 		s.gate.ask(now, max(delay, q.asked(a)))
 	}
@@ -622,6 +606,13 @@ func (q *queue) paused() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.scheduler.gate.pause != nil
+}
+
+// mostBytes is how many the message of a request may have.
+func (q *queue) mostBytes() int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.scheduler.size.bytes()
 }
 
 // poisonAfter is how often a request must have failed before it is cut to find out whether a part of it passes.
