@@ -114,6 +114,7 @@ func TestKilledCollectorsLoseNothing(t *testing.T) {
 	m := newMachine(t, server.URL,
 		"yaml:exporters::ordered_remote_write::batch: {max_samples: 500, max_size_bytes: 65536, flush_timeout: 100ms}",
 		"yaml:exporters::ordered_remote_write::queue::max_size_bytes: 262144",
+		"yaml:exporters::ordered_remote_write::retry_on_failure::max_retry_after: 200ms",
 		"yaml:exporters::ordered_remote_write::max_future: 24h",
 		"yaml:exporters::ordered_remote_write::max_past: 24h",
 	)
@@ -164,8 +165,9 @@ func TestKilledCollectorsLoseNothing(t *testing.T) {
 		}
 		return n
 	}
-	require.Eventually(t, func() bool { return delivered() == samples }, 2*time.Minute, 100*time.Millisecond, "%d samples", samples)
+	assert.Eventually(t, func() bool { return delivered() == samples }, time.Minute, 100*time.Millisecond)
 	m.now.stop(t)
+	require.Equal(t, samples, delivered(), "samples delivered")
 
 	got := receiver.Delivered()
 	for key := range maps.Keys(expected) {
@@ -252,7 +254,10 @@ func TestFullDiskIsEmptied(t *testing.T) {
 			}
 			require.Eventually(t, func() bool { return count() == points }, time.Minute, 100*time.Millisecond, "%d points", points)
 			m.now.stop(t)
-			assert.Empty(t, receiver.Problems())
+			assert.Empty(t, receiver.Violations())
+			assert.Empty(t, receiver.OutOfOrder())
+			assert.Empty(t, receiver.Overlaps())
+			assert.Empty(t, receiver.Conflicting())
 			assert.NotContains(t, m.now.log.String(), "panic")
 			t.Logf("%d points before the disk was full", points)
 		})
