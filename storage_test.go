@@ -177,3 +177,33 @@ func TestDamagedRecordCostsItself(t *testing.T) {
 		assert.NotZero(t, h.logs.FilterMessageSnippet("Storage has lost or changed").Len())
 	})
 }
+
+// TestFullStorageDrops what queue.on_full says, and counts it.
+func TestFullStorageDrops(t *testing.T) {
+	for _, onFull := range []OnFull{OnFullDropOldest, OnFullDropNewest} {
+		t.Run(string(onFull), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var b backend
+				b.down.Store(true)
+				m := newMachine(t, &b, func(c *Config) {
+					c.Batch.MaxSizeBytes, c.Queue.MaxSizeBytes, c.Queue.MaxDiskBytes = minBatchSize, 4*minBatchSize, 16*minBatchSize
+					c.Queue.OnFull = onFull
+				})
+				h := m.boot()
+				for at := range 100 {
+					h.consume(noise(time.Now(), 20*at, 20))
+					time.Sleep(100 * time.Millisecond)
+				}
+				assert.NotZero(t, h.dropped()["queue_full"])
+				if onFull == OnFullDropNewest {
+					assert.LessOrEqual(t, h.queue.state().stored.live, int64(16*minBatchSize))
+				}
+				b.down.Store(false)
+				h.settle()
+				h.stop()
+				assert.Equal(t, int64(2000), h.delivered()+h.dropped()["queue_full"])
+				assert.Empty(t, b.Problems())
+			})
+		})
+	}
+}
