@@ -171,6 +171,13 @@ fuzz: ## run every fuzz target for FUZZTIME
 		go test -C "$${file%/*}" -run '^$$' -fuzz "^$${target#func }$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s . </dev/null; \
 	done
 
+# Each of them takes some seconds to build, and the tests up to half a minute: some minutes together.
+.PHONY: mutants
+mutants: ## break the exporter on purpose, in one place at a time, and see the tests fail that guard it
+	@mkdir -p build/tools
+	@go build -C tools -o ../build/tools/mutants ./mutants
+	@build/tools/mutants
+
 # Each nested module repeats what the modules above it require, so a change of the root's go.mod may change theirs.
 .PHONY: tidy
 tidy: ## go mod tidy in every module

@@ -19,21 +19,47 @@ const readBytes = 4 << 20
 // hungryPart is the part of the free memory that a partition must have less than for more to be read.
 const hungryPart = 8
 
+// backlog reads the log of a durable.
+type backlog struct {
+	*durable
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// startBacklog begins to read. The first of what an earlier process has left is read before it returns, so that the guard knows
+// it when something comes; a large backlog is not waited for.
+func startBacklog(d *durable) *backlog {
+	b := &backlog{durable: d, done: make(chan struct{})}
+	if from, end, ok := b.hungry(); ok {
+		_ = b.readFrom(from, end)
+	}
+	var ctx context.Context
+	ctx, b.cancel = context.WithCancel(context.Background())
+	go b.readAll(ctx)
+	return b
+}
+
+// stop returns when nothing is read any more.
+func (b *backlog) stop() {
+	b.cancel()
+	<-b.done
+}
+
 // readAll is the reader.
-func (d *durable) readAll(ctx context.Context) {
-	defer close(d.read)
+func (b *backlog) readAll(ctx context.Context) {
+	defer close(b.done)
 	delay := time.Duration(0)
 	for {
-		from, end, ok := d.hungry()
+		from, end, ok := b.hungry()
 		if !ok {
 			select {
-			case <-d.room:
+			case <-b.room:
 				continue
 			case <-ctx.Done():
 				return
 			}
 		}
-		if err := d.readFrom(from, end); err == nil {
+		if err := b.readFrom(from, end); err == nil {
 			delay = 0
 		}
 		select {
@@ -46,29 +72,28 @@ func (d *durable) readAll(ctx context.Context) {
 }
 
 // readFrom reads some records before an end, and brings them into the partitions.
-func (d *durable) readFrom(from, end uint64) error {
+func (b *backlog) readFrom(from, end uint64) error {
 	began := time.Now()
-	records, next, damaged, err := d.log.Read(context.Background(), from, end, readBytes)
+	records, next, damaged, err := b.log.Read(context.Background(), from, end, readBytes)
 	if err != nil {
-		d.observed.wrote(time.Since(began), 0, err)
+		b.observed.wrote(time.Since(began), 0, err)
 		return err
 	}
 	if damaged > 0 {
-		d.observed.damaged(0, damaged)
+		b.observed.damaged(0, damaged)
 	}
-	d.load(records, from, next)
+	b.load(records, from, next)
 	return nil
 }
 
 // hungry is the number of the record from which on something should be read, and the one before which all can be.
-func (d *durable) hungry() (from, end uint64, ok bool) {
-	q := d.queue
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	free := d.memoryLocked()
-	for _, p := range q.partitions {
+func (b *backlog) hungry() (from, end uint64, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	free := b.memoryLocked()
+	for _, p := range b.partitions {
 		k := &p.kept
-		if !k.reading || k.cursor >= d.processed {
+		if !k.reading || k.cursor >= b.processed {
 			continue
 		}
 		if stored := p.size - k.unstored; stored > 0 && stored > free/hungryPart {
@@ -78,56 +103,53 @@ func (d *durable) hungry() (from, end uint64, ok bool) {
 			from, ok = k.cursor, true
 		}
 	}
-	return from, d.processed, ok
+	return from, b.processed, ok
 }
 
 // load brings records into the partitions that have not had them.
-func (d *durable) load(records []journal.Record, from, next uint64) {
-	q := d.queue
-	stopped := make([]bool, len(q.partitions))
+func (b *backlog) load(records []journal.Record, from, next uint64) {
+	stopped := make([]bool, len(b.partitions))
 	var work []*chunk
 	for i := range records {
-		work = d.loadRecord(&records[i], from, stopped, work)
+		work = b.loadRecord(&records[i], from, stopped, work)
 	}
-	q.mu.Lock()
-	for i, p := range q.partitions {
+	b.mu.Lock()
+	for i, p := range b.partitions {
 		if p.kept.reading && !stopped[i] && p.kept.cursor >= from {
 			p.kept.cursor = max(p.kept.cursor, next)
-			work = d.caughtUpLocked(p, work)
+			work = b.caughtUpLocked(p, work)
 		}
 	}
-	q.grantLocked()
-	q.dispatchLocked()
-	q.mu.Unlock()
+	b.changedLocked()
+	b.mu.Unlock()
 	for _, c := range work {
-		q.pack(c)
+		b.pack(c)
 	}
 }
 
 // loadRecord brings a record into the partitions that read and have room.
-func (d *durable) loadRecord(r *journal.Record, from uint64, stopped []bool, work []*chunk) []*chunk {
-	q := d.queue
+func (b *backlog) loadRecord(r *journal.Record, from uint64, stopped []bool, work []*chunk) []*chunk {
 	for i := range r.Runs {
 		at := &r.Runs[i]
-		p, late := q.laneOf(at.Lane)
-		if stopped[p.index] || !d.wants(p, late, at, r.Number, from) {
+		p, late := b.laneOf(at.Lane)
+		if stopped[p.index] || !b.wants(p, late, at, r.Number, from) {
 			continue
 		}
-		read, index, err := d.readRun(r, at)
+		read, index, err := b.readRun(r, at)
 		if err != nil || read.chunk.Samples != at.Samples {
 			// What follows shows that it is missing.
-			d.observed.damaged(0, 1)
+			b.observed.damaged(0, 1)
 			continue
 		}
 		read.late = late
-		work = d.loadRun(p, read, at, r.Number, index, stopped, work)
+		work = b.loadRun(p, read, at, r.Number, index, stopped, work)
 	}
 	return work
 }
 
 // readRun reads a run, and for one of an earlier process what the guard must know of it.
-func (d *durable) readRun(r *journal.Record, at *journal.Run) (read run, index []indexEntry, err error) {
-	if r.Life == d.log.Life() {
+func (b *backlog) readRun(r *journal.Record, at *journal.Run) (read run, index []indexEntry, err error) {
+	if r.Life == b.log.Life() {
 		read, err = readStored(at.Data)
 		return read, nil, err
 	}
@@ -138,26 +160,25 @@ func (d *durable) readRun(r *journal.Record, at *journal.Run) (read run, index [
 }
 
 // wants says whether a partition has not had a run.
-func (d *durable) wants(p *partition, late bool, at *journal.Run, number, from uint64) bool {
-	d.queue.mu.Lock()
-	defer d.queue.mu.Unlock()
+func (b *backlog) wants(p *partition, late bool, at *journal.Run, number, from uint64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	k := &p.kept
-	return k.reading && k.cursor >= from && k.cursor <= number && at.End() > k.lanes[laneIndex(late)].loaded
+	return k.reading && k.cursor >= from && k.cursor <= number && k.lanes[laneIndex(late)].lacks(at.First, at.End())
 }
 
 // loadRun puts a run into its partition. What an earlier process has accepted advances the guard.
-func (d *durable) loadRun(p *partition, r run, at *journal.Run, number uint64, index []indexEntry, stopped []bool, work []*chunk) []*chunk {
-	q := d.queue
+func (b *backlog) loadRun(p *partition, r run, at *journal.Run, number uint64, index []indexEntry, stopped []bool, work []*chunk) []*chunk {
 	p.guard.mu.Lock()
 	defer p.guard.mu.Unlock()
-	q.mu.Lock()
-	defer q.mu.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	of := &p.kept.lanes[laneIndex(r.late)]
 	switch {
-	case at.End() <= of.loaded:
+	case !of.lacks(at.First, at.End()):
 		// It has been evicted meanwhile.
 		return work
-	case !d.takesLocked(p, r.chunk.cost()):
+	case !b.takesLocked(p, r.chunk.cost()):
 		stopped[p.index] = true
 		p.kept.cursor = number
 		return work
@@ -166,28 +187,29 @@ func (d *durable) loadRun(p *partition, r run, at *journal.Run, number uint64, i
 	for i := range index {
 		p.guard.recoverLocked(&index[i], now, &r)
 	}
-	return d.loadLocked(p, r, at, work)
+	return b.loadLocked(p, r, at, work)
 }
 
 // caughtUpLocked lets a partition get from memory what follows, if all that the log has of it is or was in memory. What is
 // missing then, storage has lost.
-func (d *durable) caughtUpLocked(p *partition, work []*chunk) []*chunk {
-	if p.kept.cursor < d.processed {
+func (b *backlog) caughtUpLocked(p *partition, work []*chunk) []*chunk {
+	if p.kept.cursor < b.processed {
 		return work
 	}
 	p.kept.reading = false
 	for _, late := range []bool{false, true} {
 		of := &p.kept.lanes[laneIndex(late)]
+		of.skipHole()
 		lost := int(of.end - of.loaded)
 		if lost <= 0 {
 			continue
 		}
 		of.loaded = of.end
-		d.lost(lost)
+		b.lost(lost)
 		if last := p.lane(late).last(); last != nil {
 			last.addLogged(lost)
 		} else {
-			d.acknowledgeLocked(p, late, lost)
+			b.forgetLocked(p, late, lost)
 		}
 	}
 	return work

@@ -33,7 +33,7 @@ func roomFor(q *queue, bytes int, identity uint64, partitions ...int) *payload {
 func stuckQueue(capacity int64) *queue {
 	cfg := configOf(nil)
 	o := cfg.queueOptions()
-	o.capacity, o.partitions, o.blockTimeout = capacity, 4, time.Hour
+	o.maxSize, o.partitions, o.blockTimeout = capacity, 4, time.Hour
 	return newQueue(o, account.NewLedger())
 }
 
@@ -134,7 +134,7 @@ func BenchmarkWaitingCallers(b *testing.B) {
 				// One leaves, and another one comes.
 				q.mu.Lock()
 				q.resizeLocked(&q.partitions[0].size, -45_000)
-				q.grantLocked()
+				q.admission.grantLocked()
 				q.mu.Unlock()
 				_, _, err := q.reserve(roomFor(q, 40_000, 1, 0))
 				require.NoError(b, err)

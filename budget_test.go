@@ -121,6 +121,82 @@ func TestCachesKeepToTheirBudget(t *testing.T) {
 	}
 }
 
+// newEntries is the payload in which all that caches hold is new: resources and scopes, names, units and descriptions of
+// metrics, keys and values of attributes, bounds or quantiles, and the series that these are remembered for. n tells it apart.
+func newEntries(n, each int) pmetric.Metrics {
+	md := pmetric.NewMetrics()
+	for i := n; i < n+each; i++ {
+		rm := md.ResourceMetrics().AppendEmpty()
+		rm.Resource().Attributes().PutStr("service.instance.id", fmt.Sprint("instance-", i))
+		rm.Resource().Attributes().PutStr(fmt.Sprint("host.", i), "value")
+		sm := rm.ScopeMetrics().AppendEmpty()
+		sm.Scope().SetName(fmt.Sprint("scope-", i))
+		sm.Scope().Attributes().PutStr(fmt.Sprint("scope.key.", i), "value")
+		m := sm.Metrics().AppendEmpty()
+		own := with(fmt.Sprint("key.", i), i)
+		if i%2 == 0 {
+			histogramOf(fmt.Sprint("histogram.", i), buckets([]float64{float64(i), float64(i) + 0.5}, []uint64{1, 2, 3}, own))(m)
+		} else {
+			summaryOf(fmt.Sprint("summary.", i), quantiles([]float64{float64(i), float64(i) + 0.5}, own))(m)
+		}
+		m.SetUnit(fmt.Sprint("unit.", i))
+		m.SetDescription(fmt.Sprint("description ", i))
+	}
+	return md
+}
+
+// flood sends ever new entries to all caches, and returns the most bytes of heap that they held, without the buffers of
+// translators.
+func (c *smallCaches) flood(tb testing.TB, entries int) (most int64) {
+	const each = 500
+	before := heapInUse()
+	for n := 0; n < entries; n += each {
+		tr := c.pool.take()
+		require.NoError(tb, tr.translate(tb.Context(), newEntries(n, each), testProtocol(n/each)))
+		c.pool.giveBack(tr)
+		if (n/each)%(entries/each/10) > 0 {
+			continue
+		}
+		held := heapInUse() - before
+		for _, tr := range c.pool.free {
+			held -= int64(tr.scratch())
+		}
+		most = max(most, held)
+		for _, b := range c.budgets() {
+			require.LessOrEqual(tb, b.used.Load(), b.size+b.size/entriesPerBudget)
+		}
+	}
+	return most
+}
+
+// beside is what is held besides caches and buffers: the last shape of each translator, and empty maps.
+const beside = 256 << 10
+
+// promoteHosts makes labels of what tells resources apart.
+func promoteHosts(c *Config) { c.ResourceConstantLabels.Included = []string{"host.*"} }
+
+// TestCachesKeepToTheirBudgetTogether: when a client sends ever new ones of everything at once.
+func TestCachesKeepToTheirBudgetTogether(t *testing.T) {
+	const size = 16 << 20
+	c := newSmallCaches(size, promoteHosts)
+	held := c.flood(t, 50_000)
+	t.Logf("%d bytes of %d", held, size)
+	assert.LessOrEqual(t, held, int64(size+beside))
+}
+
+// BenchmarkCachesInFlood is a million new entries for each cache, with the budget of the exporter on such a machine.
+func BenchmarkCachesInFlood(b *testing.B) {
+	const entries = 1_000_000
+	for range b.N {
+		size := max(minCacheSize, int64(runtime.GOMAXPROCS(0))*cacheSizePerCPU)
+		c := newSmallCaches(size, promoteHosts)
+		held := c.flood(b, entries)
+		b.ReportMetric(float64(held)/(1<<20), "held-MiB")
+		b.ReportMetric(float64(size)/(1<<20), "budget-MiB")
+		require.LessOrEqual(b, held, size+beside)
+	}
+}
+
 // TestBudgetIsGivenBack: what is forgotten does not count any more.
 func TestBudgetIsGivenBack(t *testing.T) {
 	c := newSmallCaches(8<<20, nil)

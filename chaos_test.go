@@ -20,7 +20,7 @@ func subject() chaos.Subject {
 			SortsPayloads: true,
 			DropsRepeats:  true,
 			MaxFuture:     10 * time.Minute,
-			MaxPast:       time.Hour,
+			MaxPast:       45 * time.Minute,
 			SplitsRetries: true,
 			Fatal:         []int{405, 407, 411, 415, 426},
 		},

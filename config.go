@@ -359,7 +359,7 @@ func createDefaultConfig() component.Config {
 		},
 		OutOfOrder:        OutOfOrderSeparate,
 		MaxFuture:         10 * time.Minute,
-		MaxPast:           time.Hour,
+		MaxPast:           45 * time.Minute,
 		SeriesIdleTimeout: time.Hour,
 		ShutdownTimeout:   15 * time.Second,
 		DeadLetter: DeadLetterConfig{

@@ -256,7 +256,7 @@ func TestDefaults(t *testing.T) {
 		"on_error.max_isolation_requests":                  250,
 		"out_of_order":                                     "separate",
 		"max_future":                                       10 * time.Minute,
-		"max_past":                                         time.Hour,
+		"max_past":                                         45 * time.Minute,
 		"series_idle_timeout":                              time.Hour,
 		"shutdown_timeout":                                 15 * time.Second,
 		"log_examples":                                     false,

@@ -13,8 +13,6 @@ import (
 type delivery struct {
 	parts []part
 	late  bool
-	// recovered says that an earlier process has accepted the samples, and perhaps sent them.
-	recovered bool
 	// kept says that something of it has no outcome, and stays in the log.
 	kept bool
 	// accepted is when the oldest sample was accepted, claimed when the samples left the queue.
@@ -28,6 +26,8 @@ type delivery struct {
 	begun, attempted time.Time
 	// passing is since when the delivery fails while others pass; zero for not.
 	passing time.Time
+	// size is the bytes of the message under way, or 0 if it cannot be cut.
+	size int64
 	// due is when the next attempt may be made, and turn tells that it may.
 	due  time.Time
 	turn chan struct{}
@@ -35,6 +35,9 @@ type delivery struct {
 	cut time.Time
 	// planned counts the requests of all that was claimed together; each cut after a refusal adds two.
 	planned *atomic.Int32
+	// perhapsSent says that the endpoint may have the samples already, so that a refusal does not make their series offenders, and
+	// finding out which are refused is not paid from the budget of isolation.
+	perhapsSent bool
 	// slow says that it took long while others did not.
 	slow bool
 }
@@ -112,8 +115,8 @@ func (d *delivery) fork() *delivery {
 	n := sum(r.shares[:half])
 	first, second := r.splitAt(n)
 	other := &delivery{
-		parts: d.parts[half:], late: d.late, recovered: d.recovered, accepted: d.accepted, claimed: d.claimed,
-		begun: d.begun, attempted: d.attempted, cut: d.cut, planned: d.planned,
+		parts: d.parts[half:], late: d.late, accepted: d.accepted, claimed: d.claimed,
+		begun: d.begun, attempted: d.attempted, cut: d.cut, planned: d.planned, perhapsSent: d.perhapsSent,
 	}
 	second.shares = slices.Clone(r.shares[half:])
 	first.shares = slices.Clone(r.shares[:half])

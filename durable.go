@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/collector/extension/xextension/storage"
@@ -34,8 +35,8 @@ const (
 // one commit after the other, and only what is written may be sent. The places in a commit are given under the locks under
 // which the guard sees samples, so that the order in the log is the order of sending.
 type durable struct {
-	log   *journal.Log
-	queue *queue
+	owner
+	log *journal.Log
 	// capacity is how many bytes the log may keep.
 	capacity int64
 	observed storageObserver
@@ -46,8 +47,6 @@ type durable struct {
 	last *commit
 	// unstored is the bytes that were promised or have joined a commit.
 	unstored int64
-	// owed is about how many bytes of the log were evicted behind what is in flight.
-	owed int64
 	// processed is the number of the record before which all are in memory, or left to the reader.
 	processed uint64
 	// ended says that nothing joins any more.
@@ -58,8 +57,6 @@ type durable struct {
 	stop, done chan struct{}
 	// deadline ends the last attempts to write.
 	deadline context.Context
-	reading  context.CancelFunc
-	read     chan struct{}
 }
 
 // storageObserver is told what happens to the storage.
@@ -86,100 +83,61 @@ type commitRun struct {
 	cost      int64
 }
 
-// keptLane is what must be known of a lane of a partition that is kept in a log, in samples.
-type keptLane struct {
-	// loaded is how many of all that were ever in the lane are or were in memory.
-	loaded uint64
-	// stored is how many there ever were, and end how many up to the record processed.
-	stored, end uint64
-	// recovered is how many there were when the process started.
-	recovered uint64
-	// claimed are in flight, and owed were evicted behind those; the log keeps both until the flight has ended.
-	claimed, owed int
-	// owedBytes is about what the log keeps of what is owed.
-	owedBytes int64
-}
-
-// kept is what must be known of a partition whose samples are kept in a log.
-type kept struct {
-	lanes [2]keptLane
-	// unstored is the bytes that were promised or have joined a commit; joining are late samples among them.
-	unstored int64
-	joining  int
-	// reading says that what follows is in the log only, from the record cursor on.
-	reading bool
-	cursor  uint64
-}
-
-// lateWaits says that late samples are not in memory yet.
-func (k *kept) lateWaits() bool {
-	late := &k.lanes[laneIndex(true)]
-	return k.joining > 0 || late.loaded < late.stored
-}
-
-// lateUnread says that an earlier process has left late samples that are not in memory yet.
-func (k *kept) lateUnread() bool {
-	late := &k.lanes[laneIndex(true)]
-	return late.loaded < late.recovered
-}
-
-func laneIndex(late bool) int {
-	if late {
-		return 1
-	}
-	return 0
-}
-
 // laneOf is the partition of a lane of the log, and whether it is the late one.
-func (q *queue) laneOf(lane int) (p *partition, late bool) { return q.partitions[lane/2], lane%2 == 1 }
+func (d *durable) laneOf(lane int) (p *partition, late bool) {
+	return d.partitions[lane/2], lane%2 == 1
+}
 
-// logLane is the number of a partition's lane in the log.
-func (p *partition) logLane(late bool) int { return 2*p.index + laneIndex(late) }
+// owner is what a durable has of its queue.
+type owner struct {
+	mu         *sync.Mutex
+	memory     *memory
+	partitions []*partition
+	limits     *BatchConfig
+	ledger     *account.Ledger
+	// patience is how long a caller waits for being stored.
+	patience time.Duration
+	// changedLocked is called when there is more room, or more to send.
+	changedLocked func()
+	pack          func(*chunk)
+}
 
-// newDurable makes a queue keep what it accepts in a log, in which there may be something already.
-func newDurable(q *queue, log *journal.Log, capacity int64, o storageObserver) *durable {
-	d := &durable{
-		log: log, queue: q, capacity: capacity, observed: o,
-		work: make(chan struct{}, 1), room: make(chan struct{}, 1),
-		stop: make(chan struct{}), done: make(chan struct{}), read: make(chan struct{}),
+// newDurable is for a log, in which there may be something already.
+func newDurable(log *journal.Log, capacity int64, o storageObserver) *durable {
+	_, next := log.Bounds()
+	return &durable{
+		log: log, capacity: capacity, observed: o, processed: next,
+		work: make(chan struct{}, 1), room: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
-	first, next := log.Bounds()
-	d.processed = next
-	for _, p := range q.partitions {
+}
+
+// recover finds out what the log has for the partitions.
+func (d *durable) recover() {
+	first, _ := d.log.Bounds()
+	for _, p := range d.partitions {
 		for _, late := range []bool{false, true} {
-			l := log.Lane(p.logLane(late))
+			l := d.log.Lane(p.logLane(late))
 			of := &p.kept.lanes[laneIndex(late)]
 			of.loaded, of.stored, of.end, of.recovered = l.Acknowledged, l.End, l.End, l.End
-			if l.End > l.Acknowledged {
+			of.holeFrom, of.holeTo = l.HoleFrom, l.HoleTo
+			of.skipHole()
+			if l.Open > 0 {
 				p.kept.reading, p.kept.cursor = true, first
 			}
 		}
 	}
-	q.ledger.Recover(int(log.Sizes().Samples))
-	q.durable = d
-	return d
+	d.ledger.Recover(int(d.log.Sizes().Samples))
 }
 
-// start begins to write and to read. The first of what an earlier process has left is read before it returns, so that the guard
-// knows it when something comes; a large backlog is not waited for.
-func (d *durable) start() {
-	if from, end, ok := d.hungry(); ok {
-		_ = d.readFrom(from, end)
-	}
-	var ctx context.Context
-	ctx, d.reading = context.WithCancel(context.Background())
-	go d.writeAll()
-	go d.readAll(ctx)
-}
+// start begins to write.
+func (d *durable) start() { go d.writeAll() }
 
 // close writes what has joined and what was acknowledged, as long as ctx allows, and closes the log.
 func (d *durable) close(ctx context.Context) error {
-	d.queue.mu.Lock()
+	d.mu.Lock()
 	d.ended, d.deadline = true, ctx
-	d.queue.mu.Unlock()
-	d.reading()
+	d.mu.Unlock()
 	close(d.stop)
-	<-d.read
 	<-d.done
 	return d.log.Close(ctx)
 }
@@ -192,29 +150,35 @@ func wake(c chan struct{}) {
 	}
 }
 
-// promiseLocked counts bytes that a partition will bring.
-func (d *durable) promiseLocked(p *partition, n int64) {
+// The methods of rooms.
+
+func (d *durable) mostLocked() int64 { return min(d.memory.capacity, d.capacity) }
+
+func (d *durable) reserveLocked(partition int, n int64) {
+	p := d.partitions[partition]
+	d.memory.resizeLocked(&p.size, n)
 	p.kept.unstored += n
 	d.unstored += n
 }
 
 // freeLocked is how many bytes the log may still get.
 func (d *durable) freeLocked() int64 {
-	return d.capacity - d.log.Live() + d.owed - d.unstored
+	return d.capacity - d.log.Live() - d.unstored
 }
 
 // heldLocked is how many bytes the log keeps of a partition, or will.
-func (d *durable) heldLocked(p *partition) int64 {
+func (d *durable) heldLocked(partition int) int64 {
+	p := d.partitions[partition]
 	n := p.kept.unstored
 	for _, late := range []bool{false, true} {
-		n += d.log.Lane(p.logLane(late)).Bytes - p.kept.lanes[laneIndex(late)].owedBytes
+		n += d.log.Lane(p.logLane(late)).Bytes
 	}
 	return n
 }
 
 // crowdedLocked says that writing does not keep up, so that no more may wait for it.
 func (d *durable) crowdedLocked(need int64) bool {
-	return d.unstored > 0 && d.unstored+need > d.queue.capacity/4
+	return d.unstored > 0 && d.unstored+need > d.memory.capacity/4
 }
 
 // joinLocked adds a run to what goes to storage next. The caller of the queue waits for the commit.
@@ -225,8 +189,7 @@ func (d *durable) joinLocked(p *partition, r run) {
 		c.plain, c.borrowed = slices.Clone(c.plain), false
 	}
 	cost := c.cost()
-	d.queue.resizeLocked(&p.size, cost)
-	d.promiseLocked(p, cost)
+	d.reserveLocked(p.index, cost)
 	if r.late {
 		p.kept.joining += c.Samples
 	}
@@ -243,13 +206,13 @@ func (d *durable) joinLocked(p *partition, r run) {
 // waitStored waits until everything is stored that has joined until now. A payload that is dropped as a duplicate waits for what
 // it repeats.
 func (d *durable) waitStored(ctx context.Context) error {
-	d.queue.mu.Lock()
+	d.mu.Lock()
 	c := d.last
-	d.queue.mu.Unlock()
+	d.mu.Unlock()
 	if c == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, d.queue.blockTimeout, errUnstored)
+	ctx, cancel := context.WithTimeoutCause(ctx, d.patience, errUnstored)
 	defer cancel()
 	select {
 	case <-c.stored:
@@ -287,8 +250,8 @@ func (d *durable) writeAll() {
 
 // nextCommit takes the first commit that waits.
 func (d *durable) nextCommit() *commit {
-	d.queue.mu.Lock()
-	defer d.queue.mu.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if len(d.commits) == 0 {
 		return nil
 	}
@@ -370,24 +333,22 @@ func (d *durable) pause(delay time.Duration) bool {
 
 // giveUp drops what could not be stored before the exporter had to end.
 func (d *durable) giveUp(c *commit, err error) {
-	q := d.queue
-	q.mu.Lock()
+	d.mu.Lock()
 	samples := 0
 	for i := range c.runs {
 		j := &c.runs[i]
 		samples += j.chunk.Samples
 		d.leaveLocked(j)
 	}
-	q.ledger.Evict(samples, account.ReasonShutdown)
-	q.mu.Unlock()
+	d.ledger.Evict(samples, account.ReasonShutdown)
+	d.mu.Unlock()
 	c.err = fmt.Errorf("queue.storage: %w", err)
 	close(c.stored)
 }
 
 // leaveLocked ends the waiting of a run for being stored.
 func (d *durable) leaveLocked(j *commitRun) {
-	d.queue.resizeLocked(&j.partition.size, -j.cost)
-	d.promiseLocked(j.partition, -j.cost)
+	d.reserveLocked(j.partition.index, -j.cost)
 	if j.late {
 		j.partition.kept.joining -= j.chunk.Samples
 	}
@@ -398,32 +359,30 @@ const handedTogether = 64
 
 // stored puts what is stored into the partitions, as far as there is room in memory. The rest is read from the log later.
 func (d *durable) stored(c *commit, runs []journal.Run, number uint64) {
-	q := d.queue
 	var work []*chunk
 	for from := 0; from < len(runs); from += handedTogether {
-		q.mu.Lock()
+		d.mu.Lock()
 		for i := from; i < min(from+handedTogether, len(runs)); i++ {
 			j := &c.runs[i]
 			d.leaveLocked(j)
 			j.partition.kept.lanes[laneIndex(j.late)].stored = runs[i].End()
 			work = d.handLocked(j.partition, j.run, &runs[i], number, work)
 		}
-		q.mu.Unlock()
+		d.mu.Unlock()
 	}
 	c.runs = nil
 	close(c.stored)
-	q.mu.Lock()
+	d.mu.Lock()
 	d.processed = number + 1
 	for i := range runs {
-		p, late := q.laneOf(runs[i].Lane)
+		p, late := d.laneOf(runs[i].Lane)
 		p.kept.lanes[laneIndex(late)].end = runs[i].End()
 	}
-	q.grantLocked()
-	q.dispatchLocked()
-	q.mu.Unlock()
+	d.changedLocked()
+	d.mu.Unlock()
 	wake(d.room)
 	for _, c := range work {
-		q.pack(c)
+		d.pack(c)
 	}
 }
 
@@ -441,22 +400,22 @@ func (d *durable) handLocked(p *partition, r run, at *journal.Run, number uint64
 
 // loadLocked puts a run into its partition, with the count of what storage has lost before it.
 func (d *durable) loadLocked(p *partition, r run, at *journal.Run, work []*chunk) []*chunk {
-	q := d.queue
 	of := &p.kept.lanes[laneIndex(r.late)]
+	of.skipHole()
 	r.chunk.logged = int(at.End() - of.loaded)
 	of.loaded = at.End()
 	if lost := r.chunk.logged - r.chunk.Samples; lost > 0 {
 		d.lost(lost)
 	}
 	before := p.size
-	work = p.appendRunLocked(r, &q.limits, work)
-	q.used += p.size - before
+	work = p.appendRunLocked(r, d.limits, work)
+	d.memory.used += p.size - before
 	return work
 }
 
 // lost counts what storage should have and has not.
 func (d *durable) lost(samples int) {
-	d.queue.ledger.Evict(samples, account.ReasonStorageCorrupt)
+	d.ledger.Evict(samples, account.ReasonStorageCorrupt)
 	d.observed.damaged(samples, 0)
 }
 
@@ -469,29 +428,19 @@ func (d *durable) takesLocked(p *partition, cost int64) bool {
 
 // memoryLocked is how many bytes of memory are free for what is stored.
 func (d *durable) memoryLocked() int64 {
-	return d.queue.capacity/4*3 - (d.queue.used - d.unstored)
+	return d.memory.capacity/4*3 - (d.memory.used - d.unstored)
 }
 
-// acknowledgeLocked ends the keeping of samples at the front of what a lane has besides what is in flight.
-func (d *durable) acknowledgeLocked(p *partition, late bool, n int) {
-	of := &p.kept.lanes[laneIndex(late)]
-	if !p.busy || p.busyLate != late {
-		d.log.Acknowledge(p.logLane(late), n)
-		return
-	}
-	l := d.log.Lane(p.logLane(late))
-	bytes := l.Bytes * int64(n) / int64(max(l.End-l.Acknowledged, 1))
-	of.owed += n
-	of.owedBytes += bytes
-	d.owed += bytes
+// forgetLocked ends the keeping of samples at the front of what a lane has besides what is in flight.
+func (d *durable) forgetLocked(p *partition, late bool, n int) {
+	d.log.Forget(p.logLane(late), p.kept.lanes[laneIndex(late)].claimed, n)
 }
 
 // settledLocked ends the keeping of what a delivery had of a partition.
 func (d *durable) settledLocked(p *partition, late bool, n int) {
 	of := &p.kept.lanes[laneIndex(late)]
-	d.log.Acknowledge(p.logLane(late), n+of.owed)
-	d.owed -= of.owedBytes
-	of.claimed, of.owed, of.owedBytes = 0, 0, 0
+	d.log.Acknowledge(p.logLane(late), n)
+	of.claimed = 0
 	if p.kept.reading {
 		wake(d.room)
 	}
@@ -501,8 +450,8 @@ func (d *durable) settledLocked(p *partition, late bool, n int) {
 func (d *durable) evictableLocked(p *partition) (bytes int64) {
 	for _, late := range []bool{false, true} {
 		l, of := d.log.Lane(p.logLane(late)), &p.kept.lanes[laneIndex(late)]
-		if open := int64(l.End - l.Acknowledged); open > 0 {
-			bytes += l.Bytes * (open - int64(of.claimed+of.owed)) / open
+		if open := int64(l.Open); open > 0 {
+			bytes += l.Bytes * (open - int64(of.claimed)) / open
 		}
 	}
 	return bytes
@@ -521,7 +470,7 @@ func (d *durable) skipLocked(p *partition) (samples int) {
 		}
 		samples = int(end - of.loaded)
 		of.loaded = end
-		d.acknowledgeLocked(p, late, samples)
+		d.forgetLocked(p, late, samples)
 		return samples
 	}
 	return 0
@@ -532,7 +481,7 @@ func (d *durable) lateRoomLocked(cost int64) bool {
 	if cost > d.freeLocked() {
 		return false
 	}
-	for _, p := range d.queue.partitions {
+	for _, p := range d.partitions {
 		cost += d.log.Lane(p.logLane(true)).Bytes
 	}
 	return cost <= d.capacity/lateShare

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/prometheus/prompb"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component/componentstatus"
@@ -435,4 +437,196 @@ func checkArrived(t *testing.T, expected, delivered map[string][]rwtest.Sample) 
 		}
 	}
 	assert.Len(t, delivered, len(expected), "series")
+}
+
+// TestOneStuckPartition has an endpoint that fails for one series for long. The others are delivered as if nothing was, and the
+// log does not keep what they have delivered.
+func TestOneStuckPartition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b backend
+		var stuck atomic.Bool
+		stuck.Store(true)
+		b.Script = func(r rwtest.Request) rwtest.Answer {
+			if stuck.Load() && strings.Contains(fmt.Sprint(r.Message), `value:"7"`) {
+				return rwtest.Answer{Status: 500}
+			}
+			return rwtest.Answer{Latency: 20 * time.Millisecond}
+		}
+		m := newMachine(t, &b, func(c *Config) {
+			c.Batch.MaxSizeBytes, c.Queue.MaxSizeBytes = minBatchSize, 8*minBatchSize
+			c.Retry.BackOff.MaxElapsedTime = 0
+		})
+		h := m.boot()
+		const seconds, series = 900, 64
+		for range seconds {
+			h.consume(gauge(time.Now(), series))
+			time.Sleep(time.Second)
+		}
+		sizes := h.storage.log.Sizes()
+		in := 0
+		for i := range series {
+			labels := []prompb.Label{{Name: nameLabel, Value: "gauge"}, {Name: "series", Value: strconv.Itoa(i)}}
+			if seriesPartition(labels, len(h.queue.partitions)) == seriesPartition([]prompb.Label{labels[0], {Name: "series", Value: "7"}}, len(h.queue.partitions)) {
+				in++
+			}
+		}
+		assert.GreaterOrEqual(t, h.delivered(), int64((seconds-10)*(series-in)), "of those in other partitions than that of the %d", in)
+		assert.LessOrEqual(t, sizes.Stored, 2*sizes.Live+100_000, "bytes of the log")
+		t.Logf("%d of %d series wait, %d bytes, in %d stored", in, series, sizes.Live, sizes.Stored)
+		stuck.Store(false)
+		h.settle()
+		h.stop()
+		assert.Equal(t, int64(seconds*series), h.delivered())
+		assert.Empty(t, b.Problems())
+	})
+}
+
+// TestPartitionsChangeWithAnEmptyLog starts with other numbers of partitions, with samples in storage and without.
+func TestPartitionsChangeWithAnEmptyLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b backend
+		partitions := 8
+		m := newMachine(t, &b, func(c *Config) { c.Partitions = partitions })
+		b.down.Store(true)
+		h := m.boot()
+		h.consume(gauge(time.Now(), 100))
+		h.stop()
+
+		partitions = 64
+		h = m.boot()
+		assert.Len(t, h.queue.partitions, 8, "as long as something is in storage")
+		time.Sleep(time.Second)
+		h.consume(gauge(time.Now(), 100))
+		b.down.Store(false)
+		h.settle()
+		h.stop()
+
+		h = m.boot()
+		assert.Len(t, h.queue.partitions, 64)
+		h.consume(gauge(time.Now(), 100))
+		h.settle()
+		h.stop()
+		assert.Empty(t, b.Problems())
+		assert.Equal(t, 300, b.ConfirmedSamples())
+	})
+}
+
+// TestEvictionFromStorage has a full log with queue.on_full: drop_oldest and drop_newest. What is dropped is counted, and what is
+// left arrives in order.
+func TestEvictionFromStorage(t *testing.T) {
+	for _, policy := range []OnFull{OnFullDropOldest, OnFullDropNewest} {
+		t.Run(string(policy), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var b backend
+				b.down.Store(true)
+				m := newMachine(t, &b, func(c *Config) {
+					c.Batch.MaxSizeBytes, c.Queue.MaxSizeBytes, c.Queue.MaxDiskBytes = minBatchSize, 4*minBatchSize, 256<<10
+					c.Queue.OnFull = policy
+				})
+				h := m.boot()
+				var last time.Time
+				for range 600 {
+					last = time.Now()
+					h.consume(gauge(last, 50))
+					time.Sleep(time.Second)
+				}
+				h.checkBalance()
+				dropped := h.dropped()["queue_full"]
+				require.Positive(t, dropped)
+				assert.LessOrEqual(t, h.queue.state().stored.live, int64(256<<10))
+				h.stop()
+				b.down.Store(false)
+				h = m.boot()
+				h.settle()
+				h.stop()
+				assert.Equal(t, int64(600*50)-dropped, h.delivered())
+				assert.Empty(t, b.OutOfOrder())
+				newest := false
+				for _, samples := range b.Delivered() {
+					newest = newest || samples[len(samples)-1].Timestamp == last.UnixMilli()
+				}
+				assert.Equal(t, policy == OnFullDropOldest, newest, "the newest samples are kept")
+			})
+		})
+	}
+}
+
+// TestDamagedStorageIsCounted changes records under a process that is down. What they had is counted, and the rest arrives.
+func TestDamagedStorageIsCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b backend
+		b.down.Store(true)
+		m := newMachine(t, &b)
+		h := m.boot()
+		for range 10 {
+			h.consume(gauge(time.Now(), 20))
+			time.Sleep(time.Second)
+		}
+		h.stop()
+		keys := m.disk.Keys()
+		m.disk.Change(keys[4], func(v []byte) []byte { v[len(v)/2]++; return v })
+		m.disk.Change(keys[7], func([]byte) []byte { return nil })
+		m.disk.Change(keys[len(keys)-1], func(v []byte) []byte { return v[:len(v)/2] })
+		b.down.Store(false)
+		h = m.boot()
+		h.settle()
+		h.stop()
+		assert.Equal(t, map[string]int64{"storage_corrupt": 60}, h.dropped())
+		assert.Equal(t, int64(140), h.delivered())
+		assert.Empty(t, b.Problems())
+		assert.Len(t, m.disk.Keys(), 2, "nothing is left but heads")
+	})
+}
+
+// TestLostCommits sets the storage back to an earlier state when a process dies, as a power cut can. What was accepted since is
+// lost, unless it had been sent; nothing else is, and no series goes back in time.
+func TestLostCommits(t *testing.T) {
+	seed := seed(t)
+	synctest.Test(t, func(t *testing.T) {
+		rnd := rand.New(rand.NewPCG(seed, 0))
+		var b backend
+		m := newMachine(t, &b)
+		accepted := make(map[int64]bool)
+		h := m.boot()
+		for range 20 {
+			b.down.Store(rnd.IntN(2) == 0)
+			var lost []int64
+			restore := func() {}
+			for step := range 30 {
+				if step == 20 {
+					restore = m.disk.Snapshot()
+				}
+				now := time.Now()
+				h.consume(gauge(now, 10))
+				accepted[now.UnixMilli()] = true
+				if step >= 20 {
+					lost = append(lost, now.UnixMilli())
+				}
+				time.Sleep(time.Duration(1+rnd.IntN(300)) * time.Millisecond)
+			}
+			m.kill()
+			if rnd.IntN(2) == 0 {
+				restore()
+				for _, ts := range lost {
+					delete(accepted, ts)
+				}
+			}
+			time.Sleep(time.Second)
+			h = m.boot()
+		}
+		b.down.Store(false)
+		h.settle()
+		h.stop()
+		for key, samples := range b.Delivered() {
+			got := make(map[int64]bool)
+			for _, s := range samples {
+				got[s.Timestamp] = true
+			}
+			for ts := range accepted {
+				require.True(t, got[ts], "%s at %d", key, ts)
+			}
+		}
+		assert.Empty(t, b.OutOfOrder())
+		assert.Empty(t, h.dropped())
+	})
 }

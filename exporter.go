@@ -49,6 +49,8 @@ type orderedExporter struct {
 	// families is nil unless send_metadata is set.
 	families *families
 
+	// storage is nil without queue.storage. Start sets it.
+	storage *storedQueue
 	// client and abort are set by Start. abort ends all requests and waits.
 	client      *remote.Client
 	abort       context.CancelFunc
@@ -112,7 +114,7 @@ func (c *Config) queueOptions() queueOptions {
 	return queueOptions{
 		partitions:   c.Partitions,
 		limits:       c.Batch,
-		capacity:     int64(c.Queue.MaxSizeBytes),
+		maxSize:      int64(c.Queue.MaxSizeBytes),
 		onFull:       c.Queue.OnFull,
 		blockTimeout: c.Queue.BlockTimeout,
 		maxInFlight:  c.maxInFlight(),
@@ -123,6 +125,7 @@ func (c *Config) queueOptions() queueOptions {
 			maxFuture:  c.MaxFuture,
 			maxPast:    c.MaxPast,
 			idle:       c.SeriesIdleTimeout,
+			partitions: c.Partitions,
 		},
 	}
 }
@@ -216,7 +219,8 @@ func (e *orderedExporter) newSender() *sender {
 		maxAge:       e.cfg.Queue.MaxAge,
 		idle:         e.cfg.SeriesIdleTimeout,
 		maxIsolation: e.cfg.OnError.MaxIsolationRequests,
-		durable:      e.queue.durable != nil,
+		durable:      e.storage != nil,
+		isolation:    new(isolation),
 		fail:         e.fail,
 	}
 }
@@ -283,7 +287,10 @@ func (e *orderedExporter) ConsumeMetrics(ctx context.Context, md pmetric.Metrics
 		if e.failed.Load() {
 			return errStopped
 		}
-		e.events.refusing(t.points, err, e.queue)
+		if !errors.Is(err, errClosed) {
+			size, capacity := e.queue.accepted()
+			e.events.refusing(t.points, err, size, capacity)
+		}
 		return err
 	}
 	e.reportDrops(ctx, evicted, &t.drops)
@@ -375,3 +382,55 @@ func (e *orderedExporter) drain(ctx context.Context) {
 // ExporterHelperBatchingEnabled says that requests are composed here, so that the service, from v0.165 on, warns of a batch
 // processor in the same pipeline.
 func (e *orderedExporter) ExporterHelperBatchingEnabled() bool { return true }
+
+// openStorage makes the queue keep in storage what it accepts, if that is configured. A log that holds something prevails over
+// the number of partitions: a series must stay in its own.
+func (e *orderedExporter) openStorage(ctx context.Context, host component.Host) error {
+	if e.cfg.Queue.Storage == nil {
+		return nil
+	}
+	log, err := openLog(ctx, host, *e.cfg.Queue.Storage, e.id, layoutOf(e.cfg.Partitions, e.secret))
+	if err != nil {
+		return err
+	}
+	partitions, secret := partitionsOf(log.InUse())
+	if secret != e.secret || partitions != e.cfg.Partitions {
+		tr := newTranslation(e.cfg, secret)
+		tr.partitions = partitions
+		e.translators = newTranslatorPool(tr, e.bounds, e.families)
+		e.queue.repartition(partitions)
+	}
+	watch := &storageWatch{telemetry: e.telemetry, status: e.status, logger: e.logger}
+	e.storage = &storedQueue{log: log, durable: newDurable(log, int64(e.cfg.Queue.MaxDiskBytes), watch)}
+	e.queue.keepIn(e.storage.durable)
+	if sizes := log.Sizes(); sizes.Samples > 0 {
+		e.logger.Info("Recovered samples from storage, which are sent before what comes now. An earlier process may have sent some of them.",
+			zap.Uint64("samples", sizes.Samples), zap.Int64("bytes", sizes.Live), zap.Int("partitions", partitions))
+	}
+	if partitions != e.cfg.Partitions {
+		e.logger.Warn("The configured number of partitions takes effect when the exporter starts with nothing in storage.",
+			zap.Int("configured", e.cfg.Partitions), zap.Int("in_use", partitions))
+	}
+	e.storage.start()
+	return nil
+}
+
+// drainTimeout bounds how long a shutdown waits for samples to be delivered. With storage it waits for answers only.
+func (e *orderedExporter) drainTimeout() time.Duration {
+	if e.storage != nil {
+		return min(e.cfg.ShutdownTimeout, storedDrainTimeout)
+	}
+	return e.cfg.ShutdownTimeout
+}
+
+// closeStorage stores what is not stored yet.
+func (e *orderedExporter) closeStorage(ctx context.Context) {
+	if e.storage == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.ShutdownTimeout)
+	defer cancel()
+	if err := e.storage.close(ctx); err != nil {
+		e.logger.Warn("Closing storage failed (queue.storage).", zap.Error(err))
+	}
+}

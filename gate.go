@@ -3,6 +3,8 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
+	"errors"
+	"net/http"
 	"time"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
@@ -103,4 +105,23 @@ func (g *gate) resume() *pause {
 		g.pause, g.doubt = nil, time.Time{}
 	}
 	return p
+}
+
+// overloads says whether an answer shows that the endpoint is too slow, or asks to wait.
+func overloads(a *remote.Answer) bool {
+	var timeout interface{ Timeout() bool }
+	switch a.Status {
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		return true
+	case 0:
+		return errors.As(a.Err, &timeout) && timeout.Timeout()
+	default:
+		return false
+	}
+}
+
+// asks says whether the endpoint asks everybody to wait.
+func asks(a *remote.Answer) bool {
+	return a.Status == http.StatusTooManyRequests || a.Status == http.StatusServiceUnavailable ||
+		a.RetryAfter != "" && a.Status >= 500
 }

@@ -18,6 +18,8 @@ type guardOptions struct {
 	maxFuture, maxPast time.Duration
 	// idle is when the guard forgets a series without samples.
 	idle time.Duration
+	// partitions is how many there are.
+	partitions int
 }
 
 // guard tells good samples of a partition from late ones, and drops duplicates. It must see samples in the order of their
@@ -28,17 +30,21 @@ type guard struct {
 	mu sync.Mutex
 	// series has the last good sample of each series, targets that of all target_info series of a target.
 	series, targets *lastseen.Table
-	// held are series of which old samples wait in the late lane. What is newer follows them there: in its own lane it would
-	// overtake them. It is emptied when no late samples wait any more.
+	// held are series of which samples that are not late wait in the late lane. What is newer follows them there: in its own lane
+	// it would overtake them. It is emptied when no late samples wait any more.
 	held map[uint64]bool
 	// holdAll says that old samples wait in storage, of series that are not known yet.
 	holdAll bool
 	// fetched is what lastseen's Fetch has returned.
 	fetched uint64
+	// offenders are series whose samples cost others their request. Their samples travel with the late ones.
+	offenders offenders
 }
 
 func newGuard(o guardOptions) *guard {
-	return &guard{guardOptions: o, series: lastseen.New(o.idle), targets: lastseen.New(o.idle)}
+	return &guard{
+		guardOptions: o, series: lastseen.New(o.idle), targets: lastseen.New(o.idle), offenders: newOffenders(o.idle, max(o.partitions, 1)),
+	}
 }
 
 // expire forgets series without samples. Without it only samples that come make others be forgotten.
@@ -47,6 +53,7 @@ func (g *guard) expire(now time.Time) {
 	defer g.mu.Unlock()
 	g.series.Expire(now)
 	g.targets.Expire(now)
+	g.offenders.expire(now)
 }
 
 // fate is what the guard says of a sample.
@@ -62,6 +69,8 @@ const (
 	fatePast
 	// fateHeldLate is late, to be sent in its turn, and behind old samples of its series.
 	fateHeldLate
+	// fateOffender is good, but of a series that was refused alone.
+	fateOffender
 	// fateDuplicate has the time of the last one of its series.
 	fateDuplicate
 	fates
@@ -96,28 +105,31 @@ func (g *guard) fateLocked(e *indexEntry, good span) fate {
 	}
 }
 
-// holdLocked takes note that an old sample of a series waits in the late lane.
-func (g *guard) holdLocked(e *indexEntry) {
-	if g.held == nil {
-		g.held = make(map[uint64]bool)
-	}
-	g.held[e.identity] = true
-}
-
-// heldLocked keeps the samples of a series in order behind old ones of it, of which a client may send hours after an outage of
-// its own.
+// heldLocked keeps the samples of a series in order behind those of it that travel with the late ones: old ones, of which a
+// client may send hours after an outage of its own, and those of an offender.
 func (g *guard) heldLocked(e *indexEntry, f fate) fate {
 	switch {
+	case f == fateGood && g.offenders.has(e.identity):
+		g.holdLocked(e.identity)
+		return fateOffender
 	case f == fatePast && e.guard != madeTarget:
-		g.holdLocked(e)
+		g.holdLocked(e.identity)
 	case !g.holdAll && (len(g.held) == 0 || !g.held[e.identity]):
 	case f == fateGood:
-		g.holdLocked(e)
+		g.holdLocked(e.identity)
 		return fatePast
 	case f == fateLate && g.outOfOrder == OutOfOrderSend:
 		return fateHeldLate
 	}
 	return f
+}
+
+// holdLocked takes note that samples of a series wait in the late lane which are not late.
+func (g *guard) holdLocked(identity uint64) {
+	if g.held == nil {
+		g.held = make(map[uint64]bool)
+	}
+	g.held[identity] = true
 }
 
 // recoverLocked takes note of a sample that an earlier process has accepted, in the order in which it was.
@@ -127,7 +139,7 @@ func (g *guard) recoverLocked(e *indexEntry, now time.Time, r *run) {
 	}
 	g.advanceLocked(e, now)
 	if r.holds {
-		g.holdLocked(e)
+		g.holdLocked(e.identity)
 	}
 }
 
@@ -154,7 +166,7 @@ func (g *guard) sortLocked(index []indexEntry, now time.Time) sorted {
 				s.by[fateGood] = append(s.by[fateGood], j)
 			}
 		}
-		if f != fateGood && index[i].guard == madeTarget {
+		if f != fateGood && f != fateOffender && index[i].guard == madeTarget {
 			continue
 		}
 		s.by[f] = append(s.by[f], i)
@@ -179,6 +191,8 @@ func (f fate) reason() account.Reason {
 		return account.ReasonDuplicate
 	case fateFuture:
 		return account.ReasonTooNew
+	case fateOffender:
+		return account.ReasonIsolationLimit
 	default:
 		return account.ReasonOutOfOrder
 	}
@@ -225,6 +239,7 @@ func (g *guard) runsLocked(c *indexedChunk, now time.Time, drops *account.Drops,
 		run{chunk: part(fateGood)},
 		run{chunk: part(fateHeldLate), late: true, alone: true},
 		run{chunk: part(fatePast), late: true, holds: true},
+		run{chunk: part(fateOffender), late: true, holds: true, optional: true, reason: fateOffender.reason()},
 		run{chunk: part(fateFuture), late: true, optional: true, reason: fateFuture.reason()},
 	)
 	return slices.DeleteFunc(runs, func(r run) bool { return r.chunk.Empty() })

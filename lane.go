@@ -80,3 +80,6 @@ func (l *lane) taken(b *batch) {
 		l.open = nil
 	}
 }
+
+// lateShare is the part of the queue that late samples may have.
+const lateShare = 10

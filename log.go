@@ -3,7 +3,6 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
-	"errors"
 	"sync/atomic"
 	"time"
 
@@ -148,17 +147,14 @@ func (l *eventLog) retrying(a *remote.Answer, n int, delay time.Duration) {
 }
 
 // refusing logs a payload that the queue has not accepted.
-func (l *eventLog) refusing(samples int, err error, q *queue) {
-	if errors.Is(err, errClosed) {
-		return
-	}
+func (l *eventLog) refusing(samples int, err error, size, capacity int64) {
 	heldBack, ok := l.refused.pass(samples)
 	if !ok {
 		return
 	}
 	l.logger.Warn("Refused a payload. A client that sends it again loses nothing.", zap.Error(err),
 		zap.Int("refused_samples", samples), zap.Int("refused_samples_since_last_line", heldBack),
-		zap.Int64("queue_size", q.state().size), zap.Int64("queue_capacity", q.capacity),
+		zap.Int64("queue_size", size), zap.Int64("queue_capacity", capacity),
 		zap.String("hint", account.ReasonQueueFull.Hint()), zap.String("see", pageQueue))
 }
 

@@ -35,8 +35,6 @@ type partition struct {
 	numbered uint64
 	// kept is what must be known of what a log keeps.
 	kept kept
-	// waiting are the callers that wait for room in the partition.
-	waiting waitingCallers
 }
 
 // appendRunLocked adds a run, and adds to work what must be packed when the lock is free.
@@ -125,3 +123,6 @@ func (p *partition) lateReady() bool {
 	before := p.good.front()
 	return before == nil || before.number > b.number
 }
+
+// logLane is the number of one of the partition's lanes in a log.
+func (p *partition) logLane(late bool) int { return 2*p.index + laneIndex(late) }

@@ -58,9 +58,10 @@ type planItem struct {
 	fallbackHash, fallbackPlace uint64
 }
 
-// cost is the bytes of the plan.
+// cost is the bytes of the plan, without what its memos refer to.
 func (p *plan) cost() int {
-	cost := cap(p.items)*int(unsafe.Sizeof(planItem{})) + cap(p.slots)*int(unsafe.Sizeof(planSlot{})) + cap(p.scope)*stringSize
+	cost := cap(p.items)*int(unsafe.Sizeof(planItem{})) + cap(p.slots)*int(unsafe.Sizeof(planSlot{})) + cap(p.scope)*stringSize +
+		cap(p.memos)*memoSize
 	for i := range p.items {
 		it := &p.items[i]
 		cost += cap(it.constant) + cap(it.constants)*int(unsafe.Sizeof(constLabel{})) + len(it.name) + cap(it.fallback) + len(it.fallbackValue) + 3*allocation

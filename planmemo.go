@@ -23,7 +23,10 @@ type planMemo struct {
 	held int
 }
 
-// cost is the bytes of the memo, of which there is one for each partition, used or not.
+// memoSize is the bytes of a memo, of which a plan has one for each partition, used or not.
+const memoSize = int(unsafe.Sizeof(planMemo{}))
+
+// cost is the bytes that the memo refers to.
 func (m *planMemo) cost() int {
-	return int(unsafe.Sizeof(*m)) + cap(m.refs) + (cap(m.at)+len(m.at))*8 + 3*allocation
+	return cap(m.refs) + (cap(m.at)+len(m.at))*8 + 3*allocation
 }

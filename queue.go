@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/collector/consumer/consumererror"
+
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
 )
@@ -19,23 +21,6 @@ var (
 	errQueueFull = errors.New("queue is full")
 	errClosed    = errors.New("exporter is shut down")
 )
-
-// queueOptions are the rules of a queue.
-type queueOptions struct {
-	partitions int
-	limits     BatchConfig
-	// capacity is the bytes that the queue may hold.
-	capacity     int64
-	onFull       OnFull
-	blockTimeout time.Duration
-	// maxInFlight is the most requests under way.
-	maxInFlight int
-	// doubt is the delay before the next request after so many failures in a row.
-	doubt func(failures int) time.Duration
-	// asked is how long an answer asks to wait.
-	asked func(*remote.Answer) time.Duration
-	guard guardOptions
-}
 
 // queue holds what was accepted until it has its outcome, in partitions, and decides what leaves when. It is safe for
 // concurrent use.
@@ -50,12 +35,11 @@ type queue struct {
 	// for runs of a few kilobytes. A partition's guard is locked before it, the ledger after it.
 	mu        sync.Mutex
 	scheduler scheduler
-	// used is the bytes of all partitions.
-	used int64
-	// callers counts those that have waited; total are the ones for whom the queue as a whole has no room.
-	callers uint64
-	total   waitingCallers
-	closed  bool
+	memory
+	// rooms is where there is room: memory, or storage.
+	rooms     rooms
+	admission admission
+	closed    bool
 	// gone says that nothing is sent any more: what comes all the same is dropped.
 	gone bool
 	// deliver starts a delivery; it is nil until the queue is started. underWay are the deliveries without an outcome.
@@ -68,7 +52,9 @@ type queue struct {
 
 func newQueue(o queueOptions, l *account.Ledger) *queue {
 	q := &queue{queueOptions: o, ledger: l, drained: make(chan struct{}), underWay: make(map[*delivery]bool)}
-	q.scheduler = scheduler{limits: &q.limits, limit: newLimit(o.maxInFlight)}
+	q.memory = memory{capacity: o.maxSize}
+	q.rooms = inMemory{q}
+	q.scheduler = scheduler{limits: &q.limits, size: newSizeLimit(&q.limits), limit: newLimit(o.maxInFlight)}
 	q.repartition(o.partitions)
 	return q
 }
@@ -80,6 +66,32 @@ func (q *queue) repartition(n int) {
 		q.partitions = append(q.partitions, &partition{index: i, guard: newGuard(q.guard)})
 	}
 	q.scheduler.partitions = q.partitions
+	q.admission = admission{rooms: q.rooms, waiting: make([]waitingCallers, n)}
+}
+
+// keepIn makes a queue that has never had anything keep in storage what it accepts.
+func (q *queue) keepIn(d *durable) {
+	q.durable, q.rooms, q.admission.rooms = d, d, d
+	d.owner = owner{
+		mu: &q.mu, memory: &q.memory, partitions: q.partitions, limits: &q.limits, ledger: q.ledger, patience: q.blockTimeout,
+		changedLocked: func() {
+			q.admission.grantLocked()
+			q.dispatchLocked()
+		},
+		pack: q.pack,
+	}
+	d.recover()
+}
+
+// inMemory is the room of a queue without storage.
+type inMemory struct{ *queue }
+
+func (m inMemory) mostLocked() int64              { return m.capacity }
+func (m inMemory) freeLocked() int64              { return m.capacity - m.used }
+func (m inMemory) heldLocked(partition int) int64 { return m.partitions[partition].size }
+func (inMemory) crowdedLocked(int64) bool         { return false }
+func (m inMemory) reserveLocked(partition int, n int64) {
+	m.resizeLocked(&m.partitions[partition].size, n)
 }
 
 // start lets deliveries begin.
@@ -106,6 +118,39 @@ func (q *queue) admit(ctx context.Context, pl *payload) (evicted int, err error)
 	return evicted, q.append(ctx, pl)
 }
 
+// reserve makes room for a payload, as queue.on_full says, or returns the caller that must wait for it.
+func (q *queue) reserve(pl *payload) (evicted int, _ *caller, _ error) {
+	c := newCaller(pl.measure())
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return 0, nil, errClosed
+	}
+	if q.onFull == OnFullDropOldest || q.onFull == OnFullDropNewest {
+		return q.makeRoomLocked(pl), nil, nil
+	}
+	if most := q.rooms.mostLocked(); c.need > most {
+		return 0, nil, consumererror.NewPermanent(fmt.Errorf("queue.max_size_bytes: the payload needs %d bytes of a queue of %d", c.need, most))
+	}
+	in := q.admission.fullForLocked(c)
+	switch {
+	case in == nil:
+		q.admission.promiseLocked(c)
+		return 0, nil, nil
+	case q.scheduler.gate.pause != nil:
+		return 0, nil, q.pausedErrorLocked()
+	case q.onFull == OnFullReject:
+		return 0, nil, fmt.Errorf("queue.on_full: %w", errQueueFull)
+	}
+	q.admission.waitLocked(c, in)
+	return 0, c, nil
+}
+
+// pausedErrorLocked is for callers for whom there is no room while the endpoint is paused: waiting would be for nothing.
+func (q *queue) pausedErrorLocked() error {
+	return fmt.Errorf("queue.on_full: %w, and the endpoint is paused: %w", errQueueFull, q.scheduler.gate.pause.answer)
+}
+
 // wait waits until the caller is admitted.
 func (q *queue) wait(ctx context.Context, c *caller) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, q.blockTimeout, errQueueFull)
@@ -121,7 +166,7 @@ func (q *queue) wait(ctx context.Context, c *caller) error {
 		return c.err
 	}
 	c.leave()
-	q.grantLocked()
+	q.admission.grantLocked()
 	return fmt.Errorf("queue.on_full: waiting for space: %w", context.Cause(ctx))
 }
 
@@ -145,7 +190,7 @@ func (q *queue) append(ctx context.Context, pl *payload) error {
 	}
 	q.ledger.Admit(0, &pl.drops)
 	q.mu.Lock()
-	q.grantLocked()
+	q.admission.grantLocked()
 	q.dispatchLocked()
 	q.mu.Unlock()
 	for _, c := range a.work {
@@ -179,7 +224,7 @@ func (q *queue) appendSegment(s *segment, n need, drops *account.Drops, now time
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.reserveLocked(p, -n.bytes)
+	q.rooms.reserveLocked(p.index, -n.bytes)
 	queued := 0
 	for _, r := range runs {
 		switch {
@@ -219,9 +264,6 @@ func (q *queue) lateState(p *partition) (waits, unread bool) {
 	return !p.late.empty() || p.busyLate || p.kept.lateWaits(), p.kept.lateUnread()
 }
 
-// lateShare is the part of the queue that late samples may have.
-const lateShare = 10
-
 func (q *queue) lateRoomLocked(c *chunk) bool {
 	if q.durable != nil {
 		return q.durable.lateRoomLocked(c.cost())
@@ -243,7 +285,7 @@ func (q *queue) pack(c *chunk) {
 	c.packed, c.size = packed, size
 	if c.home != nil {
 		q.resizeLocked(c.home, c.cost()-before)
-		q.grantLocked()
+		q.admission.grantLocked()
 	}
 	close(c.packing)
 }
@@ -312,7 +354,7 @@ func (q *queue) composed(d *delivery, size int) {
 		q.resizeLocked(&p.partition.size, cost-p.cost)
 		p.cost = cost
 	}
-	q.grantLocked()
+	q.admission.grantLocked()
 }
 
 // fork takes note of a delivery of some parts of another one. It waits for its turn as one that is due.
@@ -373,7 +415,7 @@ func (q *queue) finished(d *delivery) {
 		}
 	}
 	q.scheduler.retries = slices.DeleteFunc(q.scheduler.retries, func(o *delivery) bool { return o == d })
-	q.grantLocked()
+	q.admission.grantLocked()
 	q.dispatchLocked()
 }
 
@@ -385,24 +427,92 @@ func (q *queue) close() {
 		return
 	}
 	q.closed, q.scheduler.closing = true, true
-	q.refuseAllLocked(errClosed)
+	q.admission.refuseAllLocked(errClosed)
 	q.dispatchLocked()
 	q.checkDrainedLocked()
 }
 
-// refuseAllLocked refuses those who wait for room.
-func (q *queue) refuseAllLocked(err error) {
-	refuse := func(w *waitingCallers) {
-		for c := w.first(); c != nil; c = w.first() {
-			c.leave()
-			c.err = err
-			close(c.admitted)
+// makeRoomLocked makes room for a payload that is accepted whatever the room, by dropping what queue.on_full says.
+func (q *queue) makeRoomLocked(pl *payload) (evicted int) {
+	for i := range pl.needs {
+		n := &pl.needs[i]
+		p := q.partitions[n.partition]
+		if q.onFull == OnFullDropOldest {
+			evicted += q.evictLocked(p, n.bytes)
+		}
+		if free := q.rooms.freeLocked(); n.bytes > free || q.rooms.heldLocked(p.index)+n.bytes > free || q.rooms.crowdedLocked(n.bytes) {
+			s := &pl.segments[n.partition]
+			pl.drops.Add(account.ReasonQueueFull, s.received(), s.example)
+			n.dropped = true
+			continue
+		}
+		q.rooms.reserveLocked(p.index, n.bytes)
+	}
+	q.ledger.Evict(evicted, account.ReasonQueueFull)
+	return evicted
+}
+
+// evictLocked drops the oldest that wait in the partition that holds most until there is room, and only if that makes room.
+// What is in a request stays: it is not known whether the endpoint has it.
+func (q *queue) evictLocked(p *partition, need int64) (samples int) {
+	evictable := int64(0)
+	for _, o := range q.partitions {
+		evictable += q.evictableLocked(o)
+	}
+	if need > q.rooms.freeLocked()+evictable {
+		return 0
+	}
+	for {
+		free := q.rooms.freeLocked()
+		victim := p
+		switch {
+		case need > free:
+			victim = q.largestLocked()
+		case q.rooms.heldLocked(p.index)+need <= free:
+			return samples
+		}
+		n := q.evictOldestLocked(victim)
+		if n == 0 {
+			return samples
+		}
+		samples += n
+	}
+}
+
+// evictableLocked is how many bytes can be evicted from a partition.
+func (q *queue) evictableLocked(p *partition) int64 {
+	if q.durable != nil {
+		return q.durable.evictableLocked(p)
+	}
+	return p.good.size + p.late.size
+}
+
+// evictOldestLocked takes the oldest that waits off a partition, and returns how many samples that were.
+func (q *queue) evictOldestLocked(p *partition) (samples int) {
+	if !p.waits() {
+		if q.durable != nil {
+			return q.durable.skipLocked(p)
+		}
+		return 0
+	}
+	late := p.good.empty()
+	b := p.lane(late).popFront()
+	q.resizeLocked(&p.size, -b.leave())
+	if q.durable != nil {
+		q.durable.forgetLocked(p, late, b.logged)
+	}
+	return b.Samples
+}
+
+// largestLocked is the partition in which most waits.
+func (q *queue) largestLocked() *partition {
+	largest, most := q.partitions[0], int64(-1)
+	for _, p := range q.partitions {
+		if held := q.rooms.heldLocked(p.index); (p.waits() || p.kept.reading) && held > most {
+			largest, most = p, held
 		}
 	}
-	refuse(&q.total)
-	for _, p := range q.partitions {
-		refuse(&p.waiting)
-	}
+	return largest
 }
 
 // discard drops what waits, and what comes from now on. It returns how many samples wait no more. With storage all stays there.
@@ -435,25 +545,6 @@ func (q *queue) discardLocked() (samples int) {
 	return samples
 }
 
-// overloads says whether an answer shows that the endpoint is too slow, or asks to wait.
-func overloads(a *remote.Answer) bool {
-	var timeout interface{ Timeout() bool }
-	switch a.Status {
-	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		return true
-	case 0:
-		return errors.As(a.Err, &timeout) && timeout.Timeout()
-	default:
-		return false
-	}
-}
-
-// asks says whether the endpoint asks everybody to wait.
-func asks(a *remote.Answer) bool {
-	return a.Status == http.StatusTooManyRequests || a.Status == http.StatusServiceUnavailable ||
-		a.RetryAfter != "" && a.Status >= 500
-}
-
 // answered takes note of what an answer says about the endpoint.
 func (q *queue) answered(d *delivery, a *remote.Answer, verdict remote.Verdict, delay time.Duration) event {
 	q.mu.Lock()
@@ -462,6 +553,7 @@ func (q *queue) answered(d *delivery, a *remote.Answer, verdict remote.Verdict, 
 	if overloads(a) {
 		s.limit.overloaded(d.number)
 	}
+	s.size.answered(a, d.size, now)
 	if asks(a) {
 		s.gate.ask(now, max(delay, q.asked(a)))
 	}
@@ -471,7 +563,7 @@ func (q *queue) answered(d *delivery, a *remote.Answer, verdict remote.Verdict, 
 		return event{}
 	case remote.VerdictPause:
 		began := s.gate.refused(now, a)
-		q.refuseAllLocked(q.pausedErrorLocked())
+		q.admission.refuseAllLocked(q.pausedErrorLocked())
 		return event{paused: a, began: began, since: s.gate.pause.since, waiting: q.ledger.Queued()}
 	}
 	if a.Status == 0 || a.Status >= 500 || a.Status == http.StatusTooManyRequests {
@@ -516,6 +608,13 @@ func (q *queue) paused() bool {
 	return q.scheduler.gate.pause != nil
 }
 
+// mostBytes is how many the message of a request may have.
+func (q *queue) mostBytes() int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.scheduler.size.bytes()
+}
+
 // poisonAfter is how often a request must have failed before it is cut to find out whether a part of it passes.
 const poisonAfter = 3
 
@@ -549,6 +648,15 @@ type queueState struct {
 	stored *storedState
 	// closed says that the gate is, and paused that the endpoint is.
 	closed, paused bool
+}
+
+// accepted is how much of the queue is in use, and how much can be.
+func (q *queue) accepted() (size, capacity int64) {
+	s := q.state()
+	if s.stored != nil {
+		return s.stored.live, s.stored.capacity
+	}
+	return s.size, q.capacity
 }
 
 func (q *queue) state() queueState {

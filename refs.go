@@ -12,6 +12,7 @@ func (l *labeler) refs(s *wire.Symbols, partition, partitions int) *planMemo {
 	p, ls := l.plan, &l.set
 	if len(p.memos) == 0 {
 		p.memos = make([]planMemo, partitions)
+		l.hold(p, &p.held, p.cost())
 	}
 	m := &p.memos[partition]
 	if m.built = m.generation != s.Generation()+1 || !m.change(ls, s); m.built {

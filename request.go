@@ -22,6 +22,16 @@ type request struct {
 	trial *trial
 	// probe says that the message of 2.0 is sent to find out whether the endpoint reads it again.
 	probe bool
+	// offenders says that all series are such as were refused alone before, and retried that these are tried again for themselves.
+	offenders, retried bool
+}
+
+// size is the bytes of the message.
+func (r *request) size() int64 {
+	if r.Empty() {
+		return 0
+	}
+	return int64(block.DecompressedSize(r.body))
 }
 
 // contents takes the request apart.
@@ -31,7 +41,9 @@ func (r *request) contents() contents {
 
 // part is a request with some of the series of another's contents, in the order of their places there.
 func (r *request) part(c contents, indices []int) request {
-	p := request{tally: tallyOf(c, indices), protocol: r.protocol, shares: r.sharesOf(indices)}
+	p := request{
+		tally: tallyOf(c, indices), protocol: r.protocol, shares: r.sharesOf(indices), offenders: r.offenders, retried: r.retried,
+	}
 	if !p.Empty() {
 		p.body = block.Compress(c.encode(indices))
 	}
@@ -71,6 +83,18 @@ func (r *request) splitAt(n int) (first, second request) {
 	return first, second
 }
 
+// pieces cuts the request into as many as its message has times that number of bytes, or more.
+func (r *request) pieces(most int64) []request {
+	c := r.contents()
+	n := min(int((r.size()+most-1)/most), r.Samples)
+	pieces := make([]request, n)
+	for i := range pieces {
+		pieces[i] = r.part(c, upTo(i*r.Samples/n, (i+1)*r.Samples/n))
+		pieces[i].trial = r.trial
+	}
+	return pieces
+}
+
 // middle is how many of the parts have about half of the series, and some but not all of them.
 func (r *request) middle() (parts int) {
 	n := 0
@@ -91,24 +115,32 @@ func (r *request) middle() (parts int) {
 // cutOld separates the samples that are older than a timestamp.
 func (r *request) cutOld(oldest int64) (kept, old request) {
 	c := r.contents()
-	var keep, cut []int
-	for i := range c.len() {
-		if ts, _ := c.point(i); ts < oldest {
-			cut = append(cut, i)
-		} else {
-			keep = append(keep, i)
-		}
-	}
-	kept, old = r.part(c, keep), r.part(c, cut)
+	old, kept = r.divide(c, func(i int) bool {
+		ts, _ := c.point(i)
+		return ts < oldest
+	})
 	kept.trial, kept.probe = r.trial, r.probe
 	return kept, old
+}
+
+// divide separates the series of the request's contents for which a function returns true.
+func (r *request) divide(c contents, which func(i int) bool) (these, others request) {
+	var of, rest []int
+	for i := range c.len() {
+		if which(i) {
+			of = append(of, i)
+		} else {
+			rest = append(rest, i)
+		}
+	}
+	return r.part(c, of), r.part(c, rest)
 }
 
 // asV1 returns a request of 2.0 as one of 1.0, and apart what 1.0 cannot carry.
 func (r *request) asV1() (v1, rest request) {
 	c := takeApartV2(block.Decompress(r.body))
 	message, kept, others := c.asV1()
-	v1 = request{tally: tallyOf(c, kept), protocol: wire.V1, shares: r.sharesOf(kept)}
+	v1 = request{tally: tallyOf(c, kept), protocol: wire.V1, shares: r.sharesOf(kept), offenders: r.offenders, retried: r.retried}
 	if !v1.Empty() {
 		v1.body = block.Compress(message)
 	}

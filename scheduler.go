@@ -17,8 +17,10 @@ import (
 type scheduler struct {
 	partitions []*partition
 	limits     *BatchConfig
-	limit      limit
-	gate       gate
+	// size lowers the bytes of limits to what the endpoint takes.
+	size  sizeLimit
+	limit limit
+	gate  gate
 	// inFlight is how many deliveries hold a place, and lateInFlight how many of these carry late samples.
 	inFlight, lateInFlight int
 	// retries wait for their next attempt.
@@ -71,10 +73,12 @@ func earliest(a, b time.Time) time.Time {
 
 // dueRetry returns the retry that has waited longest since its last attempt, or when the next one is due.
 func (s *scheduler) dueRetry(now time.Time) (due *delivery, wake time.Time) {
+	mayBeLate := s.lateMayLeave()
 	for _, d := range s.retries {
 		switch {
 		case d.due.After(now):
 			wake = earliest(wake, d.due)
+		case d.late && !mayBeLate:
 		case due == nil || d.attempted.Before(due.attempted):
 			due = d
 		}
@@ -113,6 +117,7 @@ func (s *scheduler) claim(now time.Time) (d *delivery, wake time.Time) {
 	var ready time.Time
 	var late bool
 	var open openBatches
+	mayBeLate := s.lateMayLeave()
 	consider := func(p *partition, at time.Time, isLate bool) {
 		switch {
 		case at.After(now):
@@ -125,7 +130,7 @@ func (s *scheduler) claim(now time.Time) (d *delivery, wake time.Time) {
 		if p.busy {
 			continue
 		}
-		isLate := p.lateReady() && s.lateMayLeave(p)
+		isLate := mayBeLate && p.lateReady()
 		if isLate {
 			consider(p, s.readyAt(p, &p.late), true)
 		}
@@ -188,9 +193,11 @@ func (s *scheduler) readyAt(p *partition, l *lane) time.Time {
 	return at
 }
 
-// lateMayLeave says whether late samples may take one more place. While good samples wait, they have an eighth of the limit.
-func (s *scheduler) lateMayLeave(p *partition) bool {
-	return p.good.empty() || s.lateInFlight < max(s.places()/8, 1)
+// lateMayLeave says whether late samples may take one more place. While good ones wait, in whatever partition, the late ones of all
+// partitions have an eighth of the limit.
+func (s *scheduler) lateMayLeave() bool {
+	return s.lateInFlight < max(s.places()/8, 1) ||
+		!slices.ContainsFunc(s.partitions, func(p *partition) bool { return !p.good.empty() })
 }
 
 // oldestOpen is the idle partition, no suspect, whose open batch is the oldest.
@@ -261,7 +268,7 @@ func (s *scheduler) take(first *partition, late bool) *delivery {
 func (d *delivery) claim(p *partition, b *batch) {
 	p.busy, p.busyLate = true, d.late
 	d.parts = append(d.parts, part{partition: p, batch: b, samples: b.Samples, logged: b.logged, cost: b.leave()})
-	d.recovered = d.recovered || b.life > 0
+	d.perhapsSent = d.perhapsSent || b.life > 0
 	p.kept.lanes[laneIndex(d.late)].claimed += b.logged
 	if d.accepted.IsZero() || b.accepted.Before(d.accepted) {
 		d.accepted = b.accepted

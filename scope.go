@@ -1,9 +1,6 @@
-// SPDX-License-Identifier: Apache-2.0
-
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 
@@ -47,7 +44,10 @@ func appendScopeValues(values []scopeValue, sm pmetric.ScopeMetrics, n *namer) [
 		}
 	}
 	sortStable(values, func(a, b scopeValue) int {
-		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.key, b.key))
+		if c := strings.Compare(a.name, b.name); c != 0 {
+			return c
+		}
+		return strings.Compare(a.key, b.key)
 	})
 	// Of a key that is there twice, the first one counts.
 	values = slices.CompactFunc(values, func(a, b scopeValue) bool { return a.key == b.key })

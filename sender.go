@@ -34,6 +34,8 @@ type sender struct {
 	maxIsolation int
 	// durable says that what is not settled when the exporter ends stays in storage.
 	durable bool
+	// isolation is the budget of such requests for all deliveries.
+	isolation *isolation
 	// fail ends the exporter after an answer.
 	fail func(*remote.Answer)
 	// spawn runs a function that Shutdown waits for.
@@ -55,6 +57,7 @@ func (s *sender) run(ctx context.Context, d *delivery, turn <-chan struct{}) {
 			switch {
 			case d.late:
 				v.sortByTime(ctx)
+				v.cutOffenders()
 			case d.claimed.Sub(d.accepted) >= s.idle:
 				d.cutDisorder()
 			}
@@ -106,6 +109,13 @@ func (v *voyage) step(ctx context.Context) {
 	}
 	v.attempts++
 	v.attempted = time.Now()
+	v.size = 0
+	if r.Samples > 1 {
+		v.size = r.size()
+	}
+	if v.planned.Load() == 1 {
+		v.isolation.request(v.attempted)
+	}
 	a := v.client.Post(ctx, r.protocol, r.body, v.attempts)
 	if a.Status == 0 && ctx.Err() != nil {
 		v.events.request(r, a, v.attempts, time.Since(v.attempted), remote.VerdictDrop)
@@ -133,7 +143,7 @@ func (v *voyage) judge(ctx context.Context, r *request, a *remote.Answer, at rem
 	}
 	for {
 		at.Standing = v.version.standing()
-		at.Unsure = v.recovered
+		at.Unsure = v.perhapsSent
 		decision := v.policy.Decide(a, at)
 		o.verdict, o.reason, o.reach = decision.Verdict, decision.Reason, decision.Reach
 		switch {
@@ -171,17 +181,13 @@ func (v *voyage) act(ctx context.Context, r *request, o outcome, delay time.Dura
 		}
 		return
 	case remote.VerdictSplit:
-		// What has perhaps been sent before is refused for that alone, so that isolating it is not for new offenders.
-		if r.Samples > 1 && (o.reason == account.ReasonRefusedAfterUnknown || v.planned.Add(2) <= int32(v.maxIsolation)) {
-			v.split(ctx)
+		if v.takeApart(ctx, &o) {
 			return
-		}
-		if r.Samples > 1 {
-			o.reason = account.ReasonIsolationLimit
 		}
 	case remote.VerdictFail:
 		v.fail(o.answer)
 	}
+	v.redeem(r, &o)
 	v.settle(ctx, r, &o)
 	v.settled()
 	switch {
@@ -275,6 +281,10 @@ func (v *voyage) abandon(ctx context.Context) {
 func (v *voyage) prepare(ctx context.Context) {
 	r := v.next()
 	*r = v.dropOld(ctx, *r)
+	if v.attempts == 0 && r.Samples > 1 {
+		v.cutLarge(v.queue.mostBytes())
+		r = v.next()
+	}
 	if !r.Empty() && r.protocol == wire.V2 && v.attempts == 0 {
 		if ok, probe := v.version.maySend(); ok {
 			r.probe = probe
@@ -287,6 +297,18 @@ func (v *voyage) prepare(ctx context.Context) {
 		first, rest := r.splitAt(maxProbe)
 		v.settled(first, rest)
 	}
+}
+
+// cutLarge makes several requests of the next one, sent one after the other, if it is larger than what the endpoint takes.
+func (v *voyage) cutLarge(most int64) {
+	if v.next().size() <= most {
+		return
+	}
+	pieces := v.next().pieces(most)
+	for range pieces[1:] {
+		v.version.split(pieces[0].trial)
+	}
+	v.settled(pieces...)
 }
 
 // sortByTime puts the request of a late delivery in the order of time.

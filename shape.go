@@ -1,5 +1,3 @@
-// SPDX-License-Identifier: Apache-2.0
-
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
@@ -55,7 +53,17 @@ func newShape(keys []string, n *namer) shape {
 
 // cloned returns a copy of the strings, which share one piece of memory.
 func cloned(of []string) []string {
-	all, from := strings.Join(of, ""), 0
+	size := 0
+	for _, s := range of {
+		size += len(s)
+	}
+	// strings.Join would not copy a single one.
+	var b strings.Builder
+	b.Grow(size)
+	for _, s := range of {
+		b.WriteString(s)
+	}
+	all, from := b.String(), 0
 	copies := make([]string, len(of))
 	for i, s := range of {
 		copies[i] = all[from : from+len(s)]

@@ -36,41 +36,37 @@ func storageClient(ctx context.Context, host component.Host, named, owner compon
 	return client, nil
 }
 
-// openStorage makes the queue keep in storage what it accepts, if that is configured. A log that holds something prevails over
-// the number of partitions: a series must stay in its own.
-func (e *orderedExporter) openStorage(ctx context.Context, host component.Host) error {
-	named := e.cfg.Queue.Storage
-	if named == nil {
-		return nil
-	}
-	client, err := storageClient(ctx, host, *named, e.id)
+// storedQueue is what an exporter has of a storage extension.
+type storedQueue struct {
+	log     *journal.Log
+	durable *durable
+	backlog *backlog
+}
+
+// openLog opens the log that an exporter has in the extension that queue.storage names.
+func openLog(ctx context.Context, host component.Host, named, owner component.ID, l journal.Layout) (*journal.Log, error) {
+	client, err := storageClient(ctx, host, named, owner)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	log, err := journal.Open(ctx, client, layoutOf(e.cfg.Partitions, e.secret))
+	log, err := journal.Open(ctx, client, l)
 	if err != nil {
 		_ = client.Close(ctx)
-		return fmt.Errorf("queue.storage: opening the log in %q: %w", named, err)
+		return nil, fmt.Errorf("queue.storage: opening the log in %q: %w", named, err)
 	}
-	partitions, secret := partitionsOf(log.InUse())
-	if secret != e.secret || partitions != e.cfg.Partitions {
-		tr := newTranslation(e.cfg, secret)
-		tr.partitions = partitions
-		e.translators = newTranslatorPool(tr, e.bounds, e.families)
-		e.queue.repartition(partitions)
-	}
-	watch := &storageWatch{telemetry: e.telemetry, status: e.status, logger: e.logger}
-	d := newDurable(e.queue, log, int64(e.cfg.Queue.MaxDiskBytes), watch)
-	if n := log.Sizes().Samples; n > 0 {
-		e.logger.Info("Recovered samples from storage, which are sent before what comes now. An earlier process may have sent some of them.",
-			zap.Uint64("samples", n), zap.Int64("bytes", log.Sizes().Live), zap.Int("partitions", partitions))
-	}
-	if partitions != e.cfg.Partitions {
-		e.logger.Warn("The configured number of partitions takes effect when the exporter starts with nothing in storage.",
-			zap.Int("configured", e.cfg.Partitions), zap.Int("in_use", partitions))
-	}
-	d.start()
-	return nil
+	return log, nil
+}
+
+// start begins to write and to read. The queue must keep in the log what it accepts.
+func (s *storedQueue) start() {
+	s.backlog = startBacklog(s.durable)
+	s.durable.start()
+}
+
+// close stores what is not stored yet.
+func (s *storedQueue) close(ctx context.Context) error {
+	s.backlog.stop()
+	return s.durable.close(ctx)
 }
 
 // layoutOf is the layout of a log: two lanes for each partition, and the secret with which series find their partition again.
@@ -123,25 +119,3 @@ func (w *storageWatch) damaged(samples, records int) {
 
 // storedDrainTimeout is how long a shutdown waits for answers if everything else stays in storage.
 const storedDrainTimeout = 5 * time.Second
-
-// drainTimeout bounds how long a shutdown waits for samples to be delivered.
-func (e *orderedExporter) drainTimeout() time.Duration {
-	if e.queue.durable != nil {
-		return min(e.cfg.ShutdownTimeout, storedDrainTimeout)
-	}
-	return e.cfg.ShutdownTimeout
-}
-
-// closeStorage stores what is not stored yet, and says what stays.
-func (e *orderedExporter) closeStorage(ctx context.Context) {
-	d := e.queue.durable
-	if d == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, e.cfg.ShutdownTimeout)
-	defer cancel()
-	if err := d.close(ctx); err != nil {
-		e.logger.Warn("Closing storage failed (queue.storage).", zap.Error(err))
-	}
-	e.logger.Info("Closed. What is not delivered stays in storage.", zap.Int64("samples", e.ledger.Queued()))
-}

@@ -102,9 +102,7 @@ func readRecovered(b []byte) (r run, index []indexEntry, err error) {
 	index = make([]indexEntry, of.len())
 	for i := range index {
 		index[i].timestamp, _ = of.point(i)
-		for _, l := range of.labels(i) {
-			index[i].identity += labelHash(nameHash(l.Name), wire.Hash(l.Value))
-		}
+		index[i].identity = identityOf(of.labels(i))
 	}
 	return r, index, nil
 }

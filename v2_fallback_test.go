@@ -225,9 +225,9 @@ func TestFallbackTrial(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			h, r := run(t, func(rwtest.Request) rwtest.Answer { return rwtest.Answer{Status: 400} }, 2,
 				func(c *Config) { c.OnError.Rejected = OnRejectedIsolate })
-			// Isolation takes 9 requests for 5 samples.
-			assert.Equal(t, slices.Concat([]int{2}, slices.Repeat([]int{1}, 9), slices.Repeat([]int{2}, 9)), r.versions())
-			assert.Equal(t, map[string]int64{"rejected 400": 10}, h.dropped())
+			// Isolation takes 9 requests for 5 samples. The next ones of their series are refused together, and then 7 requests try 4.
+			assert.Equal(t, slices.Concat([]int{2}, slices.Repeat([]int{1}, 9), slices.Repeat([]int{2}, 1+7)), r.versions())
+			assert.Equal(t, map[string]int64{"rejected 400": 5 + 4, "isolation_limit 400": 1}, h.dropped())
 			assert.Zero(t, h.metric(fallbackMetric))
 		})
 	})

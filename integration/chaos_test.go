@@ -35,7 +35,7 @@ func TestChaosWithPrometheus(t *testing.T) {
 			SortsPayloads: true,
 			DropsRepeats:  true,
 			MaxFuture:     10 * time.Minute,
-			MaxPast:       time.Hour,
+			MaxPast:       45 * time.Minute,
 			SplitsRetries: true,
 			Fatal:         []int{405, 407, 411, 415, 426},
 		},

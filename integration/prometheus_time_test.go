@@ -133,3 +133,30 @@ func TestPrometheusHostileTimesHarmNoGoodSample(t *testing.T) {
 		t.Logf("delivered %d, dropped %v", accounts.Delivered, accounts.Dropped)
 	})
 }
+
+// Prometheus refuses what is an hour older than the newest sample that it has. A sample that is ahead of the clock, as far as a good one
+// may be, does not make it refuse a good one.
+func TestPrometheusGoodSamplesAreWithinAnHour(t *testing.T) {
+	inBothVersions(t, func(t *testing.T, v version) {
+		now := time.Now().Truncate(time.Second)
+		server := promserver.Start(t)
+		exporter := rig.Start(t, server.Endpoint(), v.config)
+		exporter.SendAndSettle(sampled("ahead", now, []int{9*60 + 55}))
+		for minute := 70; minute > 0; minute-- {
+			exporter.Send(sampled(fmt.Sprint("behind ", minute), now, []int{-60 * minute}))
+		}
+		exporter.Send(sampled("good", now, []int{0}))
+		accounts := exporter.Close()
+		assertStored(t, server, accounts)
+		var stored []string
+		for _, s := range server.Series("value") {
+			stored = append(stored, s.Labels.Get("series"))
+		}
+		assert.Contains(t, stored, "good")
+		for minute := range 45 {
+			if minute > 0 {
+				assert.Contains(t, stored, fmt.Sprint("behind ", minute))
+			}
+		}
+	})
+}

@@ -44,6 +44,15 @@ func Decompress(body []byte) []byte {
 	return raw
 }
 
+// DecompressedSize is the bytes that Decompress returns.
+func DecompressedSize(body []byte) int {
+	n, err := snappy.DecodedLen(body)
+	if err != nil {
+		panic(fmt.Sprintf("a body cannot be decompressed: %v", err))
+	}
+	return n
+}
+
 // AppendElements compresses raw and appends its elements.
 func AppendElements(b, raw []byte) []byte {
 	encoded := encode(buffers.Take(), raw)

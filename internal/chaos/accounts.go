@@ -38,6 +38,9 @@ type Drop struct {
 	Status int
 }
 
+// unsentOffenders are samples of series that were refused alone, for which there was no room.
+func (a *Accounts) unsentOffenders() int64 { return a.Dropped[Drop{Reason: "isolation_limit"}] }
+
 // dropped sums the drops of some reasons, or of all.
 func (a *Accounts) dropped(reasons ...string) int64 {
 	n := int64(0)

@@ -37,6 +37,8 @@ type checker struct {
 	ambiguous bool
 	// unknown are the samples of series that nothing is known of.
 	unknown map[Point]*item
+	// offended are the series that were refused alone.
+	offended map[string]bool
 
 	found []string
 	// exact says that the fate of every sample can be told from what was on the wire.
@@ -45,7 +47,7 @@ type checker struct {
 
 // Check returns what is wrong with a round, and whether the fate of every sample could be told.
 func Check(r *Record) (problems []string, exact bool) {
-	c := &checker{Record: r, model: newModel(r), unknown: make(map[Point]*item)}
+	c := &checker{Record: r, model: newModel(r), unknown: make(map[Point]*item), offended: make(map[string]bool)}
 	c.ambiguous = c.model.ambiguous()
 	for _, x := range r.Exchanges {
 		c.flights = append(c.flights, &flight{Exchange: x})

@@ -158,7 +158,7 @@ func (c *checker) checkDeadLetters() {
 	if c.Settings.DeadLetters == "" || c.Settings.V2 || a.dropped("shutdown") > 0 || a.Letters["skipped"]+a.Letters["failed"]+a.Letters["removed"] > 0 {
 		return
 	}
-	dropped := a.dropped("too_old")
+	dropped := a.dropped("too_old") - a.unsentOffenders()
 	for reason := range reasonsOf {
 		dropped += a.dropped(reason)
 	}

@@ -29,6 +29,9 @@ func (c *checker) checkOrder() {
 			}
 			it.last = x
 		}
+		if len(x.Points) == 1 && x.Status/100 == 4 && c.Settings.Rejected == isolate {
+			c.offended[x.Points[0].Series] = true
+		}
 		for l := range touched {
 			if l.first < 0 {
 				continue
@@ -72,10 +75,11 @@ func (c *checker) place(s *seriesModel, x *flight, pt Point, touched map[*line]b
 			return
 		}
 	}
-	if c.model.forgot && c.Settings.OutOfOrder == "send" && c.held(pt.Series) {
-		// What is held behind old samples is sorted by time, so a late one that was taken for a good one comes before others.
+	if c.model.forgot && c.held(pt.Series) {
+		// What is held is sorted by time, so a late one that was taken for a good one comes before others.
 		for _, i := range l.at[pt.at()] {
 			if i >= l.floor && l.items[i].call.Begin <= x.Begin {
+				l.first = min(l.first, i)
 				x.items = append(x.items, l.items[i])
 				return
 			}
@@ -143,8 +147,8 @@ func (c *checker) checkApart(x *flight) {
 }
 
 // held tells whether samples of a series travel apart though they are not late: what the exporter holds back behind them may join
-// the late ones, in order of time.
+// the late ones, in order of time. So may the samples of a series that was refused alone.
 func (c *checker) held(series string) bool {
 	s := c.model.series[series]
-	return s != nil && slices.ContainsFunc(s.apart.items, func(it *item) bool { return !it.late })
+	return c.offended[series] || s != nil && slices.ContainsFunc(s.apart.items, func(it *item) bool { return !it.late })
 }

@@ -35,7 +35,7 @@ func (c *checker) checkOutcomes() {
 		return
 	}
 	for key, n := range a.Dropped {
-		if slices.Contains(unsentReasons, key.Reason) || slices.Contains(translationDrops, key.Reason) {
+		if slices.Contains(unsentReasons, key.Reason) || slices.Contains(translationDrops, key.Reason) || key == (Drop{Reason: "isolation_limit"}) {
 			continue
 		}
 		lost[key.Status] -= int(n)
@@ -48,8 +48,8 @@ func (c *checker) checkOutcomes() {
 			c.problem("%d more samples were lost by answers of status %d than are counted", n, status)
 		}
 	}
-	if n := c.unsplit(); !s.V2 && n != a.dropped("isolation_limit") {
-		c.problem("%d samples are counted as isolation_limit, and %d were refused together with others", a.dropped("isolation_limit"), n)
+	if n, counted := c.unsplit(), a.dropped("isolation_limit")-a.unsentOffenders(); !s.V2 && n != counted {
+		c.problem("%d samples are counted as isolation_limit, and %d were refused together with others", counted, n)
 	}
 }
 
@@ -76,7 +76,7 @@ func (c *checker) checkUnsent(a *Accounts) {
 			}
 		}
 	}
-	counted := a.dropped(unsentReasons...)
+	counted := a.dropped(unsentReasons...) + a.unsentOffenders()
 	if int64(unsent) > counted {
 		c.problem("%d samples were never sent, %v for one, and %d are counted as dropped before", unsent, example, counted)
 	}

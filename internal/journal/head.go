@@ -4,6 +4,7 @@ package journal // import "github.com/orderedremotewrite/orderedremotewriteexpor
 
 import (
 	"encoding/binary"
+	"math"
 	"slices"
 
 	"go.opentelemetry.io/collector/extension/xextension/storage"
@@ -26,12 +27,27 @@ type head struct {
 type lane struct {
 	// acked is how many need not be kept any more, end how many there have been.
 	acked, end uint64
+	// hole are others that need not be kept.
+	hole hole
 	// bytes is about how many those take that must be kept.
 	bytes int64
 }
 
+// hole are samples behind some that must be kept. It is empty if its bounds are the same.
+type hole struct {
+	from, to uint64
+	// record is the one with the last sample before the hole, or a later one if that is not known.
+	record uint64
+}
+
+// has says whether samples up to an end, of a record, are in the hole.
+func (h *hole) has(number, end uint64) bool { return number > h.record && end > h.from && end <= h.to }
+
 // open is how many samples of the lane must be kept.
-func (l *lane) open() uint64 { return l.end - l.acked }
+func (l *lane) open() uint64 { return l.end - l.acked - (l.hole.to - l.hole.from) }
+
+// needs says whether a record must be kept for samples up to an end.
+func (l *lane) needs(number, end uint64) bool { return end > l.acked && !l.hole.has(number, end) }
 
 // add takes note of the next run.
 func (l *lane) add(r *Run) {
@@ -41,14 +57,33 @@ func (l *lane) add(r *Run) {
 
 // acknowledge ends the keeping of n samples from the front.
 func (l *lane) acknowledge(n int) {
-	open := l.open()
-	take := min(uint64(n), open)
-	if take == open {
+	take := min(uint64(n), l.open())
+	l.shrink(take)
+	l.acked += take
+	if l.acked >= l.hole.from && l.hole.to > 0 {
+		l.acked = max(l.acked, l.hole.to)
+		l.hole = hole{}
+	}
+}
+
+// forget ends the keeping of n samples behind the first ones.
+func (l *lane) forget(behind, n int) {
+	l.shrink(uint64(n))
+	if l.hole.to > 0 {
+		l.hole.to += uint64(n)
+		return
+	}
+	from := l.acked + uint64(behind)
+	l.hole = hole{from: from, to: from + uint64(n), record: math.MaxUint64}
+}
+
+// shrink counts the bytes of n samples that need not be kept.
+func (l *lane) shrink(n uint64) {
+	if open := l.open(); n >= open {
 		l.bytes = 0
 	} else {
-		l.bytes -= int64(float64(l.bytes) * float64(take) / float64(open))
+		l.bytes -= int64(float64(l.bytes) * float64(n) / float64(open))
 	}
-	l.acked += take
 }
 
 func (h *head) empty() bool {
@@ -76,7 +111,9 @@ func (h *head) encode() []byte {
 	for i := range h.lanes {
 		l := &h.lanes[i]
 		b = binary.AppendUvarint(b, l.acked)
-		b = binary.AppendUvarint(b, l.open())
+		b = binary.AppendUvarint(b, l.end-l.acked)
+		b = binary.AppendUvarint(b, l.hole.to-l.hole.from)
+		b = binary.AppendUvarint(b, l.hole.from)
 		b = binary.AppendUvarint(b, uint64(l.bytes))
 	}
 	return sealed(b)
@@ -96,6 +133,12 @@ func decodeHead(b []byte) (head, error) {
 		}
 		l := lane{acked: d.uvarint()}
 		l.end = l.acked + d.uvarint()
+		if length := d.uvarint(); length > 0 {
+			from := d.uvarint()
+			l.hole = hole{from: from, to: from + length, record: math.MaxUint64}
+		} else {
+			d.uvarint()
+		}
 		l.bytes = int64(d.uvarint())
 		h.lanes = append(h.lanes, l)
 	}

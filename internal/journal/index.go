@@ -40,9 +40,19 @@ func entryOf(r *Record, bytes int) *entry {
 // open is how many of the entry's lanes must still be kept.
 func (e *entry) open(lanes []lane) (n int) {
 	for _, end := range e.ends {
-		if end.end() > lanes[end.lane()].acked {
+		if lanes[end.lane()].needs(e.number, end.end()) {
 			n++
 		}
 	}
 	return n
+}
+
+// reaches says whether a lane reaches an end in the record.
+func (e *entry) reaches(lane int, end uint64) bool {
+	for _, of := range e.ends {
+		if of.lane() == lane && of.end() >= end {
+			return true
+		}
+	}
+	return false
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 
@@ -48,7 +49,11 @@ type Sizes struct {
 type Lane struct {
 	// Acknowledged is how many samples need not be kept any more, End how many there have been.
 	Acknowledged, End uint64
-	Bytes             int64
+	// HoleFrom and HoleTo are the bounds of others that need not be kept.
+	HoleFrom, HoleTo uint64
+	// Open is how many must be kept, and Bytes about how many bytes they take.
+	Open  uint64
+	Bytes int64
 }
 
 var headKeys = [2]string{"head.0", "head.1"}
@@ -191,7 +196,10 @@ func (l *Log) Bounds() (first, next uint64) {
 func (l *Log) Lane(i int) Lane {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return Lane{Acknowledged: l.lanes[i].acked, End: l.lanes[i].end, Bytes: l.lanes[i].bytes}
+	of := &l.lanes[i]
+	return Lane{
+		Acknowledged: of.acked, End: of.end, HoleFrom: of.hole.from, HoleTo: of.hole.to, Open: of.open(), Bytes: of.bytes,
+	}
 }
 
 // Sizes are the log's.
@@ -237,6 +245,39 @@ func (l *Log) Acknowledge(lane, n int) {
 	of.acknowledge(n)
 	l.live += of.bytes - before
 	l.dirty = true
+}
+
+// Forget ends the keeping of n samples of a lane that come behind its first ones, which must be kept. What is forgotten until
+// those are acknowledged must follow what was forgotten before.
+func (l *Log) Forget(lane, behind, n int) {
+	if behind == 0 {
+		l.Acknowledge(lane, n)
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	of := &l.lanes[lane]
+	before, began := of.bytes, of.hole.to == 0
+	of.forget(behind, n)
+	if began {
+		of.hole.record = l.reachingLocked(lane, of.hole.from)
+	}
+	l.live += of.bytes - before
+	l.dirty = true
+}
+
+// reachingLocked is the number of the first record in which a lane reaches an end, or more than any if that is not known.
+func (l *Log) reachingLocked(lane int, end uint64) uint64 {
+	for number := l.first; number < l.next; number++ {
+		e := l.index[number]
+		if e == nil && !l.knownLocked(number) {
+			break
+		}
+		if e != nil && e.reaches(lane, end) {
+			return number
+		}
+	}
+	return math.MaxUint64
 }
 
 // Live is about how many bytes must be kept.

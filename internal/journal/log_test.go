@@ -211,6 +211,39 @@ func TestRewritingLeavesOutWhatIsOfNoUse(t *testing.T) {
 	assert.Len(t, all(t, open(t, m, 32))[0], 200)
 }
 
+// TestForgottenSamplesLeaveAHole forgets samples behind some that must be kept.
+func TestForgottenSamplesLeaveAHole(t *testing.T) {
+	m := new(storagetest.Disk)
+	l := open(t, m, 2)
+	for i := range uint64(10) {
+		appendAll(t, l, []Run{run(0, 10*i, 10)})
+	}
+	live := l.Sizes().Live
+	l.Acknowledge(0, 10)
+	l.Forget(0, 5, 35)
+	l.Forget(0, 5, 20)
+	for range 3 {
+		require.NoError(t, l.Flush(t.Context()))
+	}
+	assert.EqualValues(t, 100-10-55, l.Sizes().Samples)
+	assert.Less(t, l.Sizes().Live, live/2)
+	assert.Len(t, m.Keys(), 2+4, "the record in which the hole begins, and those that come after it")
+
+	again := open(t, m, 2)
+	of := again.Lane(0)
+	assert.Equal(t, []uint64{10, 15, 70, 100, 35}, []uint64{of.Acknowledged, of.HoleFrom, of.HoleTo, of.End, of.Open})
+	again.Acknowledge(0, 5)
+	assert.EqualValues(t, 70, again.Lane(0).Acknowledged)
+	again.Acknowledge(0, 30)
+	from, end := again.Bounds()
+	_, _, _, err := again.Read(t.Context(), from, end, 1<<20)
+	require.NoError(t, err)
+	for range 3 {
+		require.NoError(t, again.Flush(t.Context()))
+	}
+	assert.Equal(t, headKeys[:], m.Keys())
+}
+
 // TestLogUnderFaults appends, acknowledges, rewrites and dies at random, with a storage that fails and tears writes, and
 // compares what is read with what must be there.
 func TestLogUnderFaults(t *testing.T) {

@@ -103,7 +103,10 @@ func (l *Log) Rewrite(ctx context.Context, maxBytes int64) (done bool, err error
 		if err != nil {
 			continue
 		}
-		r.Runs = slices.DeleteFunc(r.Runs, func(run Run) bool { return run.End() <= h.lanes[run.Lane].acked })
+		r.Runs = slices.DeleteFunc(r.Runs, func(run Run) bool {
+			of := &h.lanes[run.Lane]
+			return run.End() <= of.acked || run.First >= of.hole.from && run.End() <= of.hole.to
+		})
 		value := r.encode(of)
 		again = append(again, entryOf(&r, len(value)))
 		ops = append(ops, storage.SetOperation(recordKey(r.Number), value))

@@ -42,6 +42,7 @@ const (
 type Server struct {
 	t        testing.TB
 	tls      bool
+	inside   bool
 	messages remoteapi.MessageTypes
 	address  string
 	db       *tsdb.DB
@@ -66,6 +67,11 @@ func WithTLS() Option {
 	return func(s *Server) { s.tls = true }
 }
 
+// WithoutNetwork makes the server answer RoundTrip alone, so that it works on a fake clock.
+func WithoutNetwork() Option {
+	return func(s *Server) { s.inside, s.address = true, "prometheus.test" }
+}
+
 // WithMessages makes the server accept some messages only; without the option it accepts those of both versions.
 func WithMessages(messages ...remoteapi.WriteMessageType) Option {
 	return func(s *Server) { s.messages = messages }
@@ -74,19 +80,11 @@ func WithMessages(messages ...remoteapi.WriteMessageType) Option {
 // Start starts a server with an empty storage. It ends with the test.
 func Start(t testing.TB, options ...Option) *Server {
 	t.Helper()
-	opts := tsdb.DefaultOptions()
-	opts.EnableExemplarStorage = true
-	opts.MaxExemplars = 10_000
-	opts.OutOfOrderTimeWindow = 0
-	db, err := tsdb.Open(t.TempDir(), promslog.NewNopLogger(), prometheus.NewRegistry(), opts, nil)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	p := parser.NewParser(parser.Options{})
 	registry := prometheus.NewRegistry()
 	s := &Server{
 		t:        t,
 		address:  "127.0.0.1:0",
-		db:       db,
 		registry: registry,
 		messages: remoteapi.MessageTypes{V1, V2},
 		parser:   p,
@@ -103,11 +101,27 @@ func Start(t testing.TB, options ...Option) *Server {
 	for _, o := range options {
 		o(s)
 	}
-	s.receiver = remote.NewWriteHandler(promslog.NewNopLogger(), registry, db, s.messages, false, false)
+	s.db = s.open()
+	s.receiver = remote.NewWriteHandler(promslog.NewNopLogger(), registry, s.db, s.messages, false, false)
 	s.Restart()
 	t.Cleanup(s.Stop)
 	t.Cleanup(func() { require.NoError(t, s.engine.Close()) })
 	return s
+}
+
+// open opens the storage. Without a network, where many are opened one after the other, it has no log and is small.
+func (s *Server) open() *tsdb.DB {
+	opts := tsdb.DefaultOptions()
+	opts.EnableExemplarStorage = true
+	opts.MaxExemplars = 10_000
+	opts.OutOfOrderTimeWindow = 0
+	if s.inside {
+		opts.WALSegmentSize, opts.StripeSize = -1, 64
+	}
+	db, err := tsdb.Open(s.t.TempDir(), promslog.NewNopLogger(), prometheus.NewRegistry(), opts, nil)
+	require.NoError(s.t, err)
+	s.t.Cleanup(func() { require.NoError(s.t, db.Close()) })
+	return db
 }
 
 // Stop closes the server when it has answered the requests that it has. Its storage stays.
@@ -122,6 +136,9 @@ func (s *Server) Stop() {
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.Stop()
+	if s.inside {
+		return
+	}
 	listener, err := net.Listen("tcp", s.address)
 	require.NoError(s.t, err)
 	s.address = listener.Addr().String()
@@ -153,6 +170,13 @@ func (s *Server) CAFile() string {
 	block := &pem.Block{Type: "CERTIFICATE", Bytes: s.http.Certificate().Raw}
 	require.NoError(s.t, os.WriteFile(file, pem.EncodeToMemory(block), 0o600))
 	return file
+}
+
+// RoundTrip implements http.RoundTripper for clients in the same process.
+func (s *Server) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer := httptest.NewRecorder()
+	s.ServeHTTP(answer, r)
+	return answer.Result(), nil
 }
 
 // InvalidLabels is the number of samples whose labels the receiver did not accept. It skips such samples and says nothing

@@ -1,0 +1,354 @@
+package orderedremotewriteexporter
+
+import (
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+)
+
+// TestIsolationBudget looks at every minute of an hour in which requests and refusals come at random.
+func TestIsolationBudget(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(seed(t), 0))
+	const hour = 3600
+	var budget isolation
+	var requests, spent, onOffenders [hour]int
+	over := func(of *[hour]int, second int) (n int) {
+		for s := max(second-isolationWindow+1, 0); s <= second; s++ {
+			n += of[s]
+		}
+		return n
+	}
+	start := time.Unix(1_700_000_000, 0)
+	refused := false
+	for second := range hour {
+		now := start.Add(time.Duration(second) * time.Second)
+		if rnd.IntN(3) == 0 {
+			requests[second] = rnd.IntN(40)
+		}
+		for range requests[second] {
+			budget.request(now)
+		}
+		most := max(over(&requests, second), leastIsolation)
+		for range rnd.IntN(60) {
+			n, known := 1+rnd.IntN(2), rnd.IntN(4) > 0
+			before, beforeOnOffenders := over(&spent, second), over(&onOffenders, second)
+			paid := budget.spend(now, n, known)
+			refused = refused || !paid
+			require.Equal(t, before+n <= most && (!known || beforeOnOffenders+n <= most/2), paid, "second %d", second)
+			if !paid {
+				continue
+			}
+			if spent[second] += n; known {
+				onOffenders[second] += n
+			}
+		}
+	}
+	assert.True(t, refused, "the budget is spent at times")
+}
+
+// TestOffendersAreBounded in number, by when they were refused, and in time.
+func TestOffendersAreBounded(t *testing.T) {
+	o := newOffenders(time.Hour, 32)
+	start := time.Unix(1_700_000_000, 0)
+	for i := range 10_000 {
+		o.add(uint64(i), start.Add(time.Duration(i)*time.Millisecond))
+	}
+	assert.Len(t, o.refused, mostOffenders/32)
+	assert.True(t, o.has(9_999))
+	assert.False(t, o.has(0), "the one that was refused longest ago is forgotten")
+	assert.False(t, o.due(9_999, start.Add(time.Minute)))
+	assert.True(t, o.due(9_999, start.Add(time.Minute+10*time.Second)))
+	o.expire(start.Add(time.Hour))
+	assert.True(t, o.has(9_999))
+	o.expire(start.Add(time.Hour + 10*time.Second))
+	assert.Empty(t, o.refused)
+}
+
+// TestIdentityOfLabels is the same when it is made of a message as when the guard sees the series.
+func TestIdentityOfLabels(t *testing.T) {
+	forEachMessage(t, func(t *testing.T, message func(*Config)) {
+		tr := newTestTranslator(configOf(message))
+		for seed := range uint64(200) {
+			tr.translate(rwtest.Hostile(rand.New(rand.NewPCG(seed, 1))))
+			for i := range tr.segments {
+				for j := range tr.segments[i].chunks {
+					c := &tr.segments[i].chunks[j]
+					contents := c.contents()
+					require.Equal(t, len(c.index), contents.len())
+					for series, e := range c.index {
+						require.Equal(t, e.identity, identityOf(contents.labels(series)))
+					}
+				}
+			}
+			tr.reset()
+		}
+	})
+}
+
+// refuser refuses requests with samples of bad series, as a receiver that keeps nothing of them does.
+type refuser struct {
+	mu  sync.Mutex
+	bad func(series string) bool
+	seen
+}
+
+// seen is how many requests have come, were refused, and had good series beside bad ones.
+type seen struct{ requests, refused, mixed int }
+
+// since is what has come since.
+func (r *refuser) since(before seen) seen {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return seen{r.requests - before.requests, r.refused - before.refused, r.mixed - before.mixed}
+}
+
+func (r *refuser) answer(req rwtest.Request) rwtest.Answer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.requests++
+	good, bad := 0, 0
+	for _, ts := range req.Message.Timeseries {
+		for _, l := range ts.Labels {
+			switch {
+			case l.Name != "series":
+			case r.bad(l.Value):
+				bad++
+			default:
+				good++
+			}
+		}
+	}
+	if bad == 0 {
+		return rwtest.Answer{}
+	}
+	r.refused++
+	if good > 0 {
+		r.mixed++
+	}
+	return rwtest.Answer{Status: 400}
+}
+
+// isolating is a configuration that isolates, and gives up nothing because of one request alone.
+func isolating(c *Config) {
+	c.OnError.Rejected = OnRejectedIsolate
+	c.OnError.MaxIsolationRequests = 1 << 20
+}
+
+// TestOffendersTravelApart: of 200 series, five are refused for five minutes. They cost others their requests once; then they
+// travel apart, and the budget is hardly touched. When they are good again, they are taken again.
+func TestOffendersTravelApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mended atomic.Bool
+		r := &refuser{bad: func(series string) bool {
+			return !mended.Load() && len(series) == 2 && series[1:] == "7" && series < "6"
+		}}
+		receiver := &rwtest.Receiver{Script: r.answer}
+		h := newHarness(t, receiver, isolating)
+		seconds := func(n int) seen {
+			before := r.since(seen{})
+			for range n {
+				h.consume(gauge(time.Now(), 200))
+				time.Sleep(time.Second)
+			}
+			time.Sleep(10 * time.Second)
+			return r.since(before)
+		}
+		first := seconds(10)
+		settled := seconds(290)
+		t.Logf("the first 10 s: %d requests, %d refused, %d with good series; the next 290 s: %d, %d, %d",
+			first.requests, first.refused, first.mixed, settled.requests, settled.refused, settled.mixed)
+		assert.Positive(t, first.mixed)
+		assert.Zero(t, settled.mixed, "no good sample pays for an offender that is known")
+		assert.Less(t, settled.requests, 290*4, "requests")
+		lost := h.dropped()
+		assert.Equal(t, int64(300*(200-5)), h.delivered(), "no good sample is lost")
+		assert.Equal(t, int64(5*300), lost["rejected 400"]+lost["isolation_limit 400"])
+
+		mended.Store(true)
+		seconds(120)
+		after := h.dropped()
+		back := seconds(60)
+		assert.Equal(t, after, h.dropped(), "nothing is lost of what is good again")
+		assert.LessOrEqual(t, back.requests, 2*70, "all travel together again")
+		h.shutdown()
+		t.Logf("lost in all: %v", h.dropped())
+		assert.Empty(t, receiver.Problems())
+	})
+}
+
+// TestOffendersThatAreGoodAgainAreFoundAmongOthers: what is refused together does not keep one of them from being taken again.
+func TestOffendersThatAreGoodAgainAreFoundAmongOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mended atomic.Bool
+		r := &refuser{bad: func(series string) bool { return len(series) == 1 && !(series == "4" && mended.Load()) }}
+		receiver := &rwtest.Receiver{Script: r.answer}
+		h := newHarness(t, receiver, isolating, onePartition)
+		seconds := func(n int) {
+			for range n {
+				h.consume(gauge(time.Now(), 100))
+				time.Sleep(time.Second)
+			}
+			time.Sleep(10 * time.Second)
+		}
+		seconds(120)
+		mended.Store(true)
+		before := len(seriesOf(receiver, 4))
+		assert.Zero(t, before)
+		seconds(75)
+		taken := len(seriesOf(receiver, 4))
+		assert.NotZero(t, taken)
+		seconds(60)
+		assert.Len(t, seriesOf(receiver, 4), taken+60, "nothing of it is lost any more")
+		h.shutdown()
+		assert.Empty(t, receiver.Problems())
+	})
+}
+
+// TestIsolationIsBoundedOverTime: whatever is refused, in no minute do requests become more than twice as many, or 300 more.
+func TestIsolationIsBoundedOverTime(t *testing.T) {
+	const series = 200
+	for _, tt := range []struct {
+		name string
+		bad  int
+		// others says that there are other series each second.
+		others bool
+	}{
+		{"few are bad", 5, false},
+		{"many are bad", 30, false},
+		{"all are bad", 200, false},
+		{"other ones are bad each second", 20, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := &refuser{bad: func(name string) bool {
+					n, err := strconv.Atoi(name)
+					assert.NoError(t, err)
+					return n%series < tt.bad
+				}}
+				receiver := &rwtest.Receiver{Script: r.answer}
+				h := newHarness(t, receiver, isolating)
+				for minute := range 4 {
+					before := r.since(seen{})
+					for second := range 60 {
+						md := gauge(time.Now(), series)
+						if tt.others {
+							for i, dp := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints().All() {
+								dp.Attributes().PutStr("series", strconv.Itoa((60*minute+second)*series+i))
+							}
+						}
+						h.consume(md)
+						time.Sleep(time.Second)
+					}
+					sent := r.since(before)
+					t.Logf("minute %d: %d requests, %d refused, %d with good series; dropped %v",
+						minute, sent.requests, sent.refused, sent.mixed, h.dropped())
+					// Good samples, late ones and offenders leave twice a second at most.
+					assert.LessOrEqual(t, sent.requests, 3*2*60+leastIsolation)
+				}
+				h.shutdown()
+				assert.Empty(t, receiver.Problems())
+				if tt.bad < series && !tt.others {
+					assert.GreaterOrEqual(t, h.delivered(), int64((series-tt.bad)*3*60), "good samples are lost in the first minute at most")
+				}
+				d := h.dropped()
+				assert.Equal(t, int64(series*240), h.delivered()+d["rejected 400"]+d["isolation_limit 400"])
+			})
+		})
+	}
+}
+
+// TestOffendersDoNotFillTheQueue: when four fifths of what comes are offenders, and the endpoint is slow, no payload is refused and no
+// good sample lost.
+func TestOffendersDoNotFillTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var latency atomic.Int64
+		r := &refuser{bad: func(series string) bool { return series[len(series)-1] > '1' }}
+		receiver := &rwtest.Receiver{Script: func(req rwtest.Request) rwtest.Answer {
+			a := r.answer(req)
+			a.Latency = time.Duration(latency.Load())
+			return a
+		}}
+		h := newHarness(t, receiver, isolating, func(c *Config) {
+			c.Partitions = 4
+			c.Batch.MaxSamples = 50
+			c.Batch.MaxSizeBytes = minBatchSize
+			c.Queue.MaxSizeBytes = 40 * minBatchSize
+			c.Queue.OnFull = OnFullReject
+		})
+		feed := func(seconds int) {
+			for range seconds {
+				h.consume(noise(time.Now(), 0, 50))
+				time.Sleep(time.Second)
+			}
+			time.Sleep(time.Minute)
+		}
+		feed(120) // so that all are known
+		before, lost := h.delivered(), h.dropped()
+		latency.Store(int64(2 * time.Second))
+		feed(300)
+		after := h.dropped()
+		assert.Equal(t, before+300*10, h.delivered(), "good samples")
+		assert.Greater(t, after["isolation_limit"], lost["isolation_limit"], "offenders find no room")
+		t.Logf("dropped %v", after)
+		h.shutdown()
+		assert.Empty(t, receiver.Problems())
+	})
+}
+
+// TestRefusalOfWhatWasPerhapsSent is isolated outside of the budget, and says nothing of the series.
+func TestRefusalOfWhatWasPerhapsSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &refuser{bad: func(string) bool { return true }}
+		receiver := &rwtest.Receiver{Script: r.answer}
+		h := newHarness(t, receiver, isolating, onePartition)
+		h.perhapsSent()
+		h.consume(gauge(time.Now(), 1000))
+		time.Sleep(time.Minute)
+		assert.Equal(t, 2*1000-1, r.since(seen{}).requests)
+		assert.Equal(t, map[string]int64{"rejected 400": 1000}, h.dropped())
+		assert.Empty(t, h.queue.partitions[0].guard.offenders.refused)
+		h.shutdown()
+	})
+}
+
+// perhapsSent makes everything that is sent from now on count as perhaps sent before.
+func (h *harness) perhapsSent() {
+	h.queue.mu.Lock()
+	defer h.queue.mu.Unlock()
+	deliver := h.queue.deliver
+	h.queue.deliver = func(d *delivery) {
+		d.perhapsSent = true
+		deliver(d)
+	}
+}
+
+// TestLateSampleMakesNoOffender: what is refused because it is old says nothing of the next sample of its series.
+func TestLateSampleMakesNoOffender(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		receiver := &rwtest.Receiver{Script: func(req rwtest.Request) rwtest.Answer {
+			for _, ts := range req.Message.Timeseries {
+				if ts.Samples[0].Timestamp < start.UnixMilli() {
+					return rwtest.Answer{Status: 400}
+				}
+			}
+			return rwtest.Answer{}
+		}}
+		h := newHarness(t, receiver, isolating, onePartition)
+		h.consume(gauge(start, 5))
+		h.consume(gauge(start.Add(-time.Second), 5))
+		time.Sleep(time.Minute)
+		assert.Equal(t, map[string]int64{"rejected 400": 5}, h.dropped())
+		assert.Empty(t, h.queue.partitions[0].guard.offenders.refused)
+		h.shutdown()
+	})
+}

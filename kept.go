@@ -1,0 +1,57 @@
+package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
+
+// keptLane is what must be known of a lane of a partition that is kept in a log, in samples.
+type keptLane struct {
+	// loaded is how many of all that were ever in the lane are or were in memory.
+	loaded uint64
+	// stored is how many there ever were, and end how many up to the record processed.
+	stored, end uint64
+	// recovered is how many there were when the process started.
+	recovered uint64
+	// claimed are in flight.
+	claimed int
+	// holeFrom and holeTo are the bounds of what an earlier process has evicted behind what was in flight.
+	holeFrom, holeTo uint64
+}
+
+// kept is what must be known of a partition whose samples are kept in a log.
+type kept struct {
+	lanes [2]keptLane
+	// unstored is the bytes that were promised or have joined a commit; joining are late samples among them.
+	unstored int64
+	joining  int
+	// reading says that what follows is in the log only, from the record cursor on.
+	reading bool
+	cursor  uint64
+}
+
+// lateWaits says that late samples are not in memory yet.
+func (k *kept) lateWaits() bool {
+	late := &k.lanes[laneIndex(true)]
+	return k.joining > 0 || late.loaded < late.stored
+}
+
+// lateUnread says that an earlier process has left late samples that are not in memory yet.
+func (k *kept) lateUnread() bool {
+	late := &k.lanes[laneIndex(true)]
+	return late.loaded < late.recovered
+}
+
+func laneIndex(late bool) int {
+	if late {
+		return 1
+	}
+	return 0
+}
+
+// lacks says whether samples should be in memory, and are not.
+func (l *keptLane) lacks(first, end uint64) bool {
+	return end > l.loaded && (first < l.holeFrom || end > l.holeTo)
+}
+
+// skipHole goes on behind what an earlier process has evicted, if all before it is loaded.
+func (l *keptLane) skipHole() {
+	if l.loaded >= l.holeFrom {
+		l.loaded = max(l.loaded, l.holeTo)
+	}
+}

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
+
+import (
+	"time"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
+)
+
+// queueOptions are the rules of a queue.
+type queueOptions struct {
+	partitions int
+	limits     BatchConfig
+	// maxSize is the bytes of memory that the queue may hold.
+	maxSize      int64
+	onFull       OnFull
+	blockTimeout time.Duration
+	// maxInFlight is the most requests under way.
+	maxInFlight int
+	// doubt is the delay before the next request after so many failures in a row.
+	doubt func(failures int) time.Duration
+	// asked is how long an answer asks to wait.
+	asked func(*remote.Answer) time.Duration
+	guard guardOptions
+}
