@@ -168,7 +168,7 @@ type QueueConfig struct {
 
 	// Storage names a storage extension that keeps what is accepted until it has its outcome, also when the process dies.
 	// Without it the queue is in memory.
-	Storage *component.ID `mapstructure:"storage"`
+	Storage *component.ID `mapstructure:"storage,omitempty"`
 
 	// MaxDiskBytes bounds the bytes that the exporter keeps in Storage. Then MaxSizeBytes is for memory alone, and what has no
 	// room in it is read from storage later.

@@ -107,7 +107,7 @@ func schemaTypes(value any) [][]any {
 	case configopaque.MapList:
 		return [][]any{nil}
 	}
-	if isTextType(reflect.TypeOf(value)) {
+	if t := reflect.TypeOf(value); isTextType(t) || t.Kind() == reflect.Pointer && isTextType(t.Elem()) {
 		return [][]any{{"string"}, nil}
 	}
 	switch kind := reflect.TypeOf(value).Kind(); kind {
@@ -169,7 +169,7 @@ func TestSchemaCoversConfig(t *testing.T) {
 			assert.Equal(t, want, d, "default of %s", key)
 		default:
 			v := reflect.ValueOf(want)
-			if v.Kind() == reflect.Map || v.Kind() == reflect.Slice || v.Kind() == reflect.Struct {
+			if v.Kind() == reflect.Map || v.Kind() == reflect.Slice || v.Kind() == reflect.Struct || v.Kind() == reflect.Pointer {
 				assert.True(t, v.IsZero(), key)
 				assert.False(t, ok, "default of %s", key)
 				continue

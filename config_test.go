@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/otlptranslator"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/confighttp"
 	"go.opentelemetry.io/collector/config/configopaque"
 	"go.opentelemetry.io/collector/confmap"
@@ -81,7 +82,9 @@ func TestValidConfigs(t *testing.T) {
 			c.Partitions = 16
 			c.MaxInFlight = 12
 			c.Batch = BatchConfig{MaxSamples: 500, MaxSizeBytes: 1_000_000, FlushTimeout: 5 * time.Second}
-			c.Queue = QueueConfig{MaxSizeBytes: 64_000_000, OnFull: OnFullDropOldest, BlockTimeout: 3 * time.Second, MaxAge: time.Hour}
+			c.Queue = QueueConfig{MaxSizeBytes: 64_000_000, MaxDiskBytes: 5 << 30, OnFull: OnFullDropOldest, BlockTimeout: 3 * time.Second, MaxAge: time.Hour}
+			storage := component.MustNewIDWithName("file_storage", "queue")
+			c.Queue.Storage = &storage
 			c.Retry = RetryConfig{
 				BackOff: BackOffConfig{
 					Enabled: true, InitialInterval: 100 * time.Millisecond, MaxInterval: time.Minute, Multiplier: 1.5,
@@ -114,7 +117,9 @@ func TestValidConfigs(t *testing.T) {
 			c.MaxFuture, c.MaxPast = ms, ms
 			c.Partitions = 1
 			c.Batch = BatchConfig{MaxSamples: 1, MaxSizeBytes: minBatchSize, FlushTimeout: ms}
-			c.Queue.MaxSizeBytes, c.Queue.MaxAge = 4*minBatchSize, 2*ms
+			c.Queue.MaxSizeBytes, c.Queue.MaxDiskBytes, c.Queue.MaxAge = 4*minBatchSize, minBatchSize, 2*ms
+			storage := component.MustNewID("file_storage")
+			c.Queue.Storage = &storage
 			c.Retry.BackOff = BackOffConfig{
 				Enabled: true, InitialInterval: ms, MaxInterval: ms, MaxElapsedTime: ms, Multiplier: 1,
 			}
@@ -230,6 +235,8 @@ func TestDefaults(t *testing.T) {
 		"batch.max_size_bytes":                             ByteSize(3_000_000),
 		"batch.flush_timeout":                              time.Second,
 		"queue.max_size_bytes":                             ByteSize(268_435_456),
+		"queue.storage":                                    (*component.ID)(nil),
+		"queue.max_disk_bytes":                             ByteSize(10_737_418_240),
 		"queue.on_full":                                    "block",
 		"queue.block_timeout":                              5 * time.Second,
 		"queue.max_age":                                    time.Duration(0),

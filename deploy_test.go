@@ -124,6 +124,36 @@ func TestDeploymentsBoundTheirMemory(t *testing.T) {
 	assert.Equal(t, "1Gi", values.Get("resources::limits::memory"))
 }
 
+// TestDeploymentsKeepTheirQueue on the volume, which has room for all of it twice.
+func TestDeploymentsKeepTheirQueue(t *testing.T) {
+	cfg := deployedCollector(t)
+	require.NotNil(t, cfg.Queue.Storage)
+	collector := readYAML(t, "deploy/collector.yaml")[0]
+	assert.Contains(t, collector.Get("service::extensions"), cfg.Queue.Storage.String())
+	storage := "extensions::" + cfg.Queue.Storage.String() + "::"
+	directory := environment.ReplaceAllString(collector.Get(storage+"directory").(string), "$2")
+	assert.Equal(t, collector.Get(storage+"directory"), collector.Get(storage+"compaction::directory"))
+	needed := int64(cfg.Queue.MaxDiskBytes)*22/10 + int64(cfg.DeadLetter.MaxSizeBytes)
+	set, operator, values := statefulSet(t), readYAML(t, "deploy/operator.yaml")[0], readYAML(t, "deploy/helm-values.yaml")[0]
+	container := set.Get("spec::template::spec::containers").([]any)[0].(map[string]any)
+	for name, of := range map[string]struct{ claims, mounts any }{
+		"kubernetes": {set.Get("spec::volumeClaimTemplates"), container["volumeMounts"]},
+		"operator":   {operator.Get("spec::volumeClaimTemplates"), operator.Get("spec::volumeMounts")},
+		"helm":       {values.Get("statefulset::volumeClaimTemplates"), values.Get("extraVolumeMounts")},
+	} {
+		claim := confmap.NewFromStringMap(of.claims.([]any)[0].(map[string]any))
+		var size ByteSize
+		require.NoError(t, size.UnmarshalText([]byte(claim.Get("spec::resources::requests::storage").(string)+"B")))
+		assert.GreaterOrEqual(t, int64(size), needed, name)
+		mounted := false
+		for _, mount := range of.mounts.([]any) {
+			m := mount.(map[string]any)
+			mounted = mounted || m["name"] == claim.Get("metadata::name") && strings.HasPrefix(directory, m["mountPath"].(string)+"/")
+		}
+		assert.True(t, mounted, name)
+	}
+}
+
 func statefulSet(t *testing.T) *confmap.Conf {
 	t.Helper()
 	for _, document := range readYAML(t, "deploy/kubernetes.yaml") {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/confmaptest"
 
@@ -194,6 +195,8 @@ func defaults(t *testing.T) map[string]string {
 				value = `""`
 			}
 			want[key] = code(value)
+		case *component.ID:
+			want[key] = "none"
 		case map[string]string:
 			want[key] = code("{}")
 		case []string:

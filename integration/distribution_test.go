@@ -44,6 +44,7 @@ func TestExamples(t *testing.T) {
 		"mimir.yaml":                     {"X-Scope-OrgID": "demo"},
 		"prometheus.yaml":                {},
 		"scrape.yaml":                    {},
+		"storage.yaml":                   {},
 		"thanos.yaml":                    {"THANOS-TENANT": "default-tenant"},
 		"victoriametrics.yaml":           {},
 	}

@@ -100,7 +100,7 @@ func TestSchemaRefusesWrongConfigurations(t *testing.T) {
 		`batch: 5`, `batch: [a]`, `batch: {max_samples: 0}`, `batch: {max_size_bytes: 16383}`, `batch: {max_size_bytes: 2147483648}`,
 		`batch: {max_size: 5}`, `batch: {flush_timeout: soon}`, `batch: {flush_timeout: 5}`, `batch: {flush_timeout: 1d}`, `batch: {flush_timeout: -1s}`,
 		`batch: {flush_timeout: "30"}`, `queue: {max_size_bytes: 256M}`, `queue: {max_size_bytes: 256 megabytes}`, `queue: {max_size_bytes: 0.5}`,
-		`queue: {max_size_bytes: -1}`, `queue: {max_age: 5}`, `queue: {on_full: wait}`, `queue: {storage: file_storage}`,
+		`queue: {max_size_bytes: -1}`, `queue: {max_age: 5}`, `queue: {on_full: wait}`, `queue: {storage: }`, `queue: {storage: ""}`, `queue: {storage: /var/lib/otelcol}`, `queue: {storage: 5}`, `queue: {max_disk_bytes: 16383}`,
 		`retry_on_failure: {multiplier: 0.5}`, `retry_on_failure: {multiplier: "2"}`, `retry_on_failure: {randomization_factor: 1.5}`,
 		`retry_on_failure: {max_retries: -1}`, `retry_on_failure: {max_retries: 2.5}`, `retry_on_failure: {maxretries: 5}`,
 		`on_error: {fatal: ignore}`, `on_error: {max_isolation_requests: 1}`, `{on_error: {fatal: retry}, retry_on_failure: {enabled: false}}`,

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package storagetest is a storage extension in memory that survives the exporters that use it, fails when it is told to, and
 // can be taken away from a process like a machine that dies.
 package storagetest // import "github.com/orderedremotewrite/orderedremotewriteexporter/internal/storagetest"

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package orderedremotewriteexporter
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/storagetest"
+)
+
+// TestStorageThatCannotBeUsed: the exporter does not start with a queue in memory if it is to be in storage.
+func TestStorageThatCannotBeUsed(t *testing.T) {
+	absent := component.MustNewIDWithName("file_storage", "queue")
+	for name, tc := range map[string]struct {
+		id   component.ID
+		want string
+	}{
+		"absent":     {absent, `queue.storage: there is no extension "file_storage/queue", it must be in extensions and in service.extensions`},
+		"no storage": {receiverID, `queue.storage: the extension "receiver" is no storage extension`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := unstarted(t, new(rwtest.Receiver), func(c *Config) { c.Queue.Storage = &tc.id })
+			require.EqualError(t, h.Start(t.Context(), h.host), tc.want)
+			require.NoError(t, h.Shutdown(context.Background()))
+		})
+	}
+}
+
+// TestStorageHasOneUser: two exporters never share a log.
+func TestStorageHasOneUser(t *testing.T) {
+	first := unstarted(t, new(rwtest.Receiver), stored)
+	require.NoError(t, first.Start(t.Context(), first.host))
+	second := unstarted(t, new(rwtest.Receiver), stored)
+	second.host.disk = first.host.disk
+	require.ErrorContains(t, second.Start(t.Context(), second.host), "queue.storage: ")
+	require.NoError(t, second.Shutdown(context.Background()))
+	require.NoError(t, first.Shutdown(context.Background()))
+}
+
+// TestPartitionsChangeWithNothingInStorage: a series must stay in its partition as long as there is something in storage.
+func TestPartitionsChangeWithNothingInStorage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b backend
+		b.down.Store(true)
+		partitions := 8
+		m := newMachine(t, &b, func(c *Config) { c.Partitions = partitions })
+		h := m.boot()
+		h.consume(gauge(time.Now(), 100))
+		h.stop()
+
+		partitions = 64
+		h = m.boot()
+		assert.Len(t, h.queue.partitions, 8)
+		assert.Equal(t, 1, h.logs.FilterMessageSnippet("The configured number of partitions takes effect").Len())
+		b.down.Store(false)
+		h.consume(gauge(time.Now().Add(time.Second), 100))
+		h.settle()
+		h.stop()
+		assert.Equal(t, int64(200), h.delivered())
+
+		h = m.boot()
+		assert.Len(t, h.queue.partitions, 64)
+		h.stop()
+		assert.Empty(t, b.Problems())
+	})
+}
+
+// TestPayloadWhoseCallerGivesUpIsAccepted: what is being written cannot be taken back. The copy that the client then sends is a
+// duplicate.
+func TestPayloadWhoseCallerGivesUpIsAccepted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b backend
+		m := newMachine(t, &b)
+		h := m.boot()
+		var slow atomic.Bool
+		slow.Store(true)
+		m.disk.Before = func(batch storagetest.Batch) storagetest.Fault {
+			if batch.Writes && slow.Load() {
+				time.Sleep(3 * time.Second)
+			}
+			return storagetest.Fault{}
+		}
+		md := gauge(time.Now(), 10)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.ErrorIs(t, h.ConsumeMetrics(ctx, md), errUnstored)
+		slow.Store(false)
+		h.settle()
+		h.consume(md)
+		h.settle()
+		h.stop()
+		assert.Equal(t, int64(10), h.delivered())
+		assert.Equal(t, map[string]int64{"duplicate": 10}, h.dropped())
+	})
+}
+
+// TestAnOutageHasNoEndWithStorage: max_elapsed_time counts only while other requests pass.
+func TestAnOutageHasNoEndWithStorage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b backend
+		b.down.Store(true)
+		m := newMachine(t, &b, func(c *Config) { c.Retry.BackOff.MaxElapsedTime = time.Minute })
+		h := m.boot()
+		h.consume(gauge(time.Now(), 100))
+		time.Sleep(time.Hour)
+		b.down.Store(false)
+		h.settle()
+		h.stop()
+		assert.Equal(t, int64(100), h.delivered())
+		assert.Empty(t, h.dropped())
+	})
+}
+
+// TestPoisonIsGivenUpWithStorage: while other requests pass, one that does not is dropped after max_elapsed_time.
+func TestPoisonIsGivenUpWithStorage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b backend
+		var mended atomic.Bool
+		b.Script = func(r rwtest.Request) rwtest.Answer {
+			if !mended.Load() && strings.Contains(fmt.Sprint(r.Message), `value:"3"`) {
+				return rwtest.Answer{Status: 500}
+			}
+			return rwtest.Answer{}
+		}
+		m := newMachine(t, &b, func(c *Config) { c.Retry.BackOff.MaxElapsedTime = time.Minute })
+		h := m.boot()
+		h.consumeFor(5*time.Minute, 10)
+		assert.NotZero(t, h.dropped()["retries_exhausted 500"])
+		mended.Store(true)
+		h.settle()
+		h.stop()
+		assert.Empty(t, b.Problems())
+	})
+}
+
+// TestDamagedRecordCostsItself: what storage has lost is counted, and the rest is delivered.
+func TestDamagedRecordCostsItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b backend
+		b.down.Store(true)
+		m := newMachine(t, &b)
+		h := m.boot()
+		now := time.Now()
+		for i := range 3 {
+			h.consume(gauge(now.Add(time.Duration(i)*time.Second), 10))
+		}
+		h.stop()
+		var records []string
+		for _, key := range m.disk.Keys() {
+			if strings.HasPrefix(key, "record.") {
+				records = append(records, key)
+			}
+		}
+		require.Len(t, records, 3)
+		m.disk.Change(records[1], func(value []byte) []byte {
+			value[len(value)-1] ^= 1
+			return value
+		})
+		b.down.Store(false)
+		h = m.boot()
+		h.settle()
+		h.stop()
+		assert.Equal(t, int64(20), h.delivered())
+		assert.Equal(t, map[string]int64{"storage_corrupt": 10}, h.dropped())
+		assert.Equal(t, int64(30), h.metric("otelcol_exporter_ordered_remote_write_recovered_samples"))
+		assert.NotZero(t, h.logs.FilterMessageSnippet("Storage has lost or changed").Len())
+	})
+}
+
+// TestFullStorageDrops what queue.on_full says, and counts it.
+func TestFullStorageDrops(t *testing.T) {
+	for _, onFull := range []OnFull{OnFullDropOldest, OnFullDropNewest} {
+		t.Run(string(onFull), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var b backend
+				b.down.Store(true)
+				m := newMachine(t, &b, func(c *Config) {
+					c.Batch.MaxSizeBytes, c.Queue.MaxSizeBytes, c.Queue.MaxDiskBytes = minBatchSize, 4*minBatchSize, 16*minBatchSize
+					c.Queue.OnFull = onFull
+				})
+				h := m.boot()
+				for at := range 100 {
+					h.consume(noise(time.Now(), 20*at, 20))
+					time.Sleep(100 * time.Millisecond)
+				}
+				assert.NotZero(t, h.dropped()["queue_full"])
+				if onFull == OnFullDropNewest {
+					assert.LessOrEqual(t, h.queue.state().stored.live, int64(16*minBatchSize))
+				}
+				b.down.Store(false)
+				h.settle()
+				h.stop()
+				assert.Equal(t, int64(2000), h.delivered()+h.dropped()["queue_full"])
+				assert.Empty(t, b.Problems())
+			})
+		})
+	}
+}
