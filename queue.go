@@ -37,6 +37,8 @@ type queueOptions struct {
 	// asked is how long an answer asks to wait.
 	asked func(*remote.Answer) time.Duration
 	guard guardOptions
+	// dropped gets what is dropped while it waits, or for lack of room, under the queue's lock. It may be nil.
+	dropped func(*batch, account.Reason)
 }
 
 // queue holds what was accepted until it has its outcome, in partitions, and decides what leaves when. It is safe for
@@ -238,6 +240,9 @@ func (q *queue) makeRoomLocked(pl *payload) (evicted int) {
 			s := &pl.segments[n.partition]
 			pl.drops.Add(account.ReasonQueueFull, s.received(), s.example)
 			n.dropped = true
+			if q.dropped != nil {
+				q.dropped(s.batch(), account.ReasonQueueFull)
+			}
 			continue
 		}
 		q.resizeLocked(&p.size, n.bytes)
@@ -275,6 +280,9 @@ func (q *queue) evictLocked(p *partition, need int64) (samples int) {
 		b := l.popFront()
 		samples += b.Samples
 		q.resizeLocked(&victim.size, -b.leave())
+		if q.dropped != nil {
+			q.dropped(b, account.ReasonQueueFull)
+		}
 	}
 }
 
@@ -543,6 +551,9 @@ func (q *queue) discardLocked() (samples int) {
 			b := l.popFront()
 			samples += b.Samples
 			q.resizeLocked(&p.size, -b.leave())
+			if q.dropped != nil {
+				q.dropped(b, account.ReasonShutdown)
+			}
 		}
 	}
 	q.ledger.Evict(samples, account.ReasonShutdown)
