@@ -93,6 +93,11 @@ vulncheck: ## look for known vulnerabilities in what the exporter calls
 		go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 .; \
 	else echo "https://vuln.go.dev cannot be reached: NOT checked for known vulnerabilities"; fi
 
+.PHONY: deadletters
+deadletters: | $(GOBUILD) ## build the command that lists dead letters and sends them again: bin/deadletters
+	@mkdir -p bin
+	@$(GOBUILD) 'deadletters' tools/deadletters -ldflags '-s -w' -o ../../bin/deadletters .
+
 # DEMO has its flags, as in: make run DEMO='-outage 30s -port-prometheus 9091'
 .PHONY: run
 run: build build/tools/prometheus build/tools/demo ## show the exporter at work with a real Prometheus, through an outage, until Ctrl-C

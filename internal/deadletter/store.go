@@ -3,7 +3,8 @@
 // Package deadletter keeps requests that were dropped in files, so that one can see what was lost and send it again.
 //
 // A record is two files of one name: <time>-<number>-<reason>.snappy is the body of the request, byte for byte as it was
-// sent, and the same with .json tells what became of it (see Record). A kept request is sent again with
+// sent, and the same with .json tells what became of it (see Record). The command tools/deadletters lists them and sends them
+// again; a single one is sent again with
 //
 //	curl --data-binary @FILE.snappy -H 'Content-Encoding: snappy' -H 'Content-Type: application/x-protobuf' -H 'X-Prometheus-Remote-Write-Version: 0.1.0' URL
 //
