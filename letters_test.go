@@ -123,7 +123,7 @@ func keptSamples(t *testing.T, dir string) (byReason map[string]int64, points ma
 		byReason[record.Reason] += int64(record.Samples)
 		for i := range c.len() {
 			ts, _ := c.point(i)
-			points[fmt.Sprintf("%s %d", labelKey(c.labels(i)), ts)]++
+			points[fmt.Sprintf("%s %d", wire.LabelsKey(c.labels(i)), ts)]++
 		}
 	}
 	return byReason, points

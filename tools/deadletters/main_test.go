@@ -337,11 +337,6 @@ func TestListAndShow(t *testing.T) {
 `, mustRun(t, "show", "-samples", "2", "-reason", "rejected", "-match", `{job="a"}`, folder))
 }
 
-func TestShowValues(t *testing.T) {
-	assert.Equal(t, "0.25", valueText(wire.Value{Value: 0.25}))
-	assert.Equal(t, "native histogram of 7 observations, sum 1.5", valueText(wire.Value{Histogram: true, Count: 7, Value: 1.5}))
-}
-
 func TestHeaders(t *testing.T) {
 	dir := keep(t, crossed(v1)...)
 	file := filepath.Join(t.TempDir(), "headers")

@@ -95,7 +95,7 @@ func (l *line) next() (s *sample, repeats bool, err error) {
 	if s.value.Timestamp != l.last {
 		l.last, l.seen = s.value.Timestamp, map[string]bool{}
 	}
-	key := seriesKey(s.labels)
+	key := wire.LabelsKey(s.labels)
 	repeats = l.seen[key]
 	l.seen[key] = true
 	return s, repeats, nil
@@ -106,15 +106,6 @@ func (l *line) takeEnded() []*letter {
 	ended := l.ended
 	l.ended = nil
 	return ended
-}
-
-// seriesKey tells label sets apart.
-func seriesKey(labels []wire.Label) string {
-	var b []byte
-	for _, l := range labels {
-		b = wire.AppendLabel(b, l.Name, l.Value)
-	}
-	return string(b)
 }
 
 // Len implements heap.Interface.

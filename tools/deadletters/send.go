@@ -302,7 +302,7 @@ func (s *sending) delivered(a *remote.Answer, samples []sample) error {
 // failed stops, or leaves out samples that are refused.
 func (s *sending) failed(a *remote.Answer, decision remote.Decision, samples []sample) error {
 	first := samples[0]
-	err := fmt.Errorf("%w\nThe request had %d samples, the first is %s of %s, from %s", a, len(samples), seriesText(first.labels), moment(first), first.letter.path())
+	err := fmt.Errorf("%w\nThe request had %d samples, the first is %s of %s, from %s", a, len(samples), wire.SeriesText(first.labels), moment(first), first.letter.path())
 	switch {
 	case protocolOf(a, first.letter.protocol):
 		return fmt.Errorf("%w\nThe endpoint does not read Remote-Write 2.0, which these samples are kept in", err)

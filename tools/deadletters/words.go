@@ -1,32 +1,39 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
-	"math"
+	"io/fs"
 	"net/http"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
+// each calls do for each letter with something that the filter selects.
+func each(f *filter, letters []*letter, do func(*letter, []sample)) error {
+	for _, l := range letters {
+		samples, err := l.open(f)
+		l.close()
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // the exporter removes the oldest to make room
+			return err
+		}
+		if len(samples) > 0 {
+			do(l, samples)
+		}
+	}
+	return nil
+}
+
 // list writes a line for each letter.
 func list(out io.Writer, f *filter, letters []*letter) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "DROPPED\tREASON\tSTATUS\tSAMPLES\tSENT AGAIN\tOLDEST SAMPLE\tNEWEST SAMPLE\tNAME")
 	shown, total := 0, 0
-	for _, l := range letters {
-		samples, err := l.open(f)
-		l.close()
-		if err != nil {
-			return err
-		}
-		if len(samples) == 0 {
-			continue
-		}
+	err := each(f, letters, func(l *letter, samples []sample) {
 		shown, total = shown+1, total+len(samples)
 		status := "none"
 		if l.Status != 0 {
@@ -34,11 +41,11 @@ func list(out io.Writer, f *filter, letters []*letter) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", l.Time.Format(time.RFC3339), l.Reason, status, len(samples),
 			l.sentOf(samples), moment(samples[0]), moment(samples[len(samples)-1]), l.Name)
-	}
-	if err := w.Flush(); err != nil {
+	})
+	if err := errors.Join(err, w.Flush()); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(out, "%d samples in %d dead letters\n", total, shown)
+	_, err = fmt.Fprintf(out, "%d samples in %d dead letters\n", total, shown)
 	return err
 }
 
@@ -58,15 +65,7 @@ func moment(s sample) string {
 
 // show writes what each letter holds.
 func show(out io.Writer, f *filter, letters []*letter, limit int) error {
-	for _, l := range letters {
-		samples, err := l.open(f)
-		l.close()
-		if err != nil {
-			return err
-		}
-		if len(samples) == 0 {
-			continue
-		}
+	return each(f, letters, func(l *letter, samples []sample) {
 		fmt.Fprintln(out, l.path())
 		fmt.Fprintf(out, "  dropped at %s by %s: %s\n", l.Time.Format(time.RFC3339), orUnknown(l.Exporter), l.fate())
 		fmt.Fprintf(out, "  %d samples as %s, for %s; %d have been sent again\n", len(samples), l.version(), orUnknown(l.Endpoint), l.sentOf(samples))
@@ -75,11 +74,10 @@ func show(out io.Writer, f *filter, letters []*letter, limit int) error {
 				fmt.Fprintf(out, "    and %d more (-samples 0 shows all)\n", len(samples)-limit)
 				break
 			}
-			fmt.Fprintf(out, "    %s  %s  %s\n", moment(s), seriesText(s.labels), valueText(s.value))
+			fmt.Fprintf(out, "    %s  %s  %s\n", moment(s), wire.SeriesText(s.labels), s.value)
 		}
 		fmt.Fprintln(out)
-	}
-	return nil
+	})
 }
 
 // fate says why the letter was dropped.
@@ -112,31 +110,4 @@ func orUnknown(text string) string {
 		return "(unknown: the .json is missing)"
 	}
 	return text
-}
-
-// seriesText is a series as PromQL selects it.
-func seriesText(labels []wire.Label) string {
-	name, rest := "", []string(nil)
-	for _, l := range labels {
-		if l.Name == "__name__" {
-			name = l.Value
-			continue
-		}
-		rest = append(rest, l.Name+"="+strconv.Quote(l.Value))
-	}
-	return name + "{" + strings.Join(rest, ", ") + "}"
-}
-
-// staleMarker is the value that ends a series.
-const staleMarker = 0x7ff0000000000002
-
-func valueText(v wire.Value) string {
-	switch {
-	case math.Float64bits(v.Value) == staleMarker:
-		return "stale marker"
-	case v.Histogram:
-		return fmt.Sprintf("native histogram of %g observations, sum %g", v.Count, v.Value)
-	default:
-		return strconv.FormatFloat(v.Value, 'g', -1, 64)
-	}
 }
