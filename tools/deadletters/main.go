@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Deadletters lists, shows and sends again what the exporter ordered_remote_write has kept in dead_letter.directory.
 package main
 

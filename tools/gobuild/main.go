@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Gobuild is "go build" that announces a long build and says how far it is: in one line that is written over on a terminal,
 // and otherwise in a new line every ten seconds. A build of which everything is cached says nothing.
 //
