@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -132,7 +133,12 @@ func TestNoSecretIsTold(t *testing.T) {
 	var metrics string
 	require.Eventually(t, func() bool {
 		metrics, _ = get(t, "http://"+telemetry+"/metrics")
-		return strings.Count(metrics, "\notelcol_exporter_ordered_remote_write_dropped_samples{") >= len(secretExporters)
+		for _, name := range secretExporters {
+			if !regexp.MustCompile(`dropped_samples\{.*exporter="ordered_remote_write/` + name + `".*\} [1-9]`).MatchString(metrics) {
+				return false
+			}
+		}
+		return true
 	}, time.Minute, 50*time.Millisecond, "every exporter drops")
 	sendGauge(t, otlp)
 	c.stop(t)

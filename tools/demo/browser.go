@@ -20,10 +20,10 @@ import (
 
 var browsers = []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"}
 
-// drawn are panels that must have something to show, whatever the machine.
+// drawn are metrics that have something to show, whatever the machine.
 var drawn = []string{
-	"Samples", "Fill of the queue", "Bytes", "Oldest sample", "Samples on their way",
-	"Requests by status", "Duration", "Size", "Requests in flight", "Gate and pause", "Time in the queue",
+	"received_samples", "delivered_samples", "queue_size", "oldest_sample_age", "queued_samples",
+	"requests", "request_duration_bucket", "request_size_sum", "requests_in_flight", "gate_closed", "queue_duration_bucket",
 }
 
 // checkPage opens the page in a headless Chromium, and returns an error unless it draws the panels and the outage.
@@ -51,13 +51,14 @@ func (d *demo) checkPage(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the page in %s: %w", browser, err)
 	}
-	for _, title := range drawn {
-		if panels[title].points == 0 {
-			err = errors.Join(err, fmt.Errorf("the page draws nothing in %q", title))
+	for _, metric := range drawn {
+		if greatest(panels, metric, func(p panel) float64 { return float64(p.points) }) == 0 {
+			err = errors.Join(err, fmt.Errorf("the page draws nothing of %s", metric))
 		}
 	}
 	// Half of what came in during the outage.
-	if least := d.outage.Seconds() * seriesOfAll / interval.Seconds() / 2; panels["Samples on their way"].greatest < least {
+	least := d.outage.Seconds() * seriesOfAll / interval.Seconds() / 2
+	if greatest(panels, "queued_samples", func(p panel) float64 { return p.greatest }) < least {
 		err = errors.Join(err, fmt.Errorf("the page does not show that the queue grew to %.0f samples", least))
 	}
 	if err != nil {
@@ -121,30 +122,40 @@ func (d *demo) open(ctx context.Context, browser, picture string) (string, error
 
 // panel is what a panel of the page says of itself.
 type panel struct {
-	points   int
-	greatest float64
+	title, queries string
+	points         int
+	greatest       float64
+}
+
+// greatest is the greatest of the panels that show a metric, or 0.
+func greatest(panels []panel, metric string, of func(panel) float64) (most float64) {
+	name := regexp.MustCompile(`\botelcol_exporter_ordered_remote_write_` + metric + `\b`)
+	for _, p := range panels {
+		if name.MatchString(p.queries) {
+			most = max(most, of(p))
+		}
+	}
+	return most
 }
 
 var (
-	panelElement = regexp.MustCompile(`<section[^>]* data-panel="([^"]*)"[^>]* data-points="(\d+)"[^>]* data-greatest="([^"]*)"`)
+	panelElement = regexp.MustCompile(`<section[^>]* data-panel="([^"]*)" data-queries="([^"]*)" data-points="(\d+)" data-greatest="([^"]*)"`)
 	pageError    = regexp.MustCompile(`data-error="([^"]*)"`)
 )
 
-func readPanels(dom string) (map[string]panel, error) {
+func readPanels(dom string) (panels []panel, err error) {
 	if m := pageError.FindStringSubmatch(dom); m != nil {
 		return nil, errors.New(html.UnescapeString(m[1]))
 	}
-	panels := map[string]panel{}
 	for _, m := range panelElement.FindAllStringSubmatch(dom, -1) {
-		points, err := strconv.Atoi(m[2])
-		if err != nil {
+		p := panel{title: html.UnescapeString(m[1]), queries: html.UnescapeString(m[2])}
+		if p.points, err = strconv.Atoi(m[3]); err != nil {
 			return nil, err
 		}
-		greatest, err := strconv.ParseFloat(m[3], 64)
-		if err != nil {
+		if p.greatest, err = strconv.ParseFloat(m[4], 64); err != nil {
 			return nil, err
 		}
-		panels[html.UnescapeString(m[1])] = panel{points, greatest}
+		panels = append(panels, p)
 	}
 	if len(panels) == 0 {
 		return nil, errors.New("no panels")

@@ -122,9 +122,13 @@ func TestVerdict(t *testing.T) {
 }
 
 func TestPanelsAreRead(t *testing.T) {
-	panels, err := readPanels(`<section style="" data-panel="A &amp; B" data-points="12" data-greatest="3.5"><h3>`)
-	if err != nil || panels["A & B"] != (panel{12, 3.5}) {
+	panels, err := readPanels(`<section style="" data-panel="A &amp; B" data-queries="sum(otelcol_exporter_ordered_remote_write_requests{a=&quot;b&quot;})" data-points="12" data-greatest="3.5"><h3>`)
+	if err != nil || len(panels) != 1 || panels[0].title != "A & B" || panels[0].points != 12 {
 		t.Errorf("%v, %v", panels, err)
+	}
+	of := func(p panel) float64 { return p.greatest }
+	if greatest(panels, "requests", of) != 3.5 || greatest(panels, "requests_in_flight", of) != 0 {
+		t.Error("a panel is of the metrics in its queries")
 	}
 	if _, err := readPanels(`<body data-error="no &quot;x&quot;">`); err == nil || err.Error() != `no "x"` {
 		t.Error(err)

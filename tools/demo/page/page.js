@@ -36,7 +36,9 @@ const scaled = (v, base, units) => {
 };
 const units = {
   short: (v) => scaled(v, 1000, ["", " k", " M", " G"]),
+  cps: (v) => scaled(v, 1000, ["/s", " k/s", " M/s"]),
   reqps: (v) => scaled(v, 1000, ["/s", " k/s"]),
+  bool_yes_no: (v) => (v === 0 ? "no" : v === 1 ? "yes" : ""),
   bytes: (v) => scaled(v, 1024, [" B", " KiB", " MiB", " GiB"]),
   s: (v) => (Math.abs(v) >= 1 || v === 0 ? scaled(v, 1e9, [" s"]) : scaled(v * 1000, 1000, [" ms"])),
   percentunit: (v) => scaled(v * 100, 1e9, [" %"]),
@@ -55,6 +57,7 @@ function expression(text) {
 
 function legend(format, labels) {
   // There is one collector, and one exporter that is shown.
+  if (format === "__auto") format = "";
   const text = (format || "").replace(/^\{\{instance\}\} \{\{exporter\}\}:? ?/, "");
   if (format && !text) return "";
   if (!text) return Object.values(labels).join(" ") || "no answer";
@@ -72,6 +75,7 @@ function make(definition) {
   const { x, w } = definition.gridPos;
   element.style.gridColumn = x + 1 + " / span " + w;
   element.dataset.panel = definition.title;
+  element.dataset.queries = definition.targets.map((t) => t.expr).join(" ");
   element.dataset.points = 0;
   element.dataset.greatest = 0;
   element.innerHTML = '<h3></h3><div class="legend"></div><div class="plot"></div>';
@@ -226,7 +230,8 @@ async function head() {
 async function round() {
   await head();
   if (document.body.dataset.phase !== "outage" && document.body.dataset.phase !== "end" && !document.hidden) {
-    const end = Math.floor(Date.now() / 1000 / step) * step;
+    // What is newer has not arrived yet.
+    const end = Math.floor(Date.now() / 1000 / step - 2) * step;
     span = Math.min(Math.max(end - Math.floor(Date.parse(state.started) / 1000 / step) * step + 4, 40), 180);
     for (const panel of panels) {
       const found = await query(panel, end);
