@@ -215,6 +215,14 @@ check-alerts: build/tools/promtool ## check the alert rules and run their tests
 build/tools/victoria-metrics: tools/victoriametrics/go.mod tools/victoriametrics/go.sum | $(GOBUILD)
 	@$(GOBUILD) 'VictoriaMetrics (a minute the first time)' tools/victoriametrics -tags pure_go -o ../../$@ github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics
 
+build/tools/mimir: tools/mimir/go.mod tools/mimir/go.sum | $(GOBUILD)
+	@$(GOBUILD) 'Mimir (some minutes the first time)' tools/mimir -tags netgo,stringlabels -o ../../$@ github.com/grafana/mimir/cmd/mimir
+
+# Not part of "make test", which does without the minutes that Mimir takes to build.
+.PHONY: check-mimir
+check-mimir: build/tools/mimir ## run the tests with a real Mimir
+	go test -C integration -run Mimir -count 1 .
+
 .PHONY: build/tools/demo
 build/tools/demo:
 	@mkdir -p build/tools
