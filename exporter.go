@@ -73,7 +73,7 @@ func newExporter(ctx context.Context, set exporter.Settings, cfg *Config, secret
 	e.letters = newLetters(cfg, set.ID, e.userAgent, e.events)
 	options := cfg.queueOptions()
 	if cfg.DeadLetter.Directory != "" {
-		options.dropped = e.letters.keepBatch
+		options.keep = e.letters.keepBatch
 	}
 	e.queue = newQueue(options, e.ledger)
 	if cfg.SendMetadata {

@@ -41,6 +41,27 @@ type letters struct {
 	timer   *time.Timer
 }
 
+// keeper keeps what is dropped before it was part of a request. One that is nil keeps nothing.
+type keeper func(*batch, account.Reason)
+
+func (k keeper) batch(b *batch, reason account.Reason) {
+	if k != nil {
+		k(b, reason)
+	}
+}
+
+// segment keeps a copy of a finished segment's chunks.
+func (k keeper) segment(s *segment, reason account.Reason) {
+	if k == nil {
+		return
+	}
+	b := &batch{protocol: s.protocol}
+	for i := range s.chunks {
+		b.append(&s.chunks[i].chunk, nil)
+	}
+	k(b, reason)
+}
+
 func newLetters(cfg *Config, id component.ID, userAgent string, events *eventLog) *letters {
 	return &letters{
 		config: cfg.DeadLetter, exporter: id.String(), endpoint: remote.Redacted(cfg.HTTP.Endpoint), userAgent: userAgent,

@@ -37,8 +37,8 @@ type queueOptions struct {
 	// asked is how long an answer asks to wait.
 	asked func(*remote.Answer) time.Duration
 	guard guardOptions
-	// dropped gets what is dropped while it waits, or for lack of room, under the queue's lock. It may be nil.
-	dropped func(*batch, account.Reason)
+	// keep gets what is dropped while it waits, or for lack of room. The queue is locked.
+	keep keeper
 }
 
 // queue holds what was accepted until it has its outcome, in partitions, and decides what leaves when. It is safe for
@@ -240,9 +240,7 @@ func (q *queue) makeRoomLocked(pl *payload) (evicted int) {
 			s := &pl.segments[n.partition]
 			pl.drops.Add(account.ReasonQueueFull, s.received(), s.example)
 			n.dropped = true
-			if q.dropped != nil {
-				q.dropped(s.batch(), account.ReasonQueueFull)
-			}
+			q.keep.segment(s, account.ReasonQueueFull)
 			continue
 		}
 		q.resizeLocked(&p.size, n.bytes)
@@ -280,9 +278,7 @@ func (q *queue) evictLocked(p *partition, need int64) (samples int) {
 		b := l.popFront()
 		samples += b.Samples
 		q.resizeLocked(&victim.size, -b.leave())
-		if q.dropped != nil {
-			q.dropped(b, account.ReasonQueueFull)
-		}
+		q.keep.batch(b, account.ReasonQueueFull)
 	}
 }
 
@@ -551,9 +547,7 @@ func (q *queue) discardLocked() (samples int) {
 			b := l.popFront()
 			samples += b.Samples
 			q.resizeLocked(&p.size, -b.leave())
-			if q.dropped != nil {
-				q.dropped(b, account.ReasonShutdown)
-			}
+			q.keep.batch(b, account.ReasonShutdown)
 		}
 	}
 	q.ledger.Evict(samples, account.ReasonShutdown)

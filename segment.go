@@ -55,15 +55,6 @@ func (s *segment) capacity() int {
 		cap(s.part) + cap(s.chunks)*int(unsafe.Sizeof(indexedChunk{})) + s.table.Capacity()
 }
 
-// batch is what a finished segment brings, for who keeps it elsewhere than in the queue.
-func (s *segment) batch() *batch {
-	b := &batch{protocol: s.protocol}
-	for i := range s.chunks {
-		b.append(&s.chunks[i].chunk, nil)
-	}
-	return b
-}
-
 // received is the number of samples of a finished segment that were received.
 func (s *segment) received() int {
 	n := 0

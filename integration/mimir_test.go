@@ -107,28 +107,12 @@ func TestMimirGetsEverySample(t *testing.T) {
 	inBothVersions(t, func(t *testing.T, v version) {
 		server := startMimir(t, "")
 		exporter := rig.Start(t, server+"/api/v1/push", v.config, mimirWriter, asDemo, "partitions: 4")
-		const series, rounds = 50, 20
-		at := start()
-		for round := range rounds {
-			payload := rig.NewPayload()
-			for i := range series {
-				payload.Gauge("orders", at.Add(time.Duration(round)*time.Second), float64(round*series+i), "series", fmt.Sprint(i))
-			}
-			exporter.Send(payload.Metrics)
-		}
+		sendRounds(exporter, start())
 		exporter.Settle()
 		accounts := exporter.Close()
-		assert.Equal(t, int64(series*rounds), accounts.Delivered)
+		assert.Equal(t, int64(roundSeries*rounds), accounts.Delivered)
 		assert.Empty(t, accounts.Dropped)
-		stored := inMimir(t, server, "demo")
-		require.Len(t, stored, series)
-		for i := range series {
-			want := make([]float64, rounds)
-			for round := range want {
-				want[round] = float64(round*series + i)
-			}
-			assert.Equal(t, want, stored[fmt.Sprint(i)], "series %d", i)
-		}
+		assertRounds(t, inMimir(t, server, "demo"))
 		assert.Empty(t, inMimir(t, server, "other"))
 	})
 }
