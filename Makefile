@@ -33,13 +33,16 @@ help: ## list the targets
 # The tag leaves out service discoveries of clouds, which Prometheus and its receiver bring along and nothing here needs.
 WITHOUT_SD := -tags remove_all_sd
 
+# GOBUILD is go build that announces a long build and says how far it is.
+GOBUILD := build/tools/gobuild
+
 # Without cgo the binary is static, so that it runs in an image with nothing else in it.
 .PHONY: build
 build: build/tools/.stamp ## build a collector with the exporter: bin/otelcol
 	@mkdir -p build bin
-	build/tools/builder --config builder-config.yaml --skip-compilation
-	CGO_ENABLED=0 go build -C build/otelcol -trimpath $(WITHOUT_SD) -ldflags '-s -w' -o ../../bin/otelcol .
-	@ls -l bin/otelcol
+	@echo "generating the collector's main package"
+	@build/tools/builder --config builder-config.yaml --skip-compilation >build/builder.log 2>&1 || { cat build/builder.log; exit 1; }
+	@CGO_ENABLED=0 $(GOBUILD) 'the collector' build/otelcol -trimpath $(WITHOUT_SD) -ldflags '-s -w' -o ../../bin/otelcol .
 
 .PHONY: build/tools/release
 build/tools/release:
@@ -90,13 +93,23 @@ vulncheck: ## look for known vulnerabilities in what the exporter calls
 		go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 .; \
 	else echo "https://vuln.go.dev cannot be reached: NOT checked for known vulnerabilities"; fi
 
+.PHONY: deadletters
+deadletters: | $(GOBUILD) ## build the command that lists dead letters and sends them again: bin/deadletters
+	@mkdir -p bin
+	@$(GOBUILD) 'deadletters' tools/deadletters -ldflags '-s -w' -o ../../bin/deadletters .
+
+# DEMO has its flags, as in: make run DEMO='-outage 30s -port-prometheus 9091'
 .PHONY: run
-run: build build/tools/prometheus build/tools/demo ## write this machine's metrics into a real Prometheus until Ctrl-C
-	@exec build/tools/demo
+run: build build/tools/prometheus build/tools/demo ## show the exporter at work with a real Prometheus, through an outage, until Ctrl-C
+	@exec build/tools/demo $(DEMO)
 
 .PHONY: demo-check
-demo-check: build build/tools/prometheus build/tools/demo ## the same without staying: check that the samples arrived
-	@exec build/tools/demo -check
+demo-check: build build/tools/prometheus build/tools/demo ## the same without staying: check that no sample is lost or out of order, and the page
+	@exec build/tools/demo -check $(DEMO)
+
+.PHONY: demo-picture
+demo-picture: ## the same, and keep the picture of the page for the documentation (needs Chromium)
+	@$(MAKE) demo-check DEMO='-picture docs/images/demo.png $(DEMO)'
 
 # The integration tests use the collector that has just been built. Go's test cache does not see that it is another one.
 .PHONY: test
@@ -187,31 +200,35 @@ tidy: ## go mod tidy in every module
 clean: ## remove everything that was built
 	rm -rf bin build
 
-build/tools/.stamp: tools/go.mod tools/go.sum
-	@echo "building the tools"
+$(GOBUILD): $(wildcard tools/gobuild/*.go)
 	@mkdir -p build/tools
-	go build -C tools -o ../build/tools/ tool
+	@go build -C tools -o ../$@ ./gobuild
+
+build/tools/.stamp: tools/go.mod tools/go.sum | $(GOBUILD)
+	@$(GOBUILD) 'the tools' tools -o ../build/tools/ tool
 	@touch $@
 
-build/tools/prometheus: tools/prometheus/go.mod tools/prometheus/go.sum
-	@echo "building Prometheus: takes some minutes the first time"
-	@mkdir -p build/tools
-	go build -C tools/prometheus $(WITHOUT_SD) -o ../../build/tools/prometheus github.com/prometheus/prometheus/cmd/prometheus
+build/tools/prometheus: tools/prometheus/go.mod tools/prometheus/go.sum | $(GOBUILD)
+	@$(GOBUILD) 'Prometheus (some minutes the first time)' tools/prometheus $(WITHOUT_SD) -o ../../$@ github.com/prometheus/prometheus/cmd/prometheus
 
-build/tools/promtool: tools/prometheus/go.mod tools/prometheus/go.sum
-	@echo "building promtool: takes some minutes the first time, if Prometheus has not been built"
-	@mkdir -p build/tools
-	go build -C tools/prometheus $(WITHOUT_SD) -o ../../build/tools/promtool github.com/prometheus/prometheus/cmd/promtool
+build/tools/promtool: tools/prometheus/go.mod tools/prometheus/go.sum | $(GOBUILD)
+	@$(GOBUILD) promtool tools/prometheus $(WITHOUT_SD) -o ../../$@ github.com/prometheus/prometheus/cmd/promtool
 
 .PHONY: check-alerts
 check-alerts: build/tools/promtool ## check the alert rules and run their tests
 	build/tools/promtool check rules --lint-fatal dashboards/alerts.yaml
 	build/tools/promtool test rules dashboards/alerts_test.yaml
 
-build/tools/victoria-metrics: tools/victoriametrics/go.mod tools/victoriametrics/go.sum
-	@echo "building VictoriaMetrics: takes a minute the first time"
-	@mkdir -p build/tools
-	go build -C tools/victoriametrics -tags pure_go -o ../../build/tools/victoria-metrics github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics
+build/tools/victoria-metrics: tools/victoriametrics/go.mod tools/victoriametrics/go.sum | $(GOBUILD)
+	@$(GOBUILD) 'VictoriaMetrics (a minute the first time)' tools/victoriametrics -tags pure_go -o ../../$@ github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics
+
+build/tools/mimir: tools/mimir/go.mod tools/mimir/go.sum | $(GOBUILD)
+	@$(GOBUILD) 'Mimir (some minutes the first time)' tools/mimir -tags netgo,stringlabels -o ../../$@ github.com/grafana/mimir/cmd/mimir
+
+# Not part of "make test", which does without the minutes that Mimir takes to build.
+.PHONY: check-mimir
+check-mimir: build/tools/mimir ## run the tests with a real Mimir
+	go test -C integration -run Mimir -count 1 .
 
 .PHONY: build/tools/demo
 build/tools/demo:

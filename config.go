@@ -228,7 +228,7 @@ type OnErrorConfig struct {
 }
 
 // DeadLetterConfig configures a directory that keeps dropped requests: those that were sent in vain or were about to be
-// sent, and not what was dropped while it waited in a queue.
+// sent, and what was dropped while it waited in the queue or for lack of room in it.
 type DeadLetterConfig struct {
 	// Directory is where dropped requests are kept; empty keeps none. It is created if it does not exist.
 	Directory string `mapstructure:"directory"`

@@ -196,7 +196,7 @@ func TestImageIsBuiltFromWhatIsHere(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, file, "RUN make image-root ")
 	assert.Regexp(t, `(?m)^image-root: build `, string(makefile))
-	assert.Contains(t, string(makefile), "CGO_ENABLED=0 go build -C build/otelcol ")
+	assert.Contains(t, string(makefile), "CGO_ENABLED=0 $(GOBUILD) 'the collector' build/otelcol ")
 
 	_, image, ok := strings.Cut(file, "FROM scratch\n")
 	require.True(t, ok)

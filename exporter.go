@@ -77,8 +77,12 @@ func newExporter(ctx context.Context, set exporter.Settings, cfg *Config, secret
 		events:    newEventLog(set.Logger, cfg.LogExamples),
 		version:   &version{configured: cfg.protocol(), needsV2: cfg.needsV2(), logger: set.Logger},
 	}
-	e.queue = newQueue(cfg.queueOptions(), e.ledger)
-	e.letters = newLetters(cfg.DeadLetter, set.ID, cfg.HTTP.Endpoint, e.userAgent, e.events)
+	e.letters = newLetters(cfg, set.ID, e.userAgent, e.events)
+	options := cfg.queueOptions()
+	if cfg.DeadLetter.Directory != "" {
+		options.keep = e.letters.keepBatch
+	}
+	e.queue = newQueue(options, e.ledger)
 	if cfg.SendMetadata {
 		e.families = newFamilies()
 	}
@@ -307,6 +311,7 @@ func (e *orderedExporter) reportDrops(ctx context.Context, evicted int, drops *a
 			e.logDropped(ctx, d.Count, account.Reason(r), d.Example)
 		}
 	}
+	e.letters.tell()
 }
 
 // logDropped reports samples that were dropped before they were sent.
@@ -352,6 +357,7 @@ func (e *orderedExporter) shutdown(ctx context.Context) {
 		defer e.client.CloseIdleConnections()
 		e.drain(ctx)
 	}
+	e.letters.last()
 	left := e.queue.discard()
 	e.sending.Wait()
 	e.others.Wait()

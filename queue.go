@@ -444,6 +444,7 @@ func (q *queue) makeRoomLocked(pl *payload) (evicted int) {
 			s := &pl.segments[n.partition]
 			pl.drops.Add(account.ReasonQueueFull, s.received(), s.example)
 			n.dropped = true
+			q.keep.segment(s, account.ReasonQueueFull)
 			continue
 		}
 		q.rooms.reserveLocked(p.index, n.bytes)
@@ -501,6 +502,7 @@ func (q *queue) evictOldestLocked(p *partition) (samples int) {
 	if q.durable != nil {
 		q.durable.forgetLocked(p, late, b.logged)
 	}
+	q.keep.batch(b, account.ReasonQueueFull)
 	return b.Samples
 }
 
@@ -539,6 +541,7 @@ func (q *queue) discardLocked() (samples int) {
 			b := l.popFront()
 			samples += b.Samples
 			q.resizeLocked(&p.size, -b.leave())
+			q.keep.batch(b, account.ReasonShutdown)
 		}
 	}
 	q.ledger.Evict(samples, account.ReasonShutdown)

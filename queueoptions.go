@@ -23,4 +23,6 @@ type queueOptions struct {
 	// asked is how long an answer asks to wait.
 	asked func(*remote.Answer) time.Duration
 	guard guardOptions
+	// keep gets what is dropped while it waits, or for lack of room. The queue is locked.
+	keep keeper
 }

@@ -3,8 +3,6 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
-	"strconv"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
@@ -12,16 +10,7 @@ import (
 
 // renderLabels renders a series for a person, as PromQL would select it.
 func renderLabels(labels []wire.Label) string {
-	var name string
-	var rest []string
-	for _, l := range labels {
-		if l.Name == nameLabel {
-			name = l.Value
-			continue
-		}
-		rest = append(rest, l.Name+"="+strconv.Quote(l.Value))
-	}
-	return truncate(name+"{"+strings.Join(rest, ", ")+"}", maxRendered)
+	return truncate(wire.SeriesText(labels), maxRendered)
 }
 
 // maxRendered bounds what a series takes in a log line, in bytes.

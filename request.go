@@ -163,7 +163,7 @@ func (r *request) sortByTime() (kept, duplicates request) {
 		sortStable(share, func(a, b int) int { return cmp.Compare(times[a], times[b]) })
 		seen := make(map[string]int64, n)
 		for _, i := range share {
-			series := labelKey(c.labels(i))
+			series := wire.LabelsKey(c.labels(i))
 			if last, ok := seen[series]; ok && last == times[i] {
 				drop = append(drop, i)
 				continue
@@ -192,7 +192,7 @@ func (r *request) rising() (runs []request) {
 	cut := func(end int) { runs = append(runs, r.part(c, upTo(start, end))) }
 	for i := range c.len() {
 		ts, _ := c.point(i)
-		series := labelKey(c.labels(i))
+		series := wire.LabelsKey(c.labels(i))
 		if before, ok := last[series]; ok && ts <= before {
 			cut(i)
 			start = i
@@ -202,13 +202,4 @@ func (r *request) rising() (runs []request) {
 	}
 	cut(c.len())
 	return runs
-}
-
-// labelKey tells label sets apart.
-func labelKey(labels []wire.Label) string {
-	var b []byte
-	for _, l := range labels {
-		b = wire.AppendLabel(b, l.Name, l.Value)
-	}
-	return string(b)
 }

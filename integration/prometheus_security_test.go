@@ -16,7 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componentstatus"
-	"go.opentelemetry.io/collector/config/configopaque"
+	"go.opentelemetry.io/collector/confmap"
+	"go.opentelemetry.io/collector/extension"
 	"go.opentelemetry.io/collector/extension/extensiontest"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.uber.org/zap/zapcore"
@@ -34,15 +35,24 @@ const (
 // basicAuth returns the Collector's basicauth extension, started, as basicauth/write.
 func basicAuth(t *testing.T, password string) map[component.ID]component.Component {
 	t.Helper()
-	factory := basicauthextension.NewFactory()
-	cfg := factory.CreateDefaultConfig().(*basicauthextension.Config)
-	cfg.ClientAuth = &basicauthextension.ClientAuthSettings{Username: user, Password: configopaque.String(password)}
+	return authenticator(t, basicauthextension.NewFactory(), `client_auth: {username: `+user+`, password: `+password+`}`)
+}
+
+// authenticator returns an extension of the Collector, started, under the name write.
+func authenticator(t *testing.T, factory extension.Factory, yaml string) map[component.ID]component.Component {
+	t.Helper()
+	retrieved, err := confmap.NewRetrievedFromYAML([]byte(yaml))
+	require.NoError(t, err)
+	conf, err := retrieved.AsConf()
+	require.NoError(t, err)
+	cfg := factory.CreateDefaultConfig()
+	require.NoError(t, conf.Unmarshal(cfg))
+	require.NoError(t, confmap.Validate(cfg))
 	auth, err := factory.Create(context.Background(), extensiontest.NewNopSettings(factory.Type()), cfg)
 	require.NoError(t, err)
-	extensions := map[component.ID]component.Component{component.NewIDWithName(factory.Type(), "write"): auth}
 	require.NoError(t, auth.Start(context.Background(), &rig.Host{}))
 	t.Cleanup(func() { require.NoError(t, auth.Shutdown(context.Background())) })
-	return extensions
+	return map[component.ID]component.Component{component.NewIDWithName(factory.Type(), "write"): auth}
 }
 
 // demandPassword makes a server answer 401 to who does not have the password.

@@ -76,19 +76,11 @@ func TestVictoriaMetricsGetsEverySampleFromASenderOf2(t *testing.T) {
 	server := startVictoriaMetrics(t)
 	exporter := rig.Start(t, server+"/api/v1/write",
 		"{protobuf_message: io.prometheus.write.v2.Request, partitions: 4, batch: {max_samples: 100, flush_timeout: 10ms}, target_info: {enabled: false}}")
-	const series, rounds = 50, 20
-	start := time.Now().Add(-time.Hour).Truncate(time.Second)
-	for round := range rounds {
-		payload := rig.NewPayload()
-		for i := range series {
-			payload.Gauge("orders", start.Add(time.Duration(round)*time.Second), float64(round*series+i), "series", fmt.Sprint(i))
-		}
-		exporter.Send(payload.Metrics)
-	}
+	sendRounds(exporter, time.Now().Add(-time.Hour).Truncate(time.Second))
 	exporter.Settle()
 	accounts := exporter.Close()
 	accounts.AssertClosed(t)
-	assert.Equal(t, int64(series*rounds), accounts.Delivered)
+	assert.Equal(t, int64(roundSeries*rounds), accounts.Delivered)
 	assert.Zero(t, accounts.TotalDropped())
 	assert.Equal(t, 1, strings.Count(exporter.LogText(), "does not read Remote-Write 2.0"), "one fallback is logged")
 
@@ -106,11 +98,30 @@ func TestVictoriaMetricsGetsEverySampleFromASenderOf2(t *testing.T) {
 		require.NoError(t, json.Unmarshal([]byte(line), &s))
 		stored[s.Metric["series"]] = append(stored[s.Metric["series"]], s.Values...)
 	}
-	require.Len(t, stored, series)
-	for i := range series {
+	assertRounds(t, stored)
+}
+
+// What another backend gets in its tests: rounds of samples, one of each series.
+const roundSeries, rounds = 50, 20
+
+func sendRounds(exporter *rig.Exporter, start time.Time) {
+	for round := range rounds {
+		payload := rig.NewPayload()
+		for i := range roundSeries {
+			payload.Gauge("orders", start.Add(time.Duration(round)*time.Second), float64(round*roundSeries+i), "series", fmt.Sprint(i))
+		}
+		exporter.Send(payload.Metrics)
+	}
+}
+
+// assertRounds asserts that all rounds are stored, by the label series, in their order.
+func assertRounds(t *testing.T, stored map[string][]float64) {
+	t.Helper()
+	require.Len(t, stored, roundSeries)
+	for i := range roundSeries {
 		want := make([]float64, rounds)
 		for round := range want {
-			want[round] = float64(round*series + i)
+			want[round] = float64(round*roundSeries + i)
 		}
 		assert.Equal(t, want, stored[fmt.Sprint(i)], "series %d", i)
 	}

@@ -23,6 +23,9 @@ const (
 
 var namePattern = regexp.MustCompile(`^(\d{8}T\d{6}\.\d{3}Z-(\d{1,20})-[a-z0-9_]+)\.(?:snappy|json)(\.tmp)?$`)
 
+// recordParts are the time and the reason in the name of a record.
+var recordParts = regexp.MustCompile(`^(\d{8}T\d{6}\.\d{3}Z)-\d+-(.*)$`)
+
 // recordName returns the name of a record without suffix, such as 20260102T030405.678Z-0000000042-rejected. Names sort by
 // time; the number makes them unique, and tells which is older if the clock was turned back.
 func recordName(t time.Time, number uint64, reason string) string {

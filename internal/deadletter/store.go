@@ -3,7 +3,8 @@
 // Package deadletter keeps requests that were dropped in files, so that one can see what was lost and send it again.
 //
 // A record is two files of one name: <time>-<number>-<reason>.snappy is the body of the request, byte for byte as it was
-// sent, and the same with .json tells what became of it (see Record). A kept request is sent again with
+// sent, and the same with .json tells what became of it (see Record). The command tools/deadletters lists them and sends them
+// again; a single one is sent again with
 //
 //	curl --data-binary @FILE.snappy -H 'Content-Encoding: snappy' -H 'Content-Type: application/x-protobuf' -H 'X-Prometheus-Remote-Write-Version: 0.1.0' URL
 //
@@ -24,7 +25,8 @@
 // A record is complete as soon as its .json has its name: both files are written under a temporary name, and flushed to the
 // disk before they are renamed, the .json last. After an interruption there may be a temporary file, which Open
 // removes, and a .snappy without a .json, which is complete in itself and kept like any record. A loss of power may
-// undo the last records, but leaves none with half a body.
+// undo the last records, but leaves none with half a body, except what was dropped at the shutdown: that is not flushed to the
+// disk file by file.
 package deadletter // import "github.com/orderedremotewrite/orderedremotewriteexporter/internal/deadletter"
 
 import (
@@ -88,6 +90,11 @@ type Record struct {
 
 	// Body is the compressed body of the request.
 	Body []byte `json:"-"`
+
+	// Compose makes the body of a record that has none yet, in the goroutine that writes. It is nil if there is Body. Size is
+	// what the record takes in memory until then.
+	Compose func() []byte `json:"-"`
+	Size    int64         `json:"-"`
 }
 
 // document is the content of a .json file.
@@ -147,6 +154,7 @@ type Store struct {
 	queued int64 // bytes of the entries in the queue and of the one that is being written
 	next   uint64
 	closed bool
+	last   bool
 	stats  Stats
 
 	folder *folder // belongs to the goroutine
@@ -158,10 +166,10 @@ type entry struct {
 	number uint64
 	body   []byte
 	info   []byte
-}
+	size   int64 // what it takes in memory
 
-// size is what the record takes in memory.
-func (e entry) size() int64 { return int64(len(e.body) + len(e.info)) }
+	later *Record // what body and info are made of when it is written, or nil
+}
 
 // Open returns a store that goes on with the records that are already there, of which it removes the oldest if they exceed
 // the bound. It returns an error if the options are not valid, or if the directory cannot be created, read and written.
@@ -208,7 +216,7 @@ func (s *Store) Put(r Record) (path string, err error) {
 	e.body = slices.Clone(e.body)
 	s.next++
 	s.queue = append(s.queue, e)
-	s.queued += e.size()
+	s.queued += e.size
 	s.stats.Pending++
 	s.work.Signal()
 	return filepath.Join(s.folder.path, e.name+bodySuffix), nil
@@ -224,24 +232,55 @@ func (s *Store) prepare(r Record) (entry, error) {
 	}
 	r.Time = r.Time.UTC()
 	r.Headers = keep(r.Headers)
-	name := recordName(r.Time, s.next, r.Reason)
-	info, err := encode(document{
-		Exporter:  s.options.Exporter,
-		Record:    r,
-		BodyFile:  name + bodySuffix,
-		BodyBytes: len(r.Body),
-	})
-	if err != nil {
-		return entry{}, fmt.Errorf("dead letter: %w", err)
+	e := entry{name: recordName(r.Time, s.next, r.Reason), number: s.next, size: r.Size}
+	if r.Compose != nil {
+		e.later = &r
+	} else {
+		if err := s.complete(&e, r); err != nil {
+			return entry{}, err
+		}
+		e.size = int64(len(e.body) + len(e.info))
 	}
-	e := entry{name: name, number: s.next, body: r.Body, info: info}
-	if diskBytes(e) > s.options.MaxBytes {
-		return entry{}, fmt.Errorf("%w: %d of %d bytes", ErrTooLarge, diskBytes(e), s.options.MaxBytes)
-	}
-	if s.queued > 0 && s.queued+e.size() > s.options.MaxQueueBytes {
+	if s.queued > 0 && s.queued+e.size > s.options.MaxQueueBytes && !s.last {
 		return entry{}, ErrBusy
 	}
 	return e, nil
+}
+
+// complete gives an entry what is written.
+func (s *Store) complete(e *entry, r Record) (err error) {
+	e.body = r.Body
+	if e.info, err = encode(document{
+		Exporter:  s.options.Exporter,
+		Record:    r,
+		BodyFile:  e.name + bodySuffix,
+		BodyBytes: len(r.Body),
+	}); err != nil {
+		return fmt.Errorf("dead letter: %w", err)
+	}
+	if diskBytes(*e) > s.options.MaxBytes {
+		return fmt.Errorf("%w: %d of %d bytes", ErrTooLarge, diskBytes(*e), s.options.MaxBytes)
+	}
+	return nil
+}
+
+// write writes a record, of which the body may have to be made first.
+func (s *Store) write(e entry) error {
+	if r := e.later; r != nil {
+		r.Body = r.Compose()
+		if err := s.complete(&e, *r); err != nil {
+			return err
+		}
+	}
+	return s.folder.write(e)
+}
+
+// Last says that what comes from now on comes at once, is in memory anyway, and must be written soon: none of it is refused because
+// too much waits, and it is left to the operating system when it is on the disk.
+func (s *Store) Last() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = true
 }
 
 // encode returns the document as people read it: an answer in HTML stays as it is.
@@ -298,7 +337,7 @@ func (s *Store) giveUp() (waited int, writing bool) {
 	defer s.mu.Unlock()
 	waited = len(s.queue)
 	for _, e := range s.queue {
-		s.queued -= e.size()
+		s.queued -= e.size
 	}
 	s.queue = nil
 	s.stats.Pending -= int64(waited)
@@ -314,7 +353,7 @@ func (s *Store) run() {
 		if !ok {
 			return
 		}
-		err := s.folder.write(e)
+		err := s.write(e)
 		// First the callback: while it runs the record is pending, so that Close knows what it would wait for.
 		if err != nil && s.options.OnError != nil {
 			s.options.OnError(fmt.Errorf("dead letter: record %s not written: %w", e.name, err))
@@ -333,6 +372,7 @@ func (s *Store) take() (e entry, ok bool) {
 		}
 		s.work.Wait()
 	}
+	s.folder.hurry = s.last
 	e = s.queue[0]
 	s.queue[0] = entry{}
 	s.queue = s.queue[1:]
@@ -343,7 +383,7 @@ func (s *Store) take() (e entry, ok bool) {
 func (s *Store) settle(e entry, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.queued -= e.size()
+	s.queued -= e.size
 	s.stats.Pending--
 	if err != nil {
 		s.stats.Failed++

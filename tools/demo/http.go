@@ -5,7 +5,7 @@
 package main
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -20,19 +20,19 @@ import (
 
 type client struct{ *http.Client }
 
-func newClient() client { return client{&http.Client{Timeout: 10 * time.Second}} }
+func newClient() client { return client{&http.Client{Timeout: 30 * time.Second}} }
 
 func (c client) get(ctx context.Context, url string) (string, error) {
-	return c.do(ctx, http.MethodGet, url, "")
+	return c.do(ctx, http.MethodGet, url, nil)
 }
 
-func (c client) post(ctx context.Context, url, body string) error {
+func (c client) post(ctx context.Context, url string, body []byte) error {
 	_, err := c.do(ctx, http.MethodPost, url, body)
 	return err
 }
 
-func (c client) do(ctx context.Context, method, url, body string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+func (c client) do(ctx context.Context, method, url string, body []byte) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
 		return "", err
 	}
@@ -92,41 +92,14 @@ func (c client) query(ctx context.Context, prometheus, query string) ([]series, 
 	return result, nil
 }
 
-// samples is what the exporter says that became of its samples.
-type samples struct {
-	received, delivered, dropped, refused, queued, inFlight float64
-}
-
-func (s samples) String() string {
-	return fmt.Sprintf("exporter's samples: received %.0f = delivered %.0f + dropped %.0f + queued %.0f + in flight %.0f; refused %.0f",
-		s.received, s.delivered, s.dropped, s.queued, s.inFlight, s.refused)
-}
-
-// samples reads the exporter's counters among the collector's own metrics.
-func (c client) samples(ctx context.Context, telemetry string) (samples, error) {
-	body, err := c.get(ctx, telemetry)
-	if err != nil {
-		return samples{}, err
+// sum evaluates a query whose answer is one number, or nothing for 0.
+func (c client) sum(ctx context.Context, prometheus, query string) (int, error) {
+	result, err := c.query(ctx, prometheus, query)
+	if err != nil || len(result) == 0 {
+		return 0, err
 	}
-	var s samples
-	counters := map[string]*float64{
-		"received": &s.received, "delivered": &s.delivered, "dropped": &s.dropped,
-		"refused": &s.refused, "queued": &s.queued, "in_flight": &s.inFlight,
+	if len(result) > 1 {
+		return 0, fmt.Errorf("%s: %d series, not 1", query, len(result))
 	}
-	lines := bufio.NewScanner(strings.NewReader(body))
-	for lines.Scan() {
-		name, rest, _ := strings.Cut(lines.Text(), "{")
-		name = strings.TrimPrefix(name, "otelcol_exporter_ordered_remote_write_")
-		counter := counters[strings.TrimSuffix(name, "_samples")]
-		if counter == nil {
-			continue
-		}
-		// A counter has a series for each reason or status.
-		value, err := strconv.ParseFloat(rest[strings.LastIndexByte(rest, ' ')+1:], 64)
-		if err != nil {
-			return samples{}, fmt.Errorf("%s: %w", lines.Text(), err)
-		}
-		*counter += value
-	}
-	return s, lines.Err()
+	return int(result[0].number()), nil
 }

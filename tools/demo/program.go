@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"syscall"
@@ -17,34 +16,36 @@ import (
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/process"
 )
 
-// program is a running program whose output goes to a file.
+// program is a program that runs, ends and may run again. Its output goes to a file.
 type program struct {
-	*process.Process
 	name, log string
+	env       []string
+	path      string
+	args      []string
+
+	// process is the current run, or the last one. Whoever stops the program and starts it again is the only one that looks.
+	process *process.Process
 }
 
-// start starts a program with further environment variables.
-func start(name, log string, env []string, path string, args ...string) (*program, error) {
-	out, err := os.Create(log)
+// start starts the program. What a further run writes is added to the file.
+func (p *program) start() error {
+	out, err := os.OpenFile(p.log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer out.Close()
-	cmd := exec.Command(path, args...)
-	cmd.Env = append(os.Environ(), env...)
+	cmd := exec.Command(p.path, p.args...)
+	cmd.Env = append(os.Environ(), p.env...)
 	cmd.Stdout, cmd.Stderr = out, out
 	// In a group of its own it does not get the terminal's Ctrl-C, so that the order of stopping is ours.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	p, err := process.Start(cmd)
-	if err != nil {
-		return nil, err
-	}
-	return &program{Process: p, name: name, log: log}, nil
+	p.process, err = process.Start(cmd)
+	return err
 }
 
 // exited returns an error if the program has ended.
 func (p *program) exited() error {
-	if state := p.State(); state != nil {
+	if state := p.process.State(); state != nil {
 		return fmt.Errorf("%s has ended (%v), see %s", p.name, state, p.log)
 	}
 	return nil
@@ -53,52 +54,10 @@ func (p *program) exited() error {
 // stop asks the program to end and returns an error unless it does so with status 0 in time. Further calls return
 // the same.
 func (p *program) stop() error {
-	if p.exited() == nil {
-		fmt.Println("stopping", p.name)
-	}
-	if err := p.Stop(30 * time.Second); err != nil {
+	if err := p.process.Stop(30 * time.Second); err != nil {
 		return fmt.Errorf("%s ended with %w, see %s", p.name, err, p.log)
 	}
 	return nil
-}
-
-// ports are the ports on the loopback interface that the programs listen on.
-type ports struct {
-	prometheus, otlpGRPC, otlpHTTP, health, telemetry int
-}
-
-func (p ports) prometheusURL() string { return "http://" + address(p.prometheus) }
-func (p ports) healthURL() string     { return "http://" + address(p.health) }
-func (p ports) telemetryURL() string  { return "http://" + address(p.telemetry) + "/metrics" }
-
-func address(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
-
-// choosePorts returns the usual ports, or free ones in place of those that are taken; or only free ones.
-func choosePorts(anyFree bool) (ports, error) {
-	p := ports{prometheus: 9090, otlpGRPC: 4317, otlpHTTP: 4318, health: 13133, telemetry: 8888}
-	var listeners []net.Listener
-	defer func() {
-		for _, l := range listeners {
-			l.Close()
-		}
-	}()
-	for _, port := range []*int{&p.prometheus, &p.otlpGRPC, &p.otlpHTTP, &p.health, &p.telemetry} {
-		usual := *port
-		if anyFree {
-			usual = 0
-		}
-		l, err := net.Listen("tcp", address(usual))
-		if err != nil {
-			fmt.Printf("port %d is taken, using another\n", usual)
-			if l, err = net.Listen("tcp", address(0)); err != nil {
-				return ports{}, err
-			}
-		}
-		// Kept open until all are chosen, so that none is chosen twice.
-		listeners = append(listeners, l)
-		*port = l.Addr().(*net.TCPAddr).Port
-	}
-	return p, nil
 }
 
 // fatal is an error that waiting does not clear.
@@ -115,12 +74,13 @@ func eventually(ctx context.Context, within time.Duration, f func() error) error
 		if last, ok := errors.AsType[fatal](err); ok {
 			return last.error
 		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("after %v: %w", within, err)
 		}
-		if !sleep(ctx, 200*time.Millisecond) {
-			return ctx.Err()
-		}
+		sleep(ctx, 200*time.Millisecond)
 	}
 }
 

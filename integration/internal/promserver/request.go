@@ -23,6 +23,9 @@ type Request struct {
 	Number int
 	Header http.Header
 	Path   string
+	Host   string
+	// Proto is the version of HTTP, as in HTTP/2.0.
+	Proto string
 	// Body is compressed.
 	Body []byte
 	// Status and Answer are what the server answered, or 0 and "" if it has not answered yet.

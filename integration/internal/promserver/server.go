@@ -7,6 +7,7 @@ package promserver
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/pem"
 	"io"
 	"log"
@@ -43,6 +44,8 @@ type Server struct {
 	t        testing.TB
 	tls      bool
 	inside   bool
+	tlsConf  *tls.Config
+	http2    bool
 	messages remoteapi.MessageTypes
 	address  string
 	db       *tsdb.DB
@@ -70,6 +73,21 @@ func WithTLS() Option {
 // WithoutNetwork makes the server answer RoundTrip alone, so that it works on a fake clock.
 func WithoutNetwork() Option {
 	return func(s *Server) { s.inside, s.address = true, "prometheus.test" }
+}
+
+// WithTLSConfig makes the server speak TLS with certificates of the test's.
+func WithTLSConfig(config *tls.Config) Option {
+	return func(s *Server) { s.tls, s.tlsConf = true, config }
+}
+
+// WithHTTP2 makes the server speak HTTP/2, over TLS.
+func WithHTTP2() Option {
+	return func(s *Server) { s.tls, s.http2 = true, true }
+}
+
+// WithAddress makes the server listen on an address, as in [::1]:0.
+func WithAddress(address string) Option {
+	return func(s *Server) { s.address = address }
 }
 
 // WithMessages makes the server accept some messages only; without the option it accepts those of both versions.
@@ -142,7 +160,10 @@ func (s *Server) Restart() {
 	listener, err := net.Listen("tcp", s.address)
 	require.NoError(s.t, err)
 	s.address = listener.Addr().String()
-	s.http = &httptest.Server{Listener: listener, Config: &http.Server{Handler: s, ErrorLog: log.New(io.Discard, "", 0)}}
+	s.http = &httptest.Server{
+		Listener: listener, Config: &http.Server{Handler: s, ErrorLog: log.New(io.Discard, "", 0)},
+		TLS: s.tlsConf, EnableHTTP2: s.http2,
+	}
 	if s.tls {
 		s.http.StartTLS()
 	} else {
@@ -225,7 +246,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	req := &Request{Header: r.Header.Clone(), Path: r.URL.Path, Body: body}
+	req := &Request{Header: r.Header.Clone(), Path: r.URL.Path, Host: r.Host, Proto: r.Proto, Body: body}
 	s.mu.Lock()
 	req.Number = len(s.requests) + 1
 	s.requests = append(s.requests, req)

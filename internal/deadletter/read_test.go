@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package deadletter
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestRecordsAreRead as they were kept, in their order, from the directory of all exporters and from that of one.
+func TestRecordsAreRead(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, Options{Directory: dir})
+	record := Record{Time: dropped.UTC(), Reason: "rejected", Status: 400, Samples: 2, Headers: map[string]string{}, Body: []byte("body")}
+	put(t, s, record)
+	record.Reason, record.Body = "shutdown", []byte("another")
+	put(t, s, record)
+	other := open(t, Options{Directory: dir, Exporter: "other"})
+	put(t, other, record)
+	flush(t, s)
+	flush(t, other)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, folderName(exporterID), "sent.log"), nil, 0o600))
+
+	all, err := List(dir)
+	require.NoError(t, err)
+	require.Len(t, all, 3)
+	own, err := List(filepath.Join(dir, folderName(exporterID)))
+	require.NoError(t, err)
+	require.Len(t, own, 2)
+	require.Equal(t, "rejected", own[0].Reason)
+	require.Equal(t, 400, own[0].Status)
+	require.Equal(t, exporterID, own[0].Exporter)
+	require.True(t, own[0].Time.Equal(dropped))
+	body, err := own[1].ReadBody()
+	require.NoError(t, err)
+	require.Equal(t, "another", string(body))
+
+	// The name of one without a .json tells its time and its reason.
+	require.NoError(t, os.Remove(own[0].path(infoSuffix)))
+	own, err = List(filepath.Join(dir, folderName(exporterID)))
+	require.NoError(t, err)
+	require.Equal(t, "rejected", own[0].Reason)
+	require.True(t, own[0].Time.Equal(dropped))
+
+	require.NoError(t, os.Truncate(own[1].path(bodySuffix), 2))
+	_, err = own[1].ReadBody()
+	require.ErrorContains(t, err, "has 2 bytes of 7")
+	require.NoError(t, own[1].Remove())
+	require.NoError(t, own[1].Remove(), "twice")
+	own, err = List(filepath.Join(dir, folderName(exporterID)))
+	require.NoError(t, err)
+	require.Len(t, own, 1)
+	_, err = List(filepath.Join(dir, "none"))
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// TestBodyIsMadeWhenItIsWritten: a record whose body is not there yet takes its size in the queue, and is written like any other.
+func TestBodyIsMadeWhenItIsWritten(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, Options{Directory: dir, MaxQueueBytes: 100})
+	held, made := make(chan struct{}), 0
+	compose := func() []byte {
+		<-held
+		made++
+		return []byte("body")
+	}
+	record := Record{Reason: "queue_full", Compose: compose, Size: 60}
+	put(t, s, record)
+	_, err := s.Put(record)
+	require.ErrorIs(t, err, ErrBusy)
+	s.Last()
+	put(t, s, record)
+	close(held)
+	flush(t, s)
+	require.Equal(t, 2, made)
+	records, err := List(dir)
+	require.NoError(t, err)
+	require.Len(t, records, 2)
+	body, err := records[1].ReadBody()
+	require.NoError(t, err)
+	require.Equal(t, "body", string(body))
+	require.Equal(t, Stats{Written: 2, Skipped: 1, Records: 2, Bytes: 4 * blockSize}, s.Stats())
+}
