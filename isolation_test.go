@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package orderedremotewriteexporter
 
 import (
@@ -314,7 +316,7 @@ func TestRefusalOfWhatWasPerhapsSent(t *testing.T) {
 		h.consume(gauge(time.Now(), 1000))
 		time.Sleep(time.Minute)
 		assert.Equal(t, 2*1000-1, r.since(seen{}).requests)
-		assert.Equal(t, map[string]int64{"rejected 400": 1000}, h.dropped())
+		assert.Equal(t, map[string]int64{"refused_after_unknown 400": 1000}, h.dropped())
 		assert.Empty(t, h.queue.partitions[0].guard.offenders.refused)
 		h.shutdown()
 	})

@@ -200,3 +200,32 @@ func TestForgottenSeriesIsInOrderInsideRequests(t *testing.T) {
 		})
 	})
 }
+
+// TestForgottenSeriesBehindOldSamplesIsInOrderOfTime: newer samples wait behind old ones of their series when the guard has
+// forgotten it, and older ones come. All are sent in the order of time, also where the request must be split.
+func TestForgottenSeriesBehindOldSamplesIsInOrderOfTime(t *testing.T) {
+	forEachMessage(t, func(t *testing.T, message func(*Config)) {
+		synctest.Test(t, func(t *testing.T) {
+			receiver := &rwtest.Receiver{Script: func(r rwtest.Request) rwtest.Answer {
+				if len(r.Message.Timeseries) > 1 {
+					return rwtest.Answer{Status: 413}
+				}
+				return rwtest.Answer{}
+			}}
+			h := newHarness(t, receiver, message, func(c *Config) {
+				c.OutOfOrder = OutOfOrderSend
+				c.SeriesIdleTimeout = time.Second
+				c.Batch.FlushTimeout = 10 * time.Second
+			})
+			start := time.Now()
+			h.consume(steps(start, -2*time.Hour))
+			h.consume(steps(start, 20*time.Second, 21*time.Second))
+			time.Sleep(3 * time.Second)
+			h.consume(steps(start, 15*time.Second))
+			h.shutdown()
+			assert.Equal(t, []time.Duration{-2 * time.Hour, 15 * time.Second, 20 * time.Second, 21 * time.Second}, offsetsOf(receiver, start, "gauge"))
+			assert.Equal(t, int64(4), h.delivered())
+			assert.Empty(t, receiver.Problems())
+		})
+	})
+}
