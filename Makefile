@@ -245,6 +245,12 @@ loadtest: build/tools/.stamp ## measure a real collector at full load, next to c
 # Each of the two tests starts rounds for DURATION, without the race detector, which would leave a tenth of the rounds (make
 # test runs both with it for some seconds). CHAOS has further flags, as in: make chaos DURATION=30m CHAOS='-seed 7'
 DURATION ?= 1m
+# The short form kills ten collectors, and is a part of the tests.
+CRASHES ?= 200
+.PHONY: crash
+crash: build ## kill a collector that keeps its queue in storage CRASHES times, under load
+	OTELCOL_BINARY="$(CURDIR)/bin/otelcol" go test -C integration -run '^TestKilledCollectorsLoseNothing$$' -count=1 -v -timeout 0 -crashes $(CRASHES) .
+
 .PHONY: chaos
 chaos: ## run random rounds against a fault server and a real Prometheus for DURATION each
 	@failed=0; \
