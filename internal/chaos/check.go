@@ -45,14 +45,19 @@ type checker struct {
 	exact bool
 }
 
-// Check returns what is wrong with a round, and whether the fate of every sample could be told.
-func Check(r *Record) (problems []string, exact bool) {
+func newChecker(r *Record) *checker {
 	c := &checker{Record: r, model: newModel(r), unknown: make(map[Point]*item), offended: make(map[string]bool)}
 	c.ambiguous = c.model.ambiguous()
 	for _, x := range r.Exchanges {
 		c.flights = append(c.flights, &flight{Exchange: x})
 	}
 	slices.SortFunc(c.flights, func(a, b *flight) int { return cmp.Compare(a.Begin, b.Begin) })
+	return c
+}
+
+// Check returns what is wrong with a round, and whether the fate of every sample could be told.
+func Check(r *Record) (problems []string, exact bool) {
+	c := newChecker(r)
 	c.checkOrder()
 	c.checkFlights()
 	c.checkRequests()

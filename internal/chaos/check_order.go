@@ -59,30 +59,16 @@ func (c *checker) place(s *seriesModel, x *flight, pt Point, touched map[*line]b
 		l.request, l.first, l.latest = x, -1, -1
 	}
 	for _, i := range l.at[pt.at()] {
-		if i < max(l.floor, l.latest+1) || l.items[i].call.Begin > x.Begin {
-			continue
-		}
-		if l.first < 0 {
-			l.first = i
-		}
-		l.latest = i
-		x.items = append(x.items, l.items[i])
-		return
-	}
-	for _, i := range s.apart.at[pt.at()] {
-		if it := s.apart.items[i]; it.call.Begin < x.Begin && (it.last == nil || !c.final(it.last)) {
-			x.items = append(x.items, it)
+		if l.items[i].call.Begin <= x.Begin && c.inTurn(s, x, i) {
+			l.place(i)
+			x.items = append(x.items, l.items[i])
 			return
 		}
 	}
-	if c.model.forgot && c.held(pt.Series) {
-		// What is held is sorted by time, so a late one that was taken for a good one comes before others.
-		for _, i := range l.at[pt.at()] {
-			if i >= l.floor && l.items[i].call.Begin <= x.Begin {
-				l.first = min(l.first, i)
-				x.items = append(x.items, l.items[i])
-				return
-			}
+	for _, i := range s.apart.at[pt.at()] {
+		if it := s.apart.items[i]; it.call.Begin < x.Begin && !c.settled(it) {
+			x.items = append(x.items, it)
+			return
 		}
 	}
 	switch at := l.at[pt.at()]; {
@@ -100,6 +86,33 @@ func (c *checker) place(s *seriesModel, x *flight, pt Point, touched map[*line]b
 	}
 }
 
+// inTurn says whether a sample of a line may be the next one of a request.
+func (c *checker) inTurn(s *seriesModel, x *flight, i int) bool {
+	l := &s.line
+	if !c.model.forgot || !c.held(l.items[i].Series) {
+		return i >= max(l.floor, l.latest+1)
+	}
+	// What is held behind old samples is sent in the order of time. A late sample that was taken for a good one, because its
+	// series was forgotten, comes before newer ones that were accepted earlier, in their request or in a part of it.
+	it := l.items[i]
+	return !c.settled(it) && !slices.ContainsFunc(l.items[i+1:], func(later *item) bool {
+		return later.Timestamp >= it.Timestamp && (later.sentAfter(it) || slices.Contains(x.items, later))
+	})
+}
+
+// settled says whether a sample had its outcome by the last request with it.
+func (c *checker) settled(it *item) bool {
+	return it.last != nil && c.final(it.last)
+}
+
+// place takes note that a sample is in the request.
+func (l *line) place(i int) {
+	if l.first < 0 || i < l.first {
+		l.first = i
+	}
+	l.latest = max(l.latest, i)
+}
+
 // passUnknown takes note of a sample that nothing is known of, which only a wild payload can have brought.
 func (c *checker) passUnknown(x *flight, pt Point) {
 	if !c.model.wild {
@@ -110,7 +123,7 @@ func (c *checker) passUnknown(x *flight, pt Point) {
 	if it == nil {
 		it = &item{Point: pt}
 		c.unknown[pt] = it
-	} else if it.last != nil && c.final(it.last) || slices.Contains(x.items, it) {
+	} else if c.settled(it) || slices.Contains(x.items, it) {
 		// It may be another one, which was given again.
 		c.ambiguous = true
 	}

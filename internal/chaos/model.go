@@ -27,6 +27,11 @@ func (it *item) taken() bool {
 	return it.last != nil && it.last.Status/100 == 2
 }
 
+// sentAfter says whether the last request with the sample is later than that with another one.
+func (it *item) sentAfter(other *item) bool {
+	return it.last != nil && (other.last == nil || it.last.Begin > other.last.Begin)
+}
+
 // line is the samples of a series in the order in which they were accepted, or those that travel apart from them.
 type line struct {
 	items []*item
