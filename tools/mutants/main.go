@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Mutants breaks the exporter on purpose, in one place at a time, and sees the tests fail that guard what is broken. The tree is left
 // alone: the compiler is given other contents for the file.
 package main
