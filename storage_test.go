@@ -48,34 +48,6 @@ func TestStorageHasOneUser(t *testing.T) {
 	require.NoError(t, first.Shutdown(context.Background()))
 }
 
-// TestPartitionsChangeWithNothingInStorage: a series must stay in its partition as long as there is something in storage.
-func TestPartitionsChangeWithNothingInStorage(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var b backend
-		b.down.Store(true)
-		partitions := 8
-		m := newMachine(t, &b, func(c *Config) { c.Partitions = partitions })
-		h := m.boot()
-		h.consume(gauge(time.Now(), 100))
-		h.stop()
-
-		partitions = 64
-		h = m.boot()
-		assert.Len(t, h.queue.partitions, 8)
-		assert.Equal(t, 1, h.logs.FilterMessageSnippet("The configured number of partitions takes effect").Len())
-		b.down.Store(false)
-		h.consume(gauge(time.Now().Add(time.Second), 100))
-		h.settle()
-		h.stop()
-		assert.Equal(t, int64(200), h.delivered())
-
-		h = m.boot()
-		assert.Len(t, h.queue.partitions, 64)
-		h.stop()
-		assert.Empty(t, b.Problems())
-	})
-}
-
 // TestPayloadWhoseCallerGivesUpIsAccepted: what is being written cannot be taken back. The copy that the client then sends is a
 // duplicate.
 func TestPayloadWhoseCallerGivesUpIsAccepted(t *testing.T) {
@@ -142,68 +114,4 @@ func TestPoisonIsGivenUpWithStorage(t *testing.T) {
 		h.stop()
 		assert.Empty(t, b.Problems())
 	})
-}
-
-// TestDamagedRecordCostsItself: what storage has lost is counted, and the rest is delivered.
-func TestDamagedRecordCostsItself(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var b backend
-		b.down.Store(true)
-		m := newMachine(t, &b)
-		h := m.boot()
-		now := time.Now()
-		for i := range 3 {
-			h.consume(gauge(now.Add(time.Duration(i)*time.Second), 10))
-		}
-		h.stop()
-		var records []string
-		for _, key := range m.disk.Keys() {
-			if strings.HasPrefix(key, "record.") {
-				records = append(records, key)
-			}
-		}
-		require.Len(t, records, 3)
-		m.disk.Change(records[1], func(value []byte) []byte {
-			value[len(value)-1] ^= 1
-			return value
-		})
-		b.down.Store(false)
-		h = m.boot()
-		h.settle()
-		h.stop()
-		assert.Equal(t, int64(20), h.delivered())
-		assert.Equal(t, map[string]int64{"storage_corrupt": 10}, h.dropped())
-		assert.Equal(t, int64(30), h.metric("otelcol_exporter_ordered_remote_write_recovered_samples"))
-		assert.NotZero(t, h.logs.FilterMessageSnippet("Storage has lost or changed").Len())
-	})
-}
-
-// TestFullStorageDrops what queue.on_full says, and counts it.
-func TestFullStorageDrops(t *testing.T) {
-	for _, onFull := range []OnFull{OnFullDropOldest, OnFullDropNewest} {
-		t.Run(string(onFull), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var b backend
-				b.down.Store(true)
-				m := newMachine(t, &b, func(c *Config) {
-					c.Batch.MaxSizeBytes, c.Queue.MaxSizeBytes, c.Queue.MaxDiskBytes = minBatchSize, 4*minBatchSize, 16*minBatchSize
-					c.Queue.OnFull = onFull
-				})
-				h := m.boot()
-				for at := range 100 {
-					h.consume(noise(time.Now(), 20*at, 20))
-					time.Sleep(100 * time.Millisecond)
-				}
-				assert.NotZero(t, h.dropped()["queue_full"])
-				if onFull == OnFullDropNewest {
-					assert.LessOrEqual(t, h.queue.state().stored.live, int64(16*minBatchSize))
-				}
-				b.down.Store(false)
-				h.settle()
-				h.stop()
-				assert.Equal(t, int64(2000), h.delivered()+h.dropped()["queue_full"])
-				assert.Empty(t, b.Problems())
-			})
-		})
-	}
 }
