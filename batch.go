@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/buffers"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
@@ -48,7 +49,7 @@ func (b *batch) append(c *chunk, home *int64) (full *chunk) {
 	kept := *c
 	kept.home = home
 	if kept.borrowed {
-		kept.plain, kept.borrowed = slices.Clone(c.plain), false
+		kept.plain, kept.borrowed = buffers.Copy(c.plain), false
 	}
 	b.chunks = append(b.chunks, &kept)
 	return nil

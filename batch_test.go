@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -13,9 +14,12 @@ import (
 	"github.com/klauspost/compress/s2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pcommon"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/block"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/buffers"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
@@ -90,5 +94,60 @@ func TestPackingTakesNoRoom(t *testing.T) {
 		assert.Greater(t, tr.segments[0].chunks[0].size, 10*block.Size)
 		assert.InEpsilon(t, len(whole), len(body), 0.01)
 		tr.reset()
+	}
+}
+
+// TestBodiesKeepTheirBytes: what chunks were made of is used again for the next ones, and no request that was composed before has
+// any of it.
+func TestBodiesKeepTheirBytes(t *testing.T) {
+	type sent struct {
+		request request
+		body    []byte
+	}
+	for _, version := range []wire.Protocol{wire.V1, wire.V2} {
+		for _, partitions := range []int{1, 4, 32} {
+			cfg := configOf(func(c *Config) { c.Partitions, c.Batch.MaxSamples = partitions, 400 })
+			p := newBenchPipeline(cfg)
+			payloads := benchGauges(2_000, 10)
+			ts := pcommon.NewTimestampFromTime(time.Now())
+			var all []sent
+			samples := 0
+			for round := range 8 {
+				md := payloads[round%len(payloads)]
+				ts += 1_000_000
+				setTimes(md, ts)
+				require.NoError(t, p.t.translate(t.Context(), md, version))
+				_, err := p.q.admit(t.Context(), &p.t.payload)
+				require.NoError(t, err)
+				p.t.reset()
+				for d := p.next(); d != nil; d = p.next() {
+					d.begun = time.Now()
+					p.q.composed(d, d.compose())
+					r := *d.next()
+					all = append(all, sent{r, slices.Clone(r.body)})
+					samples += r.Samples
+					p.q.answered(d, &remote.Answer{Status: 204}, remote.VerdictDelivered, 0)
+					p.q.finished(d)
+				}
+			}
+			require.Greater(t, samples, 4_000)
+			for _, s := range all {
+				require.True(t, bytes.Equal(s.body, s.request.body), "version %d, %d partitions", 1+version, partitions)
+				require.Equal(t, s.request.Samples, s.request.contents().len())
+			}
+		}
+	}
+}
+
+// TestBytesOfABodyAreKept: a packed chunk of 2.0 that is alone is the body, whose bytes are not used again.
+func TestBytesOfABodyAreKept(t *testing.T) {
+	const n = 5_000
+	for range 100 {
+		packed := buffers.Copy(bytes.Repeat([]byte{1}, n))
+		c := &chunk{protocol: wire.V2, packed: packed}
+		made := body(wire.V2, []*chunk{c})
+		giveBytes([]*chunk{c}, made)
+		other := append(buffers.Sized(n), 2)
+		require.NotSame(t, &made[0], &other[0])
 	}
 }

@@ -95,7 +95,9 @@ func (c *chunk) joins(o *chunk) bool {
 // join copies another chunk to the end. There is room for as much again then: append would copy five times as many bytes.
 func (c *chunk) join(o *chunk) {
 	if len(c.plain)+len(o.plain) > cap(c.plain) {
-		c.plain = slices.Grow(c.plain, max(len(c.plain), len(o.plain)))
+		outgrown := c.plain
+		c.plain = append(buffers.Sized(len(c.plain)+max(len(c.plain), len(o.plain))), outgrown...)
+		buffers.GiveSized(outgrown)
 	}
 	c.plain = append(c.plain, o.plain...)
 	c.sizes = c.sizes.plus(o.sizes)
@@ -122,19 +124,31 @@ func (c *chunk) leave() {
 	}
 }
 
-// packedForm is what the chunk becomes when it is packed: its bytes, and how many there were before. It waits for jobs that
-// pack what it consists of.
-func (c *chunk) packedForm() (packed []byte, size int) {
-	from := c.pending
+// packedForm is what the chunk becomes when it is packed: its bytes, how many there were before, and what they were made from.
+// It waits for jobs that pack what it consists of.
+func (c *chunk) packedForm() (packed []byte, size int, from []*chunk) {
+	from = c.pending
 	if from == nil {
 		from = []*chunk{{protocol: c.protocol, plain: c.plain}}
 	}
 	if c.protocol == wire.V2 {
-		return mergedBody(from), 0
+		return mergedBody(from), 0, from
 	}
 	elements, size := joinedElements(from)
 	defer buffers.Give(elements)
-	return slices.Clone(elements), size
+	return buffers.Copy(elements), size, from
+}
+
+// giveBytes gives back the bytes of chunks that nobody else knows any more, and of which something else was made. That may be
+// the bytes of the only one, which stay then.
+func giveBytes(chunks []*chunk, made []byte) {
+	for _, c := range chunks {
+		buffers.GiveSized(c.plain)
+		if len(c.packed) > 0 && &c.packed[0] != &made[0] {
+			buffers.GiveSized(c.packed)
+		}
+		c.plain, c.packed = nil, nil
+	}
 }
 
 // body is the message that the chunks are together, in their order.

@@ -74,6 +74,7 @@ func (d *delivery) compose() int {
 		d.parts[i].batch = nil
 	}
 	r.body = body(r.protocol, chunks)
+	giveBytes(chunks, r.body)
 	d.requests = []request{r}
 	return len(r.body)
 }

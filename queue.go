@@ -277,7 +277,9 @@ func (q *queue) lateRoomLocked(c *chunk) bool {
 
 // pack packs a chunk, and accounts for what that changes if the chunk is still in the queue.
 func (q *queue) pack(c *chunk) {
-	packed, size := c.packedForm()
+	packed, size, from := c.packedForm()
+	// When the lock is free again, nobody counts what these chunks hold.
+	defer giveBytes(from, packed)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	before := c.cost()

@@ -8,6 +8,7 @@ import (
 	"unsafe"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/block"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/buffers"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
@@ -162,11 +163,11 @@ func (s *segment) finish() {
 	case c.packed != nil:
 	case s.protocol == wire.V1:
 		c.plain, c.borrowed = s.plain, true
-	case s.partSize() < minPacked:
+	case s.partSize() < maxJoined:
 		s.part = s.appendPart(s.part[:0])
 		c.plain, c.borrowed = s.part, true
 	default:
-		c.plain = s.appendPart(make([]byte, 0, s.partSize()))
+		c.plain = s.appendPart(buffers.Sized(s.partSize()))
 	}
 	s.end(c)
 	// The chunk has the index until the segment is reset, and then the segment uses it again.
@@ -179,9 +180,9 @@ func (s *segment) cut() {
 	switch {
 	case c.packed != nil:
 	case s.protocol == wire.V2:
-		c.plain = s.appendPart(make([]byte, 0, s.partSize()))
+		c.plain = s.appendPart(buffers.Sized(s.partSize()))
 	default:
-		c.plain = slices.Clone(s.plain)
+		c.plain = buffers.Copy(s.plain)
 	}
 	s.end(c)
 }
@@ -196,7 +197,7 @@ func (s *segment) chunk() indexedChunk {
 	c := indexedChunk{chunk: chunk{tally: s.tally, protocol: s.protocol, sizes: s.openSizes()}, index: s.index}
 	if s.protocol == wire.V1 && s.packed+len(s.plain) >= minPacked {
 		s.pack(len(s.plain))
-		c.packed, c.size = slices.Clone(s.elements), s.packed
+		c.packed, c.size = buffers.Copy(s.elements), s.packed
 	}
 	return c
 }
