@@ -13,8 +13,11 @@ import (
 // brings it into the partitions ahead of the senders. It reads for all partitions together; one that has no room is left
 // behind, and read for later, so that a partition that is stuck does not stop the others.
 
-// readBytes is about how many bytes of the log are read at once.
-const readBytes = 4 << 20
+// leastRead and mostRead bound about how many bytes of the log are read at once.
+const (
+	leastRead = 64 << 10
+	mostRead  = 4 << 20
+)
 
 // hungryPart is the part of the free memory that a partition must have less than for more to be read.
 const hungryPart = 8
@@ -74,7 +77,7 @@ func (b *backlog) readAll(ctx context.Context) {
 // readFrom reads some records before an end, and brings them into the partitions.
 func (b *backlog) readFrom(from, end uint64) error {
 	began := time.Now()
-	records, next, damaged, err := b.log.Read(context.Background(), from, end, readBytes)
+	records, next, damaged, err := b.log.Read(context.Background(), from, end, b.readable())
 	if err != nil {
 		b.observed.wrote(time.Since(began), 0, err)
 		return err
@@ -84,6 +87,13 @@ func (b *backlog) readFrom(from, end uint64) error {
 	}
 	b.load(records, from, next)
 	return nil
+}
+
+// readable is how many bytes to read at once: what has no room in memory would be read again.
+func (b *backlog) readable() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return min(max(b.memoryLocked(), leastRead), mostRead)
 }
 
 // hungry is the number of the record from which on something should be read, and the one before which all can be.
