@@ -42,10 +42,13 @@ func startBacklog(d *durable) *backlog {
 	return b
 }
 
-// stop returns when nothing is read any more.
-func (b *backlog) stop() {
+// stop ends the reading. A read that is under way may last.
+func (b *backlog) stop(ctx context.Context) {
 	b.cancel()
-	<-b.done
+	select {
+	case <-b.done:
+	case <-ctx.Done():
+	}
 }
 
 // readAll is the reader.
@@ -160,10 +163,10 @@ func (b *backlog) loadRecord(r *journal.Record, from uint64, stopped []bool, wor
 // readRun reads a run, and for one of an earlier process what the guard must know of it.
 func (b *backlog) readRun(r *journal.Record, at *journal.Run) (read run, index []indexEntry, err error) {
 	if r.Life == b.log.Life() {
-		read, err = readStored(at.Data)
+		read, err = readStored(at.Data, time.Now())
 		return read, nil, err
 	}
-	if read, index, err = readRecovered(at.Data); err == nil {
+	if read, index, err = readRecovered(at.Data, time.Now()); err == nil {
 		read.chunk.life = r.Life
 	}
 	return read, index, err

@@ -24,6 +24,8 @@ const (
 	acknowledgeInterval = time.Second
 	// maxCommit is about how many bytes go to storage with one write.
 	maxCommit = 2 << 20
+	// mostEncoded is the capacity from which on the committer's buffer is not kept.
+	mostEncoded = 4 << 20
 	// firstStorageDelay and longestStorageDelay bound the time between two attempts of a write that fails.
 	firstStorageDelay   = 50 * time.Millisecond
 	longestStorageDelay = 5 * time.Second
@@ -51,6 +53,9 @@ type durable struct {
 	processed uint64
 	// ended says that nothing joins any more.
 	ended bool
+
+	// encoded is the committer's own.
+	encoded []byte
 
 	// work wakes the committer, and room the reader.
 	work, room chan struct{}
@@ -132,14 +137,22 @@ func (d *durable) recover() {
 // start begins to write.
 func (d *durable) start() { go d.writeAll() }
 
-// close writes what has joined and what was acknowledged, as long as ctx allows, and closes the log.
+// errStorageHangs is for storage that has not answered when the exporter had to end.
+var errStorageHangs = errors.New("storage does not answer")
+
+// close writes what has joined and what was acknowledged, as long as ctx allows, and closes the log. It does not wait for longer:
+// a storage client need not look at the context of a call.
 func (d *durable) close(ctx context.Context) error {
 	d.mu.Lock()
 	d.ended, d.deadline = true, ctx
 	d.mu.Unlock()
 	close(d.stop)
-	<-d.done
-	return d.log.Close(ctx)
+	select {
+	case <-d.done:
+		return d.log.Close(ctx)
+	case <-ctx.Done():
+		return errStorageHangs
+	}
 }
 
 // wake wakes who waits for a channel of one place.
@@ -264,13 +277,7 @@ func (d *durable) nextCommit() *commit {
 
 // write stores a commit, as often as it takes, and hands over what is stored.
 func (d *durable) write(c *commit) {
-	runs := make([]journal.Run, len(c.runs))
-	bytes := int64(0)
-	for i := range c.runs {
-		j := &c.runs[i]
-		runs[i] = journal.Run{Lane: j.partition.logLane(j.late), Samples: j.chunk.Samples, Data: appendStored(nil, &j.run)}
-		bytes += int64(len(runs[i].Data))
-	}
+	runs, bytes := d.encode(c)
 	for delay := firstStorageDelay; ; delay = min(2*delay, longestStorageDelay) {
 		number, err := d.append(runs, bytes)
 		if err == nil {
@@ -287,6 +294,27 @@ func (d *durable) write(c *commit) {
 			return
 		}
 	}
+}
+
+// encode makes the stored forms of a commit's runs, which last until the next commit.
+func (d *durable) encode(c *commit) (runs []journal.Run, bytes int64) {
+	runs = make([]journal.Run, len(c.runs))
+	ends := make([]int, len(c.runs))
+	if cap(d.encoded) > mostEncoded {
+		d.encoded = nil
+	}
+	d.encoded = d.encoded[:0]
+	for i := range c.runs {
+		d.encoded = appendStored(d.encoded, &c.runs[i].run)
+		ends[i] = len(d.encoded)
+	}
+	start := 0
+	for i := range c.runs {
+		j := &c.runs[i]
+		runs[i] = journal.Run{Lane: j.partition.logLane(j.late), Samples: j.chunk.Samples, Data: d.encoded[start:ends[i]]}
+		start = ends[i]
+	}
+	return runs, int64(len(d.encoded))
 }
 
 func (d *durable) append(runs []journal.Run, bytes int64) (number uint64, err error) {

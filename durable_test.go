@@ -633,3 +633,32 @@ func TestLostCommits(t *testing.T) {
 		assert.Empty(t, h.dropped())
 	})
 }
+
+// TestShutdownWithStorageThatHangs has a storage that does not come back from a write. Callers get an error in their time, and the
+// shutdown ends in its own.
+func TestShutdownWithStorageThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b backend
+		m := newMachine(t, &b, func(c *Config) { c.ShutdownTimeout = 10 * time.Second })
+		released := make(chan struct{})
+		var hangs atomic.Bool
+		m.disk.Before = func(storagetest.Batch) storagetest.Fault {
+			if hangs.Load() {
+				<-released
+			}
+			return storagetest.Fault{}
+		}
+		h := m.boot()
+		hangs.Store(true)
+		began := time.Now()
+		require.ErrorIs(t, h.ConsumeMetrics(t.Context(), gauge(time.Now(), 10)), errUnstored)
+		assert.Equal(t, h.queue.blockTimeout, time.Since(began))
+		began = time.Now()
+		require.NoError(t, h.Shutdown(context.Background()))
+		assert.LessOrEqual(t, time.Since(began), 20*time.Second)
+		h.checkBalance()
+		assert.Zero(t, b.Requests())
+		hangs.Store(false)
+		close(released)
+	})
+}

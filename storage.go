@@ -65,7 +65,7 @@ func (s *storedQueue) start() {
 
 // close stores what is not stored yet.
 func (s *storedQueue) close(ctx context.Context) error {
-	s.backlog.stop()
+	s.backlog.stop(ctx)
 	return s.durable.close(ctx)
 }
 

@@ -56,7 +56,7 @@ func appendStored(b []byte, r *run) []byte {
 }
 
 // readStored reads a stored run. The bytes are copied: they are a small part of a large record.
-func readStored(b []byte) (run, error) {
+func readStored(b []byte, now time.Time) (run, error) {
 	if len(b) < 2 || wire.Protocol(b[1]) != wire.V1 && wire.Protocol(b[1]) != wire.V2 {
 		return run{}, errStoredRun
 	}
@@ -78,7 +78,10 @@ func readStored(b []byte) (run, error) {
 		}
 		*n, b = v, b[read:]
 	}
-	c.accepted = time.Unix(0, accepted)
+	if c.accepted = time.Unix(0, accepted); c.accepted.After(now) {
+		// The clock has been set back. What waits must not wait for it.
+		c.accepted = now
+	}
 	if flags&storedDrafts != 0 {
 		c.plain = block.Decompress(b)
 	} else {
@@ -89,13 +92,13 @@ func readStored(b []byte) (run, error) {
 
 // readRecovered reads what an earlier process has stored, with what the guard must know of it. An earlier version may have had a
 // fault, which must not keep a later one from starting: unlike contents of this process these may be unreadable.
-func readRecovered(b []byte) (r run, index []indexEntry, err error) {
+func readRecovered(b []byte, now time.Time) (r run, index []indexEntry, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("%w: %v", errStoredRun, v)
 		}
 	}()
-	if r, err = readStored(b); err != nil {
+	if r, err = readStored(b, now); err != nil {
 		return r, nil, err
 	}
 	of := r.chunk.contents()
