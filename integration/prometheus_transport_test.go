@@ -166,6 +166,9 @@ type proxy struct {
 	mu       sync.Mutex
 	requests map[string]int // by method
 	tunnels  sync.WaitGroup
+	// ends are those of the tunnels; the lock guards them, and closed.
+	ends   []net.Conn
+	closed bool
 }
 
 func newProxy(t *testing.T) *proxy {
@@ -175,6 +178,12 @@ func newProxy(t *testing.T) *proxy {
 	p.Start()
 	t.Cleanup(func() {
 		p.Close()
+		p.mu.Lock()
+		p.closed = true
+		for _, end := range p.ends {
+			end.Close()
+		}
+		p.mu.Unlock()
 		p.tunnels.Wait()
 	})
 	return p
@@ -217,6 +226,14 @@ func (p *proxy) tunnel(w http.ResponseWriter, r *http.Request) {
 		there.Close()
 		return
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		here.Close()
+		there.Close()
+		return
+	}
+	p.ends = append(p.ends, here, there)
 	_, _ = io.WriteString(here, "HTTP/1.1 200 Connection established\r\n\r\n")
 	for _, ends := range [][2]net.Conn{{here, there}, {there, here}} {
 		p.tunnels.Go(func() {

@@ -19,13 +19,15 @@ import (
 // configSchema compiles config.schema.yaml, without a way to get other files.
 func configSchema(t *testing.T) *jsonschema.Schema {
 	t.Helper()
+	// Not a path: a directory may have a space in its name.
+	const name = "mem:///config.schema.yaml"
 	text, err := os.ReadFile("../config.schema.yaml")
 	require.NoError(t, err)
 	compiler := jsonschema.NewCompiler()
 	compiler.UseLoader(jsonschema.SchemeURLLoader{})
 	compiler.AssertFormat()
-	require.NoError(t, compiler.AddResource("schema", parseYAML(t, string(text))))
-	schema, err := compiler.Compile("schema")
+	require.NoError(t, compiler.AddResource(name, parseYAML(t, string(text))))
+	schema, err := compiler.Compile(name)
 	require.NoError(t, err)
 	return schema
 }

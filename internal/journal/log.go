@@ -314,10 +314,16 @@ func (l *Log) Flush(ctx context.Context) error {
 	l.mu.Lock()
 	dirty := l.dirty
 	l.mu.Unlock()
-	if !dirty {
-		return nil
+	for dirty {
+		if err := l.commit(ctx, nil); err != nil {
+			return err
+		}
+		// One write deletes some of what need not be kept.
+		l.mu.Lock()
+		dirty = len(l.obsolete) > 0
+		l.mu.Unlock()
 	}
-	return l.commit(ctx, nil)
+	return nil
 }
 
 // maxDeletes bounds how many records one write deletes.
