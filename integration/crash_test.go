@@ -93,6 +93,20 @@ func (m *machine) sendOnce(body []byte) bool {
 	return answer.Body.Close() == nil && answer.StatusCode == http.StatusOK
 }
 
+// newSwitched is a server in front of a receiver that refuses everything while it is away.
+func newSwitched(t *testing.T, receiver *rwtest.Receiver) (*httptest.Server, *atomic.Bool) {
+	away := new(atomic.Bool)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if away.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		receiver.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	return server, away
+}
+
 // TestKilledCollectorsLoseNothing kills collectors with SIGKILL at random moments, under load, with a backend that answers
 // late, fails, and drops answers, and that is away now and then. Everything acknowledged arrives, each series in order.
 func TestKilledCollectorsLoseNothing(t *testing.T) {
@@ -102,15 +116,7 @@ func TestKilledCollectorsLoseNothing(t *testing.T) {
 	receiver := &rwtest.Receiver{Faults: rwtest.Faults{
 		Seed: seed, ServerError: 50, StoredServerError: 10, DropAnswer: 10, MinLatency: time.Millisecond, MaxLatency: 100 * time.Millisecond,
 	}}
-	var away atomic.Bool
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if away.Load() {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			return
-		}
-		receiver.ServeHTTP(w, r)
-	}))
-	defer server.Close()
+	server, away := newSwitched(t, receiver)
 	m := newMachine(t, server.URL,
 		"yaml:exporters::ordered_remote_write::batch: {max_samples: 500, max_size_bytes: 65536, flush_timeout: 100ms}",
 		"yaml:exporters::ordered_remote_write::queue::max_size_bytes: 262144",
@@ -215,16 +221,8 @@ func TestFullDiskIsEmptied(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			receiver := &rwtest.Receiver{}
-			var away atomic.Bool
+			server, away := newSwitched(t, receiver)
 			away.Store(true)
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if away.Load() {
-					w.WriteHeader(http.StatusServiceUnavailable)
-					return
-				}
-				receiver.ServeHTTP(w, r)
-			}))
-			defer server.Close()
 			m := newMachine(t, server.URL,
 				"yaml:exporters::ordered_remote_write::queue::block_timeout: 500ms",
 				"yaml:exporters::ordered_remote_write::max_future: 24h",
