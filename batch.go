@@ -23,7 +23,7 @@ type batch struct {
 	// logged and life are those of the chunks.
 	logged int
 	life   uint64
-	// number counts the good batches of a partition. Of a late batch it is that of the last good one that must leave before.
+	// number counts the good batches of a partition.
 	number uint64
 }
 
@@ -55,13 +55,13 @@ func (b *batch) append(c *chunk, home *int64) (full *chunk) {
 	return nil
 }
 
-// take takes chunks off the front as long as they fit beside what a request has already, and at least one if it is empty. It
-// returns what it took as a batch of its own, or nil.
-func (b *batch) take(limits *BatchConfig, samples int, size sizes) *batch {
+// take takes chunks off the front as long as they fit beside what a request has already, and at least one if it is empty, and as
+// long as they wait for no good batch from the number unsettled on. It returns what it took as a batch of its own, or nil.
+func (b *batch) take(limits *BatchConfig, samples int, size sizes, unsettled uint64) *batch {
 	taken := &batch{protocol: b.protocol, accepted: b.accepted, life: b.life}
 	n := 0
 	for _, c := range b.chunks {
-		if !limits.admit(samples+taken.Samples, size.plus(taken.sizes), c.Samples, c.sizes) {
+		if c.after >= unsettled || !limits.admit(samples+taken.Samples, size.plus(taken.sizes), c.Samples, c.sizes) {
 			break
 		}
 		taken.add(&c.tally)
@@ -100,7 +100,7 @@ func (b *batch) addLogged(n int) {
 func (b *batch) whole(home *int64) *chunk {
 	c := &chunk{
 		tally: b.tally, protocol: b.protocol, sizes: b.sizes, accepted: b.accepted, logged: b.logged, life: b.life,
-		pending: b.chunks, packing: make(chan struct{}), home: home,
+		after: b.chunks[len(b.chunks)-1].after, pending: b.chunks, packing: make(chan struct{}), home: home,
 	}
 	b.chunks = []*chunk{c}
 	return c

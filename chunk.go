@@ -34,6 +34,8 @@ type chunk struct {
 	logged int
 	// life is 0, or that of the earlier process that has accepted the samples. They have perhaps been sent.
 	life uint64
+	// after is the number of the last good batch that must have its outcome before late samples leave.
+	after uint64
 	// borrowed says that plain is a segment's, and must be copied by who keeps the chunk.
 	borrowed bool
 	// pending are the chunks that this one is being packed from, if it is not packed from its own plain bytes.
@@ -88,7 +90,7 @@ func (c *chunk) joins(o *chunk) bool {
 	if o.protocol == wire.V2 {
 		most = maxJoined
 	}
-	return c.packing == nil && c.plain != nil && o.plain != nil && c.protocol == o.protocol &&
+	return c.packing == nil && c.plain != nil && o.plain != nil && c.protocol == o.protocol && c.after == o.after &&
 		len(o.plain) < most && len(c.plain) < block.Size
 }
 

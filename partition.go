@@ -3,6 +3,7 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
+	"math"
 	"math/bits"
 	"time"
 )
@@ -62,7 +63,7 @@ func (p *partition) appendLocked(l *lane, c *chunk, limits *BatchConfig, work []
 	}
 	b := l.open
 	if l == &p.late {
-		b.number = p.numbered
+		c.after = p.numbered
 	}
 	before := chunksCost(b.chunks)
 	if full := b.append(c, &p.size); full != nil {
@@ -76,7 +77,11 @@ func (p *partition) appendLocked(l *lane, c *chunk, limits *BatchConfig, work []
 	switch {
 	case b.Samples >= limits.MaxSamples:
 		work = p.sealLocked(l, work)
-	case c.accepted.Sub(b.accepted) > packAfter:
+	case c.accepted.Sub(b.accepted) <= packAfter:
+	case l == &p.late:
+		// Packed and still open, it would wait for the good samples before the newest of what is added to it.
+		work = p.sealLocked(l, work)
+	default:
 		work = p.packLocked(b, work)
 	}
 	return work
@@ -113,15 +118,18 @@ func (p *partition) waits() bool {
 	return !p.good.empty() || !p.late.empty()
 }
 
-// lateReady says whether the first late batch of an idle partition may have its turn: the good samples accepted before its
-// last one have their outcome.
+// lateReady says whether the first late samples of an idle partition may have their turn: the good ones accepted before them
+// have their outcome.
 func (p *partition) lateReady() bool {
-	b := p.late.front()
-	if b == nil {
-		return false
+	return !p.late.empty() && p.late.front().chunks[0].after < p.unsettled()
+}
+
+// unsettled is the number of the first good batch of an idle partition that has no outcome.
+func (p *partition) unsettled() uint64 {
+	if b := p.good.front(); b != nil {
+		return b.number
 	}
-	before := p.good.front()
-	return before == nil || before.number > b.number
+	return math.MaxUint64
 }
 
 // logLane is the number of one of the partition's lanes in a log.

@@ -225,14 +225,14 @@ func (s *scheduler) take(first *partition, late bool) *delivery {
 	d := &delivery{late: late, planned: new(atomic.Int32)}
 	d.planned.Store(1)
 	l := first.lane(late)
-	if l.front() != l.open || first.suspect {
+	if l.front() != l.open {
 		d.claim(first, l.popFront())
 		return d
 	}
 	protocol, recovered := l.open.protocol, l.open.life > 0
 	s.candidates = s.candidates[:0]
 	for _, p := range s.partitions {
-		if p == first || !s.combinable(p, late) {
+		if p == first || first.suspect || !s.combinable(p, late) {
 			continue
 		}
 		if b := p.lane(late).open; b.protocol == protocol && b.life > 0 == recovered {
@@ -250,14 +250,14 @@ func (s *scheduler) take(first *partition, late bool) *delivery {
 		}
 		l := p.lane(late)
 		before := l.open
-		b := before.take(s.limits, samples, size)
+		b := before.take(s.limits, samples, size, p.unsettled())
 		if b == nil {
 			break
 		}
 		l.taken(b)
 		d.claim(p, b)
 		samples, size = samples+b.Samples, size.plus(b.sizes)
-		if l.open == before {
+		if l.open == before && (!late || p.lateReady()) {
 			break // It has been cut: the request is full.
 		}
 	}
