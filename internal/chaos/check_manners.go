@@ -152,13 +152,13 @@ func (c *checker) checkEnd() {
 	}
 }
 
-// checkDeadLetters checks that every sample that was dropped by an answer is kept, if that is wanted.
+// checkDeadLetters checks that every sample that was dropped by an answer, from the queue or at shutdown is kept, if that is wanted.
 func (c *checker) checkDeadLetters() {
 	a := c.Record.final()
-	if c.Settings.DeadLetters == "" || c.Settings.V2 || a.dropped("shutdown") > 0 || a.Letters["skipped"]+a.Letters["failed"]+a.Letters["removed"] > 0 {
+	if c.Settings.DeadLetters == "" || c.Settings.V2 || a.Letters["skipped"]+a.Letters["failed"]+a.Letters["removed"] > 0 {
 		return
 	}
-	dropped := a.dropped("too_old") - a.unsentOffenders()
+	dropped := a.dropped("too_old", "queue_full", "shutdown") - a.unsentOffenders()
 	for reason := range reasonsOf {
 		dropped += a.dropped(reason)
 	}
