@@ -70,7 +70,7 @@ func TestCallersAreServedInOrder(t *testing.T) {
 		q.start(func(d *delivery) { held = append(held, d) })
 		for n := uint64(1); ; n++ {
 			q.mu.Lock()
-			full := q.partitions[0].size+2*40_000 > q.capacity-q.used
+			full := q.partitions[0].size+2*40_000 > q.rooms.freeLocked()
 			q.mu.Unlock()
 			if full {
 				break

@@ -83,11 +83,15 @@ func (q *queue) keepIn(d *durable) {
 	d.recover()
 }
 
+// cuttingShare is the part of the queue that no payload is admitted into. What the guard cuts into lines takes more than the
+// payload was measured with.
+const cuttingShare = 64
+
 // inMemory is the room of a queue without storage.
 type inMemory struct{ *queue }
 
-func (m inMemory) mostLocked() int64              { return m.capacity }
-func (m inMemory) freeLocked() int64              { return m.capacity - m.used }
+func (m inMemory) mostLocked() int64              { return m.capacity - m.capacity/cuttingShare }
+func (m inMemory) freeLocked() int64              { return m.mostLocked() - m.used }
 func (m inMemory) heldLocked(partition int) int64 { return m.partitions[partition].size }
 func (inMemory) crowdedLocked(int64) bool         { return false }
 func (m inMemory) reserveLocked(partition int, n int64) {

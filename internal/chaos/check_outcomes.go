@@ -23,7 +23,7 @@ func (c *checker) checkOutcomes() {
 	}
 	s := c.Settings
 	// What a 4xx to a 2.0 message claims to have written counts only if the samples have their outcome by it.
-	unclear := c.Network || s.V2 && (s.MaxAge > 0 || a.dropped("shutdown") > 0 || c.ambiguous)
+	unclear := c.Network || s.V2 && (s.MaxAge > 0 || a.dropped("shutdown", "needs_remote_write_2") > 0 || c.ambiguous)
 	// What was on its way at the end may have been taken without anybody hearing of it.
 	unheard := a.dropped("shutdown_in_flight")
 	if n := a.Values["delivered_samples"]; (n > int64(delivered) || n+unheard < int64(delivered)) && !unclear {
