@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"runtime"
+	runtimemetrics "runtime/metrics"
 	"slices"
 	"strconv"
 	"sync"
@@ -27,7 +28,7 @@ import (
 // the guard holds for each series.
 func BenchmarkSeries(b *testing.B) {
 	for _, guard := range []bool{false, true} {
-		for _, series := range []int{10_000, 100_000, 1_000_000} {
+		for _, series := range []int{10_000, 100_000, 1_000_000, 10_000_000} {
 			b.Run(fmt.Sprintf("guard=%v/series=%d", guard, series), func(b *testing.B) {
 				p := newBenchPipeline(createDefaultConfig().(*Config))
 				p.unguarded = !guard
@@ -123,7 +124,7 @@ func benchIdentity(m pcommon.Map, series int) {
 // BenchmarkPartitions shows what a sample costs by the number of partitions.
 func BenchmarkPartitions(b *testing.B) {
 	payloads := benchGauges(10_000, 10)
-	for _, partitions := range []int{1, 8, 64} {
+	for _, partitions := range []int{1, 8, 64, 256} {
 		b.Run(fmt.Sprintf("partitions=%d", partitions), func(b *testing.B) {
 			cfg := createDefaultConfig().(*Config)
 			cfg.Partitions = partitions
@@ -145,10 +146,41 @@ func BenchmarkPartitions(b *testing.B) {
 	}
 }
 
+// BenchmarkPayloadSize shows what a sample costs by the size of its payload: the last one is of about 10 MB.
+func BenchmarkPayloadSize(b *testing.B) {
+	for _, points := range []int{1000, 4000, 16_000} {
+		b.Run(fmt.Sprintf("points=%d", points), func(b *testing.B) {
+			md, m := benchMetric()
+			m.SetName("http.server.active_requests")
+			for _, part := range benchGauges(points, 20) {
+				from := part.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints()
+				if m.Type() == pmetric.MetricTypeEmpty {
+					m.SetEmptyGauge()
+				}
+				from.MoveAndAppendTo(m.Gauge().DataPoints())
+			}
+			p := newBenchPipeline(createDefaultConfig().(*Config))
+			ts := pcommon.NewTimestampFromTime(time.Now())
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.StopTimer()
+			meter := newMeter(b)
+			for range b.N {
+				ts += 1_000_000
+				setTimes(md, ts)
+				meter.start()
+				p.consume(b, md)
+				meter.stop()
+			}
+			meter.report(points, 0)
+		})
+	}
+}
+
 // BenchmarkProducers shows whether producers hinder each other: with as many processors as producers, the samples per
-// second should grow with their number.
+// second should grow with their number, and a thousand should cost what two do. It also shows how long they wait for locks.
 func BenchmarkProducers(b *testing.B) {
-	for _, producers := range []int{1, 2} {
+	for _, producers := range []int{1, 2, 1000} {
 		b.Run(fmt.Sprintf("producers=%d", producers), func(b *testing.B) {
 			cfg := createDefaultConfig().(*Config)
 			shared := newBenchPipeline(cfg)
@@ -156,26 +188,43 @@ func BenchmarkProducers(b *testing.B) {
 			payloads := make([][]pmetric.Metrics, producers)
 			for i := range pipelines {
 				pipelines[i] = &benchPipeline{q: shared.q, t: newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil)}
-				payloads[i] = benchGauges(10_000, 10)
+				payloads[i] = benchGauges(min(10, max(1, 200/producers))*1000, 10)
 				for _, md := range payloads[i] {
-					setTimes(md, pcommon.NewTimestampFromTime(time.Now()))
+					md.ResourceMetrics().At(0).Resource().Attributes().PutStr("service.instance.id", strconv.Itoa(i))
 				}
 			}
+			start := pcommon.NewTimestampFromTime(time.Now())
+			waited := lockWaits()
+			b.ReportAllocs()
 			b.ResetTimer()
+			m := newMeter(b)
+			m.start()
 			var wg sync.WaitGroup
 			var samples atomic.Int64
 			for i := range producers {
 				wg.Go(func() {
 					for j := range b.N {
-						pipelines[i].consume(b, payloads[i][j%len(payloads[i])])
+						md := payloads[i][j%len(payloads[i])]
+						setTimes(md, start+pcommon.Timestamp(j)*1_000_000)
+						pipelines[i].consume(b, md)
 						samples.Add(1000)
 					}
 				})
 			}
 			wg.Wait()
+			m.stop()
+			m.report(1000*producers, 0)
+			b.ReportMetric(float64(lockWaits()-waited)/float64(samples.Load()), "lock-wait-ns/sample")
 			b.ReportMetric(float64(samples.Load())/b.Elapsed().Seconds(), "samples/s")
 		})
 	}
+}
+
+// lockWaits is how long goroutines have waited for locks since the process began.
+func lockWaits() time.Duration {
+	s := []runtimemetrics.Sample{{Name: "/sync/mutex/wait/total:seconds"}}
+	runtimemetrics.Read(s)
+	return time.Duration(s[0].Value.Float64() * float64(time.Second))
 }
 
 // BenchmarkIsolation shows what finding bad samples costs beside a batch of 2,000 samples that is simply delivered, from
