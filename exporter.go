@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"go.opentelemetry.io/collector/component"
-	"go.opentelemetry.io/collector/config/confighttp"
-	"go.opentelemetry.io/collector/config/configoptional"
 	"go.opentelemetry.io/collector/config/configretry"
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/consumer/consumererror"
@@ -174,10 +172,10 @@ func (*orderedExporter) Capabilities() consumer.Capabilities {
 	return consumer.Capabilities{MutatesData: false}
 }
 
-// Start makes the HTTP client, which may need extensions of the host, and starts the senders.
+// Start makes the HTTP client and starts the senders.
 func (e *orderedExporter) Start(ctx context.Context, host component.Host) error {
 	e.status.start(host)
-	client, err := e.clientConfig().ToClient(ctx, host.GetExtensions(), e.settings)
+	client, err := e.newClient(ctx, host)
 	if err != nil {
 		return fmt.Errorf("http: %w", err)
 	}
@@ -187,7 +185,7 @@ func (e *orderedExporter) Start(ctx context.Context, host component.Host) error 
 	if err := e.openStorage(ctx, host); err != nil {
 		return err
 	}
-	e.client = remote.NewClient(client, e.cfg.HTTP.Endpoint, e.userAgent, e.telemetry.request)
+	e.client = client
 	// The senders live until Shutdown, not until the context of Start ends.
 	sending, abort := context.WithCancel(context.WithoutCancel(ctx))
 	e.abort, e.sendingDone = abort, sending
@@ -227,27 +225,6 @@ func (e *orderedExporter) newSender() *sender {
 		isolation:    new(isolation),
 		fail:         e.fail,
 	}
-}
-
-// clientConfig is the configuration of the HTTP client, with an idle connection for each request in flight: Go's default of two
-// would open a connection for almost every request.
-func (e *orderedExporter) clientConfig() *confighttp.ClientConfig {
-	c := e.cfg.HTTP
-	keepalive := keepaliveOf(&c)
-	if keepalive == nil {
-		//lint:ignore SA1019 ToClient looks at it
-		c.DisableKeepAlives = true
-		return &c
-	}
-	all := *keepalive
-	if all.MaxIdleConnsPerHost == 0 {
-		all.MaxIdleConnsPerHost = e.cfg.maxInFlight()
-		if all.MaxIdleConns != 0 {
-			all.MaxIdleConns = max(all.MaxIdleConns, e.cfg.maxInFlight())
-		}
-	}
-	c.Keepalive = configoptional.Some(all)
-	return &c
 }
 
 // expire gives memory back, several times in series_idle_timeout, of which idle series made use. It returns when ctx is done.

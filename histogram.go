@@ -25,16 +25,20 @@ func (t *translator) classicHistograms(m pmetric.Metric, points pmetric.Histogra
 		if !ok {
 			continue
 		}
+		var invalid bool
 		if t.customBuckets && t.protocol == wire.V2 {
-			t.customHistogram(m, names, dp, ts)
-			if !t.keepClassic {
+			fits := true
+			if invalid, fits = t.customHistogram(m, names, dp, ts); !fits || !t.keepClassic {
 				continue
 			}
 		}
 		stale := dp.Flags().NoRecordedValue()
 		bounds, ok := t.bounds.bucketBounds(dp)
 		if !ok && !stale {
-			t.drop(account.ReasonInvalidHistogram, 1, m.Name())
+			// A point of which neither form can be made counts once.
+			if !invalid {
+				t.drop(account.ReasonInvalidHistogram, 1, m.Name())
+			}
 			continue
 		}
 		ls := t.labelSet(m, dp.Attributes(), histogramKind)
@@ -191,18 +195,22 @@ func reasonOf(err error) account.Reason {
 }
 
 // customHistogram emits a point as a native histogram with custom buckets (OpenTelemetry specification, "Prometheus and
-// OpenMetrics Compatibility", "Histograms").
-func (t *translator) customHistogram(m pmetric.Metric, names *metricNames, dp pmetric.HistogramDataPoint, ts int64) {
+// OpenMetrics Compatibility", "Histograms"). It says whether the point has no such form, or too many labels for any, and is
+// counted for that.
+func (t *translator) customHistogram(m pmetric.Metric, names *metricNames, dp pmetric.HistogramDataPoint, ts int64) (invalid, fits bool) {
 	h, err := t.histogram.Custom(dp)
 	if err != nil {
 		t.drop(reasonOf(err), 1, m.Name())
-		return
+		return true, true
 	}
 	t.point = point{timestamp: ts, start: startTimestamp(dp.StartTimestamp(), dp.Timestamp()), histogram: h}
 	if dp.Exemplars().Len() > 0 {
 		t.point.exemplars = t.translateExemplars(dp.Exemplars(), ts)
 	}
-	if ls := t.labelSet(m, dp.Attributes(), plainKind); ls != nil {
-		t.emit(ls, &names.plain, &noLabel, &noLabel)
+	ls := t.labelSet(m, dp.Attributes(), plainKind)
+	if ls == nil {
+		return false, false
 	}
+	t.emit(ls, &names.plain, &noLabel, &noLabel)
+	return false, true
 }

@@ -142,7 +142,7 @@ func (n *namer) buildMetricNames(key metricKey) *metricNames {
 		Unit: strings.ToValidUTF8(key.unit, string(utf8.RuneError)),
 		Type: key.typ,
 	})
-	if err != nil || family == "" || !n.label.UTF8Allowed && !isClassicMetricName(family) {
+	if err != nil || family == "" || !n.named(key.name) || !n.label.UTF8Allowed && !isClassicMetricName(family) {
 		return &metricNames{invalid: true}
 	}
 	// A name may be the payload's, of which nothing may be kept.
@@ -157,6 +157,15 @@ func (n *namer) buildMetricNames(key metricKey) *metricNames {
 		names.sum, names.count = n.seriesName(family+"_sum"), n.seriesName(family+"_count")
 	}
 	return names
+}
+
+// named says whether anything of a name is left without namespace, unit and suffixes. Metrics of which nothing is left would
+// all have the same name, like total.
+func (n *namer) named(name string) bool {
+	bare := n.metric
+	bare.Namespace = ""
+	left, err := bare.Build(otlptranslator.Metric{Name: strings.ToValidUTF8(name, string(utf8.RuneError))})
+	return err == nil && left != ""
 }
 
 func (n *namer) seriesName(name string) seriesName {

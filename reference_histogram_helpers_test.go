@@ -42,9 +42,9 @@ func (r *reference) histograms(m pmetric.Metric, points pmetric.HistogramDataPoi
 		if !ok {
 			continue
 		}
-		stale := dp.Flags().NoRecordedValue()
+		stale, why := dp.Flags().NoRecordedValue(), account.NoReason
 		if r.cfg.ProtobufMessage == MessageV2 && r.cfg.ConvertExplicitHistogramsToNHCB {
-			h, why := &nativeHistogram{schema: -53, sum: math.Float64frombits(0x7ff0000000000002)}, account.NoReason
+			h := &nativeHistogram{schema: -53, sum: math.Float64frombits(0x7ff0000000000002)}
 			if !stale {
 				h, why = customOf(dp)
 			}
@@ -62,7 +62,9 @@ func (r *reference) histograms(m pmetric.Metric, points pmetric.HistogramDataPoi
 		case stale:
 			bounds = nil
 		default:
-			r.drop(account.ReasonInvalidHistogram, 1)
+			if why == account.NoReason {
+				r.drop(account.ReasonInvalidHistogram, 1)
+			}
 			continue
 		}
 		labels := r.labels(dp.Attributes(), "le")

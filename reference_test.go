@@ -401,7 +401,10 @@ func (r *reference) describe(resource pcommon.Map) {
 // name returns the name of a metric (rules 1 and 2), or drops its points.
 func (r *reference) name(m pmetric.Metric, typ otlptranslator.MetricType, points int) (string, bool) {
 	name, err := r.namer.Build(otlptranslator.Metric{Name: validUTF8(m.Name()), Unit: validUTF8(m.Unit()), Type: typ})
-	if err != nil || name == "" || r.escapes() && !classicName.MatchString(name) {
+	// A name must be left without what is added to it.
+	bare := otlptranslator.NewMetricNamer("", r.cfg.TranslationStrategy)
+	left, _ := bare.Build(otlptranslator.Metric{Name: validUTF8(m.Name())})
+	if err != nil || name == "" || left == "" || r.escapes() && !classicName.MatchString(name) {
 		r.drop(account.ReasonInvalidName, points)
 		return "", false
 	}

@@ -147,6 +147,8 @@ func (v *voyage) judge(ctx context.Context, r *request, a *remote.Answer, at rem
 		decision := v.policy.Decide(a, at)
 		o.verdict, o.reason, o.reach = decision.Verdict, decision.Reason, decision.Reach
 		switch {
+		case o.verdict == remote.VerdictFail:
+			// A fatal status follows, and none that may heal is told before.
 		case decision.Permanent:
 			v.status.wrong(a)
 		case o.verdict == remote.VerdictDelivered:

@@ -81,6 +81,18 @@ func TestStatusHealsWhenNothingIsWrongAnyMore(t *testing.T) {
 	}
 }
 
+// TestFatalStatusIsTheOnlyOne: an answer that stops the collector is told as nothing that may heal before.
+func TestFatalStatusIsTheOnlyOne(t *testing.T) {
+	for _, status := range []int{401, 403, 404, 302} {
+		synctest.Test(t, func(t *testing.T) {
+			receiver := &rwtest.Receiver{Script: func(rwtest.Request) rwtest.Answer { return rwtest.Answer{Status: status} }}
+			h := newHarness(t, receiver, onePartition, failOnFatal)
+			assert.Equal(t, [][]componentstatus.Status{{componentstatus.StatusFatalError}}, converse(t, h, 1), "status %d", status)
+			h.shutdown()
+		})
+	}
+}
+
 // TestFatalStatusFollowsAnError: an error that may heal does not keep a fatal one from being reported.
 func TestFatalStatusFollowsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

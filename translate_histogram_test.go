@@ -124,6 +124,19 @@ func TestRule08CustomBuckets(t *testing.T) {
 			)},
 			drops: map[account.Reason]int{account.ReasonInvalidHistogram: 6},
 		},
+		{
+			name: "neither form", edit: both,
+			metrics: metrics{histogramOf("h", buckets([]float64{2, 1}, []uint64{1, 2, 3}), buckets([]float64{math.NaN()}, []uint64{1, 2}))},
+			drops:   map[account.Reason]int{account.ReasonInvalidHistogram: 2},
+		},
+		{
+			name: "the classic form alone", edit: both, metrics: metrics{histogramOf("h", buckets([]float64{1}, []uint64{math.MaxInt64, 1}))},
+			want: []string{
+				`h_bucket{le="1"} 9.223372036854776e+18 @1000`, `h_bucket{le="+Inf"} 9.223372036854776e+18 @1000`, `h_sum{} 100 @1000`,
+				`h_count{} 9.223372036854776e+18 @1000`,
+			},
+			drops: map[account.Reason]int{account.ReasonInvalidHistogram: 1},
+		},
 	})
 }
 

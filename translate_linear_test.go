@@ -274,6 +274,17 @@ func TestTooManyLabels(t *testing.T) {
 	}
 }
 
+// TestTooManyLabelsOfAHistogramInTwoForms: the point counts once.
+func TestTooManyLabelsOfAHistogramInTwoForms(t *testing.T) {
+	p := newLargePayload()
+	histogramOf("h", buckets([]float64{1}, []uint64{1, 2}))(p.metric)
+	attributesOf(1000, key).MoveTo(p.metric.Histogram().DataPoints().At(0).Attributes())
+	tr := newTestTranslator(configOf(func(cfg *Config) {
+		cfg.ProtobufMessage, cfg.ConvertExplicitHistogramsToNHCB, cfg.KeepClassicHistograms = MessageV2, true, true
+	}))
+	assert.Equal(t, map[account.Reason]int{account.ReasonTooManyLabels: 1}, translatePayload(t, tr, p.md).drops)
+}
+
 // TestScopeWithTooManyLabelsCostsItsOwnPoints: not those of the resource's next scope.
 func TestScopeWithTooManyLabelsCostsItsOwnPoints(t *testing.T) {
 	p := newLargePayload()

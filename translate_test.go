@@ -102,6 +102,26 @@ func TestRule02MetricNames(t *testing.T) {
 			drops: map[account.Reason]int{account.ReasonInvalidName: 7},
 		},
 		{
+			name: "nothing but unit and suffix",
+			metrics: metrics{
+				sumOf("", true, number(1)), sumOf("温度", true, number(1)), withUnit("By", gaugeOf("_", number(1))),
+				withUnit("1", gaugeOf("...", number(1))), sumOf("total", true, number(2)),
+			},
+			want:  []string{`total{} 2 @1000`},
+			drops: map[account.Reason]int{account.ReasonInvalidName: 4},
+		},
+		{
+			name: "nothing but unit and suffix in UTF-8", edit: strategy(otlptranslator.NoUTF8EscapingWithSuffixes),
+			metrics: metrics{sumOf("", true, number(1)), withUnit("By", gaugeOf("", number(1))), sumOf("温度", true, number(2))},
+			want:    []string{`温度_total{} 2 @1000`},
+			drops:   map[account.Reason]int{account.ReasonInvalidName: 2},
+		},
+		{
+			name: "nothing but a namespace", edit: func(c *Config) { c.Namespace = "shop" },
+			metrics: metrics{gaugeOf("", number(1)), gaugeOf("_", number(1)), sumOf("-", true, number(1))},
+			drops:   map[account.Reason]int{account.ReasonInvalidName: 3},
+		},
+		{
 			name: "no name as it is", edit: strategy(otlptranslator.NoTranslation), metrics: metrics{gaugeOf("", number(1))},
 			drops: map[account.Reason]int{account.ReasonInvalidName: 1},
 		},

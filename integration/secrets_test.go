@@ -66,7 +66,7 @@ const marked = "S3CR3T"
 var secretEnv = []string{
 	"BASIC_PASSWORD=" + marked + "-basic", "BEARER_TOKEN=" + marked + "-bearer", "CLIENT_SECRET=" + marked + "-client",
 	"WRONG_SECRET=" + marked + "-wrong", "HEADER_TOKEN=" + marked + "-header", "URL_PASSWORD=" + marked + "-url",
-	"PROXY_PASSWORD=" + marked + "-proxy", "AWS_ACCESS_KEY_ID=example", "AWS_SECRET_ACCESS_KEY=" + marked + "-aws",
+	"PROXY_PASSWORD=" + marked + "-proxy", "QUERY_KEY=" + marked + "-query", "AWS_ACCESS_KEY_ID=example", "AWS_SECRET_ACCESS_KEY=" + marked + "-aws",
 	"AWS_SESSION_TOKEN=" + marked + "-session",
 }
 
@@ -88,19 +88,20 @@ exporters:
   ordered_remote_write/sigv4: {http: {endpoint: "%[6]s", auth: {authenticator: sigv4auth}}}
   ordered_remote_write/header: {http: {endpoint: "%[7]s", headers: {X-Token: "${env:HEADER_TOKEN}"}}}
   ordered_remote_write/url: {http: {endpoint: "http://writer:${env:URL_PASSWORD}@%[8]s/write"}}
+  ordered_remote_write/query: {http: {endpoint: "http://%[8]s/write?key=${env:QUERY_KEY}"}}
   ordered_remote_write/proxy: {http: {endpoint: "https://%[8]s/write", proxy_url: "http://writer:${env:PROXY_PASSWORD}@%[8]s"}}
 service:
   extensions: [basicauth, bearertokenauth, oauth2client, oauth2client/wrong, sigv4auth]
   pipelines: {metrics: {receivers: [otlp], exporters: [
     ordered_remote_write/basic, ordered_remote_write/bearer, ordered_remote_write/oauth2, ordered_remote_write/wrong,
-    ordered_remote_write/sigv4, ordered_remote_write/header, ordered_remote_write/url, ordered_remote_write/proxy]}}
+    ordered_remote_write/sigv4, ordered_remote_write/header, ordered_remote_write/url, ordered_remote_write/query, ordered_remote_write/proxy]}}
   telemetry:
     logs: {level: debug}
     traces: {processors: [{simple: {exporter: {otlp: {protocol: http/protobuf, endpoint: "%[9]s"}}}}]}
     metrics: {level: detailed, readers: [{pull: {exporter: {prometheus: {host: 127.0.0.1, port: %[10]s}}}}]}
 `
 
-var secretExporters = []string{"basic", "bearer", "oauth2", "wrong", "sigv4", "header", "url", "proxy"}
+var secretExporters = []string{"basic", "bearer", "oauth2", "wrong", "sigv4", "header", "url", "query", "proxy"}
 
 // Whatever keeps a secret, and whatever goes wrong: a collector at debug level tells no secret in its log, its metrics, its
 // spans and its dead letters.

@@ -105,10 +105,7 @@ func (p *Payloads) damageContents(st *stream, d *damage) {
 		value := pick(p.rnd, math.NaN(), math.Inf(1), math.Inf(-1), math.Float64frombits(staleBits), math.Copysign(0, -1))
 		d.value = &value
 	case pmetric.MetricTypeHistogram:
-		// Whether a point that is sent in two forms, of which neither can be made, counts once or twice is not promised.
-		if !p.settings.KeepClassic {
-			d.contradicts, d.reason = true, "invalid_histogram"
-		}
+		d.contradicts, d.reason = true, "invalid_histogram"
 	case pmetric.MetricTypeExponentialHistogram:
 		switch p.rnd.IntN(3) {
 		case 0:

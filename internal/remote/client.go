@@ -206,8 +206,10 @@ func (r refuseRedirects) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp.Header.Del(refusedLocation)
 	if resp.StatusCode >= 300 && resp.StatusCode <= 399 {
-		if to, err := req.URL.Parse(resp.Header.Get("Location")); err == nil && *to != *req.URL {
-			resp.Header.Set(refusedLocation, Redacted(to.String()))
+		if to, err := req.URL.Parse(resp.Header.Get("Location")); err == nil {
+			if shown := Redacted(to.String()); shown != Redacted(req.URL.String()) {
+				resp.Header.Set(refusedLocation, shown)
+			}
 		}
 		resp.Header.Del("Location")
 	}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/config/confighttp"
+	"go.opentelemetry.io/collector/config/configoptional"
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+	"go.opentelemetry.io/otel"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
+)
+
+// newClient makes the client of the endpoint, which may need extensions of the host.
+func (e *orderedExporter) newClient(ctx context.Context, host component.Host) (*remote.Client, error) {
+	endpoint, query, _ := strings.Cut(e.cfg.HTTP.Endpoint, "?")
+	// Without providers there are no spans in it yet: they are added below, without the query.
+	settings := e.settings
+	settings.TracerProvider, settings.MeterProvider = nil, nil
+	client, err := e.clientConfig().ToClient(ctx, host.GetExtensions(), settings)
+	if err != nil {
+		return nil, err
+	}
+	client.Transport = otelhttp.NewTransport(withQuery{client.Transport, query},
+		otelhttp.WithTracerProvider(e.settings.TracerProvider), otelhttp.WithMeterProvider(e.settings.MeterProvider),
+		otelhttp.WithPropagators(otel.GetTextMapPropagator()))
+	return remote.NewClient(client, endpoint, e.userAgent, e.telemetry.request), nil
+}
+
+// clientConfig is the configuration of the HTTP client, with an idle connection for each request in flight: Go's default of two
+// would open a connection for almost every request.
+func (e *orderedExporter) clientConfig() *confighttp.ClientConfig {
+	c := e.cfg.HTTP
+	keepalive := keepaliveOf(&c)
+	if keepalive == nil {
+		//lint:ignore SA1019 ToClient looks at it
+		c.DisableKeepAlives = true
+		return &c
+	}
+	all := *keepalive
+	if all.MaxIdleConnsPerHost == 0 {
+		all.MaxIdleConnsPerHost = e.cfg.maxInFlight()
+		if all.MaxIdleConns != 0 {
+			all.MaxIdleConns = max(all.MaxIdleConns, e.cfg.maxInFlight())
+		}
+	}
+	c.Keepalive = configoptional.Some(all)
+	return &c
+}
+
+// withQuery adds the query of the endpoint to each request. It may hold a secret, like an API key, and the spans above tell the
+// URL of their request; whoever signs a request is below.
+type withQuery struct {
+	http.RoundTripper
+	query string
+}
+
+// RoundTrip implements http.RoundTripper.
+func (q withQuery) RoundTrip(r *http.Request) (*http.Response, error) {
+	if q.query == "" {
+		return q.RoundTripper.RoundTrip(r)
+	}
+	r = r.Clone(r.Context())
+	r.URL.RawQuery = q.query
+	return q.RoundTripper.RoundTrip(r)
+}
+
+// CloseIdleConnections does what http.Client's method of that name asks for.
+func (q withQuery) CloseIdleConnections() {
+	if c, ok := q.RoundTripper.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}

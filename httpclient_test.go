@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package orderedremotewriteexporter
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestQueryIsSentAndNotTold: the query of the endpoint may hold a key. It is in each request, beneath the spans, whose URL is
+// without it, and in no line of the log.
+func TestQueryIsSentAndNotTold(t *testing.T) {
+	for endpoint, sent := range map[string]string{
+		"http://receiver.test/write":                         "http://receiver.test/write",
+		"http://receiver.test/write?key=hunter2&tenant=a%26": "http://receiver.test/write?key=hunter2&tenant=a%26",
+		"http://receiver.test?key=hunter2":                   "http://receiver.test?key=hunter2",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var urls []string
+			h := newHarness(t, roundTripper(func(r *http.Request) (*http.Response, error) {
+				urls = append(urls, r.URL.String())
+				header := http.Header{"Location": {r.URL.String()}}
+				return &http.Response{StatusCode: []int{503, 302, 403, 204}[len(urls)-1], Header: header, Body: io.NopCloser(strings.NewReader(""))}, nil
+			}), onePartition, func(c *Config) { c.HTTP.Endpoint, c.OnError.Fatal = endpoint, OnFatalRetry })
+			h.consume(gauge(time.Now(), 1))
+			time.Sleep(time.Minute)
+			h.shutdown()
+			assert.Equal(t, int64(1), h.delivered())
+			assert.Equal(t, []string{sent, sent, sent, sent}, urls)
+
+			told := fmt.Sprint(h.logs.All())
+			spans := h.telemetry.SpanRecorder.Ended()
+			require.NotEmpty(t, spans)
+			for _, span := range spans {
+				told += fmt.Sprint(span.Attributes(), span.Events(), span.Status())
+			}
+			assert.Contains(t, told, "http://receiver.test", "the spans have the URL")
+			assert.NotContains(t, told, "hunter2")
+		})
+	}
+}
