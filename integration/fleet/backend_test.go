@@ -35,13 +35,13 @@ type backend struct {
 	mu      sync.Mutex
 	rnd     *rand.Rand
 	writers map[string]map[string]bool // by series, who has sent samples of it
-	closed  map[string]chan struct{}   // by gateway: its requests wait until the channel is closed
+	closed  map[string]bool            // by gateway: its requests are answered 503
 }
 
 // newBackend takes and stores everything, in whatever order it comes.
 func newBackend(t *testing.T) *backend {
 	b := &backend{
-		rnd: rand.New(rand.NewPCG(1, 2)), writers: make(map[string]map[string]bool), closed: make(map[string]chan struct{}),
+		rnd: rand.New(rand.NewPCG(1, 2)), writers: make(map[string]map[string]bool), closed: make(map[string]bool),
 	}
 	b.Script = b.answer
 	server := httptest.NewServer(&b.Receiver)
@@ -68,8 +68,8 @@ func (b *backend) answer(r rwtest.Request) rwtest.Answer {
 	}
 	delay, closed := time.Duration(b.rnd.IntN(30))*time.Millisecond, b.closed[writer]
 	b.mu.Unlock()
-	if closed != nil {
-		<-closed
+	if closed {
+		return rwtest.Answer{Status: http.StatusServiceUnavailable}
 	}
 	time.Sleep(delay)
 	if b.prometheus == nil {
@@ -82,22 +82,12 @@ func (b *backend) answer(r rwtest.Request) rwtest.Answer {
 	return rwtest.Answer{Status: answer.Code, Header: answer.Header(), Body: answer.Body.String()}
 }
 
-// close lets the requests of gateways wait until open is called for them.
-func (b *backend) close(gateways ...*member) {
+// setClosed says whether the backend is away for gateways.
+func (b *backend) setClosed(closed bool, gateways ...*member) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, m := range gateways {
-		b.closed[m.name] = make(chan struct{})
-	}
-}
-
-// open lets the requests of gateways through.
-func (b *backend) open(gateways ...*member) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, m := range gateways {
-		close(b.closed[m.name])
-		delete(b.closed, m.name)
+		b.closed[m.name] = closed
 	}
 }
 

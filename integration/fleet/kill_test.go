@@ -29,7 +29,9 @@ func TestFleetWithKilledGateways(t *testing.T) {
 			c := newClients(t, f.routers...)
 			l := &load{points: 100, pause: 5 * time.Millisecond}
 			const kills = 6
-			killGateways(f.gateways, kills, c, l)
+			killGateways(f.gateways, kills, c, l, func() {
+				eventually(t, func() bool { return c.again.Load() > 3 }, "payloads are sent again")
+			})
 			f.drain()
 
 			assert.Empty(t, b.missing(c.expected), "samples that were acknowledged")
@@ -45,8 +47,9 @@ func TestFleetWithKilledGateways(t *testing.T) {
 	}
 }
 
-// killGateways kills one gateway after the other and boots it again, while clients send.
-func killGateways(gateways []*member, kills int, c *clients, l *load) {
+// killGateways kills one gateway after the other and boots it again, while clients send. It calls away while the first one is
+// away.
+func killGateways(gateways []*member, kills int, c *clients, l *load, away func()) {
 	end := c.background(l)
 	for i := range kills {
 		time.Sleep(time.Duration(300+rand.IntN(700)) * time.Millisecond)
@@ -55,7 +58,7 @@ func killGateways(gateways []*member, kills int, c *clients, l *load) {
 		// What the backend has got from a process that is dead comes to its end.
 		time.Sleep(200 * time.Millisecond)
 		if i == 0 {
-			eventually(m.t, func() bool { return c.again.Load() > 3 }, "payloads are sent again")
+			away()
 		}
 		m.boot()
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,15 +46,21 @@ const (
 	configurations
 )
 
-// page returns a file with one of the configurations of docs/scaling.md.
-func page(t *testing.T, number int) string {
+// page returns a file with one of the configurations of docs/scaling.md, without the lines that have one of the texts.
+func page(t *testing.T, number int, without ...string) string {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/scaling.md")
 	require.NoError(t, err)
 	blocks := regexp.MustCompile("(?s)\n```yaml\n(.*?)\n```\n").FindAllSubmatch(text, -1)
 	require.Len(t, blocks, configurations)
+	lines := strings.Split(string(blocks[number][1]), "\n")
+	for _, line := range without {
+		before := len(lines)
+		lines = slices.DeleteFunc(lines, func(l string) bool { return strings.Contains(l, line) })
+		require.Len(t, lines, before-1, line)
+	}
 	file := filepath.Join(t.TempDir(), "config.yaml")
-	require.NoError(t, os.WriteFile(file, blocks[number][1], 0o600))
+	require.NoError(t, os.WriteFile(file, []byte(strings.Join(lines, "\n")), 0o600))
 	return file
 }
 

@@ -25,7 +25,7 @@ func moved(b *backend, expected map[string][]rwtest.Sample) map[string]bool {
 }
 
 // TestFleetWithAnAddedGateway reloads the routers, one after the other and under load, with a list that has one gateway more,
-// at a moment when the endpoint is slow for the old ones. What they have of the series that move arrives after what the new
+// at a moment when the old ones do not reach the endpoint. What they have of the series that move arrives after what the new
 // one sends. Prometheus refuses it: it is lost, counted to the sample, and it is of series that have moved. With a window for
 // what is out of order, nothing is lost.
 func TestFleetWithAnAddedGateway(t *testing.T) {
@@ -47,7 +47,7 @@ func TestFleetWithAnAddedGateway(t *testing.T) {
 			eventually(t, func() bool { return b.stored() > 1000 }, "samples arrive")
 
 			old := f.gateways
-			b.close(old...)
+			b.setClosed(true, old...)
 			eventually(t, func() bool { return total(old).open() > 1000 }, "samples wait in the old gateways")
 			added := f.addGateway()
 			f.writeList(f.gateways...)
@@ -55,7 +55,7 @@ func TestFleetWithAnAddedGateway(t *testing.T) {
 				router.reload()
 			}
 			eventually(t, func() bool { return added.accounts().delivered > 1000 }, "the new gateway delivers")
-			b.open(old...)
+			b.setClosed(false, old...)
 			end()
 			f.drain()
 
