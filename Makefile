@@ -114,7 +114,7 @@ demo-picture: ## the same, and keep the picture of the page for the documentatio
 # The integration tests use the collector that has just been built. Go's test cache does not see that it is another one.
 .PHONY: test
 test: build build/tools/victoria-metrics ## run all tests with the race detector
-	@failed=0; for m in $(call modules_with,*_test.go); do \
+	@failed=0; for m in $(filter-out ./integration/fleet,$(call modules_with,*_test.go)); do \
 		echo "go test -race $$m/..."; \
 		OTELCOL_BINARY="$(CURDIR)/bin/otelcol" go test -C "$$m" -race -count=1 ./... || failed=1; \
 	done; exit $$failed
@@ -229,6 +229,17 @@ build/tools/mimir: tools/mimir/go.mod tools/mimir/go.sum | $(GOBUILD)
 .PHONY: check-mimir
 check-mimir: build/tools/mimir ## run the tests with a real Mimir
 	go test -C integration -run Mimir -count 1 .
+
+build/fleet/otelcol: integration/fleet/builder-config.yaml $(wildcard *.go internal/*/*.go) build/tools/.stamp
+	@mkdir -p build/fleet
+	@build/tools/builder --config $< --skip-compilation >build/fleet/builder.log 2>&1 || { cat build/fleet/builder.log; exit 1; }
+	@CGO_ENABLED=0 $(GOBUILD) 'the collector of a fleet (some minutes the first time)' build/fleet/collector -trimpath -ldflags '-s -w' -o ../otelcol .
+
+# Not part of "make test", for the same reason. FLEET is an expression for the names of the tests.
+FLEET ?= .
+.PHONY: fleet
+fleet: build/fleet/otelcol ## run the tests with fleets: tiers of collectors, and Kafka between them
+	go test -C integration/fleet -run '$(FLEET)' -v -count 1 . | grep -v '^=== '
 
 .PHONY: build/tools/demo
 build/tools/demo:

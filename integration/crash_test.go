@@ -21,6 +21,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
 
+	"github.com/orderedremotewrite/orderedremotewriteexporter/integration/internal/otelcol"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
 )
 
@@ -34,7 +35,7 @@ type machine struct {
 
 	mu   sync.Mutex
 	otlp string
-	now  *collector
+	now  *otelcol.Collector
 }
 
 // newMachine is for collectors that keep the queue of an exporter to an endpoint with file_storage.
@@ -50,10 +51,10 @@ func newMachine(t *testing.T, endpoint string, configs ...string) *machine {
 	return m
 }
 
-func (m *machine) boot() *collector {
-	otlp := freeAddress(m.t)
+func (m *machine) boot() *otelcol.Collector {
+	otlp := otelcol.FreeAddress(m.t)
 	c := startCollector(m.t, nil, append(m.configs, ownPorts(otlp)...)...)
-	c.waitReady(m.t)
+	c.WaitReady(m.t)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.otlp, m.now = otlp, c
@@ -176,7 +177,7 @@ func TestKilledCollectorsLoseNothing(t *testing.T) {
 		before = delivered()
 		time.Sleep(5 * time.Second)
 	}
-	m.now.stop(t)
+	m.now.MustStop(t)
 	require.Equal(t, samples, delivered(), "samples delivered")
 
 	got := receiver.Delivered()
@@ -188,7 +189,7 @@ func TestKilledCollectorsLoseNothing(t *testing.T) {
 	assert.Empty(t, receiver.OutOfOrder())
 	assert.Empty(t, receiver.Overlaps())
 	assert.Empty(t, receiver.Conflicting())
-	assert.NotContains(t, m.now.log.String(), "panic")
+	assert.NotContains(t, m.now.Log(), "panic")
 	t.Logf("%d kills, %d series, %d samples, %d delivered again, %d requests", *crashes, len(expected), samples, receiver.Redelivered(), receiver.Requests())
 }
 
@@ -204,9 +205,9 @@ func rename(md pmetric.Metrics, suffix string) {
 func TestTwoCollectorsNeverShareALog(t *testing.T) {
 	m := newMachine(t, "http://127.0.0.1:1/write")
 	m.boot()
-	second := startCollector(t, nil, append(m.configs, ownPorts(freeAddress(t))...)...)
-	assert.NotZero(t, second.wait(t))
-	assert.Contains(t, second.log.String(), "queue.storage: ")
+	second := startCollector(t, nil, append(m.configs, ownPorts(otelcol.FreeAddress(t))...)...)
+	assert.NotZero(t, second.Wait(t))
+	assert.Contains(t, second.Log(), "queue.storage: ")
 	m.now.Kill()
 }
 
@@ -255,12 +256,12 @@ func TestFullDiskIsEmptied(t *testing.T) {
 				return n
 			}
 			require.Eventually(t, func() bool { return count() == points }, time.Minute, 100*time.Millisecond, "%d points", points)
-			m.now.stop(t)
+			m.now.MustStop(t)
 			assert.Empty(t, receiver.Violations())
 			assert.Empty(t, receiver.OutOfOrder())
 			assert.Empty(t, receiver.Overlaps())
 			assert.Empty(t, receiver.Conflicting())
-			assert.NotContains(t, m.now.log.String(), "panic")
+			assert.NotContains(t, m.now.Log(), "panic")
 			t.Logf("%d points before the disk was full", points)
 		})
 	}

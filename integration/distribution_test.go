@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/integration/internal/otelcol"
 )
 
 // credentials are what the examples take from the environment.
@@ -63,13 +64,13 @@ func TestExamples(t *testing.T) {
 			require.NoError(t, err, out)
 
 			endpoint := newEndpoint(t, http.StatusNoContent)
-			otlp := freeAddress(t)
+			otlp := otelcol.FreeAddress(t)
 			env := append([]string{"REMOTE_WRITE_ENDPOINT=" + endpoint.URL + "/write", "STATE_DIRECTORY=" + t.TempDir()}, credentials...)
 			c := startCollector(t, env, append([]string{example}, ownPorts(otlp)...)...)
-			c.waitReady(t)
+			c.WaitReady(t)
 			sendGauge(t, otlp)
 			require.Eventually(t, func() bool { return endpoint.has("example_value") }, 30*time.Second, 20*time.Millisecond)
-			c.stop(t)
+			c.MustStop(t)
 
 			for name, prefix := range expected {
 				assert.Truef(t, strings.HasPrefix(endpoint.header().Get(name), prefix), "%s: %q", name, endpoint.header().Get(name))
@@ -135,10 +136,10 @@ func TestWrongConfiguration(t *testing.T) {
 		t.Run(tc.setting, func(t *testing.T) {
 			t.Parallel()
 			c := startCollector(t, nil, minimal, "yaml:exporters::ordered_remote_write::"+tc.setting)
-			assert.NotZero(t, c.wait(t))
-			assert.NotContains(t, c.log.String(), "Everything is ready")
-			assert.NotContains(t, c.log.String(), "panic")
-			assert.Contains(t, c.log.String(), "exporters::ordered_remote_write: "+tc.message)
+			assert.NotZero(t, c.Wait(t))
+			assert.NotContains(t, c.Log(), "Everything is ready")
+			assert.NotContains(t, c.Log(), "panic")
+			assert.Contains(t, c.Log(), "exporters::ordered_remote_write: "+tc.message)
 		})
 	}
 }
@@ -166,16 +167,16 @@ service:
 // What was accepted is delivered before the process ends, even if its batch was still open.
 func TestStopDeliversOpenBatches(t *testing.T) {
 	endpoint := newEndpoint(t, http.StatusNoContent)
-	otlp := freeAddress(t)
+	otlp := otelcol.FreeAddress(t)
 	c := startCollector(t, nil, append([]string{
 		minimal,
 		"yaml:exporters::ordered_remote_write::http::endpoint: " + endpoint.URL,
 		"yaml:exporters::ordered_remote_write::batch::flush_timeout: 1h",
 	}, ownPorts(otlp)...)...)
-	c.waitReady(t)
+	c.WaitReady(t)
 	sendGauge(t, otlp)
 	assert.False(t, endpoint.has("example_value"))
-	c.stop(t)
+	c.MustStop(t)
 	assert.True(t, endpoint.has("example_value"))
 }
 
@@ -183,34 +184,34 @@ func TestStopDeliversOpenBatches(t *testing.T) {
 // collector goes on.
 func TestFatalAnswerPausesTheExporter(t *testing.T) {
 	endpoint := newEndpoint(t, http.StatusNotFound)
-	otlp := freeAddress(t)
+	otlp := otelcol.FreeAddress(t)
 	c := startCollector(t, nil, append([]string{
 		minimal,
 		"yaml:exporters::ordered_remote_write::http::endpoint: " + endpoint.URL,
 	}, ownPorts(otlp)...)...)
-	c.waitReady(t)
+	c.WaitReady(t)
 	sendGauge(t, otlp)
 	paused := regexp.MustCompile(`(?m)^.*\terror\t.*Paused: .*"ordered_remote_write".*"status": 404.*$`)
-	require.Eventually(t, func() bool { return paused.MatchString(c.log.String()) }, time.Minute, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return paused.MatchString(c.Log()) }, time.Minute, 20*time.Millisecond)
 	sendGauge(t, otlp)
-	c.stop(t)
+	c.MustStop(t)
 }
 
 // With on_error.fatal: fail, such an endpoint stops the collector, which names the exporter and the answer.
 func TestFatalAnswerStopsTheCollector(t *testing.T) {
 	endpoint := newEndpoint(t, http.StatusNotFound)
-	otlp := freeAddress(t)
+	otlp := otelcol.FreeAddress(t)
 	c := startCollector(t, nil, append([]string{
 		minimal,
 		"yaml:exporters::ordered_remote_write::http::endpoint: " + endpoint.URL,
 		"yaml:exporters::ordered_remote_write::on_error::fatal: fail",
 	}, ownPorts(otlp)...)...)
-	c.waitReady(t)
+	c.WaitReady(t)
 	sendGauge(t, otlp)
 	// The status is not the exporter's to decide: the collector ends with 0 when a component stops it.
-	c.wait(t)
-	assert.Contains(t, c.log.String(), "ordered_remote_write")
-	assert.Contains(t, c.log.String(), "404")
+	c.Wait(t)
+	assert.Contains(t, c.Log(), "ordered_remote_write")
+	assert.Contains(t, c.Log(), "404")
 }
 
 // ownPorts are configurations with which collectors on one machine do not get into each other's way.

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
+	"github.com/orderedremotewrite/orderedremotewriteexporter/integration/internal/otelcol"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/integration/internal/rig"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/process"
 )
@@ -44,11 +45,11 @@ func startMimir(t *testing.T, limits string) string {
 	if _, err := os.Stat(binary); err != nil {
 		t.Skip("there is no Mimir: make check-mimir builds it, which takes some minutes, and runs this test")
 	}
-	dir, address, grpc := t.TempDir(), freeAddress(t), freeAddress(t)
+	dir, address, grpc := t.TempDir(), otelcol.FreeAddress(t), otelcol.FreeAddress(t)
 	port := func(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
 	config := filepath.Join(dir, "mimir.yaml")
 	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, mimirConfig, dir, port(address), port(grpc), limits), 0o600))
-	cmd, log := exec.Command(binary, "-config.file="+config, "-target=distributor,ingester,querier,store-gateway"), &buffer{}
+	cmd, log := exec.Command(binary, "-config.file="+config, "-target=distributor,ingester,querier,store-gateway"), &otelcol.Buffer{}
 	cmd.Stdout, cmd.Stderr = log, log
 	p, err := process.Start(cmd)
 	require.NoError(t, err)

@@ -67,3 +67,30 @@ func TestExporterAsksForNoNewerModulesThanContrib(t *testing.T) {
 	assert.NotEmpty(t, theirs["github.com/prometheus/prometheus"])
 	assert.Greater(t, compared, 20)
 }
+
+// The collector of a fleet is the distribution with other components: what both have, they have in the same version.
+func TestManifestOfTheFleetAgrees(t *testing.T) {
+	version, core := regexp.MustCompile(`(?m)^  version: (\S+)$`), regexp.MustCompile(`v1\.\d+\.\d+/v0\.\d+\.\d+`)
+	component := regexp.MustCompile(`gomod: (\S+) (\S+)`)
+	read := func(path string) (text string, versions map[string]string) {
+		b, err := os.ReadFile(path)
+		require.NoError(t, err)
+		versions = map[string]string{}
+		for _, match := range component.FindAllStringSubmatch(string(b), -1) {
+			versions[match[1]] = match[2]
+		}
+		return string(b), versions
+	}
+	ours, distribution := read("../builder-config.yaml")
+	theirs, fleet := read("fleet/builder-config.yaml")
+	assert.Equal(t, version.FindStringSubmatch(ours), version.FindStringSubmatch(theirs))
+	assert.Equal(t, core.FindString(ours), core.FindString(theirs))
+	shared := 0
+	for path, v := range fleet {
+		if distribution[path] != "" {
+			shared++
+			assert.Equal(t, distribution[path], v, path)
+		}
+	}
+	assert.Greater(t, shared, 5)
+}

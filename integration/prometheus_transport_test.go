@@ -25,6 +25,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/orderedremotewrite/orderedremotewriteexporter/integration/internal/otelcol"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/integration/internal/promserver"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/integration/internal/rig"
 )
@@ -277,7 +278,7 @@ func TestPrometheusIsWrittenToThroughAProxy(t *testing.T) {
 func TestProxyThatFailsIsToldWithoutItsPassword(t *testing.T) {
 	const wrong = "wr0ng-p4ss"
 	server := promserver.Start(t, promserver.WithTLS())
-	refusing, gone := newProxy(t), freeAddress(t)
+	refusing, gone := newProxy(t), otelcol.FreeAddress(t)
 	for name, address := range map[string]string{"refuses": refusing.Listener.Addr().String(), "is not there": gone} {
 		t.Run(name, func(t *testing.T) {
 			exporter := rig.Start(t, server.Endpoint(),

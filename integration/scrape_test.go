@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/orderedremotewrite/orderedremotewriteexporter/integration/internal/otelcol"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/integration/internal/promserver"
 )
 
@@ -67,8 +68,8 @@ func TestScrapedSamplesArriveInOrder(t *testing.T) {
 	instance := strings.TrimPrefix(scraped.URL, "http://")
 	c := startCollector(t, []string{
 		"REMOTE_WRITE_ENDPOINT=" + server.Endpoint(), "SCRAPE_TARGET=" + instance, "SCRAPE_INTERVAL=300ms",
-	}, append([]string{"../examples/scrape.yaml"}, ownPorts(freeAddress(t))...)...)
-	c.waitReady(t)
+	}, append([]string{"../examples/scrape.yaml"}, ownPorts(otelcol.FreeAddress(t))...)...)
+	c.WaitReady(t)
 
 	stored := func(selector string) []promserver.Sample {
 		series := server.Series(selector)
@@ -83,7 +84,7 @@ func TestScrapedSamplesArriveInOrder(t *testing.T) {
 		samples := stored("shop_open")
 		return len(samples) > 0 && samples[len(samples)-1].Stale()
 	}, time.Minute, 20*time.Millisecond, "the series ends with a stale marker")
-	c.stop(t)
+	c.MustStop(t)
 
 	for selector, further := range map[string][]string{
 		"up":                                     nil,

@@ -20,6 +20,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/integration/internal/otelcol"
 )
 
 // refusing is an endpoint that answers with a status, and counts requests.
@@ -118,10 +120,10 @@ func TestNoSecretIsTold(t *testing.T) {
 	received := &spans{}
 	traces := httptest.NewServer(received)
 	defer traces.Close()
-	otlp, telemetry, letters := freeAddress(t), freeAddress(t), t.TempDir()
+	otlp, telemetry, letters := otelcol.FreeAddress(t), otelcol.FreeAddress(t), t.TempDir()
 	config := fmt.Sprintf(secretConfig, otlp, tokens.URL,
 		refusing(t, http.StatusBadRequest), refusing(t, http.StatusUnauthorized), refusing(t, http.StatusInternalServerError),
-		refusing(t, http.StatusForbidden), refusing(t, http.StatusNotFound), freeAddress(t), traces.URL+"/v1/traces",
+		refusing(t, http.StatusForbidden), refusing(t, http.StatusNotFound), otelcol.FreeAddress(t), traces.URL+"/v1/traces",
 		telemetry[strings.LastIndexByte(telemetry, ':')+1:])
 	configs := []string{"yaml:" + config}
 	for _, name := range secretExporters {
@@ -129,7 +131,7 @@ func TestNoSecretIsTold(t *testing.T) {
 			"retry_on_failure: {max_retries: 3, max_interval: 50ms}, shutdown_timeout: 100ms, log_examples: true}")
 	}
 	c := startCollector(t, secretEnv, configs...)
-	c.waitReady(t)
+	c.WaitReady(t)
 	sendGauge(t, otlp)
 	var metrics string
 	require.Eventually(t, func() bool {
@@ -142,9 +144,9 @@ func TestNoSecretIsTold(t *testing.T) {
 		return true
 	}, time.Minute, 50*time.Millisecond, "every exporter drops")
 	sendGauge(t, otlp)
-	c.stop(t)
+	c.MustStop(t)
 
-	told := map[string]string{"log": c.log.String(), "metrics": metrics, "spans": received.String()}
+	told := map[string]string{"log": c.Log(), "metrics": metrics, "spans": received.String()}
 	for _, name := range secretExporters {
 		assert.Contains(t, told["log"], "ordered_remote_write/"+name, "the log tells of each exporter")
 		assert.Contains(t, told["spans"], "exporter/ordered_remote_write/"+name+"/metrics")

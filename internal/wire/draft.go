@@ -137,6 +137,8 @@ func (s *Symbols) AppendDraftTable(b []byte) []byte {
 // draftPart is what a Merger keeps of the part that it reads.
 type draftPart struct {
 	entries, strings []byte
+	// foreign says that another process has made the part, and stored it: the hashes in it are not those of this one.
+	foreign bool
 	// refs are the references of the part's symbols in the new table, 0 where not yet known.
 	refs []uint32
 
@@ -170,6 +172,10 @@ func (m *Merger) AddDrafts(part []byte) {
 	d := &m.drafts
 	d.entries, part = part[:symbols*symbolEntryLen], part[symbols*symbolEntryLen:]
 	d.strings, part = part[:size], part[size:]
+	if symbols > 0 {
+		first, hash := d.symbol(1)
+		d.foreign = hash != HashBytes(first)
+	}
 	d.refs = slices.Grow(d.refs[:0], symbols+1)[:symbols+1]
 	clear(d.refs)
 	d.labels, d.stale, d.encoded = d.labels[:0], d.stale[:0], d.encoded[:0]
@@ -322,10 +328,18 @@ func (m *Merger) draftRef(old uint32) uint32 {
 	if old == 0 || d.refs[old] != 0 {
 		return d.refs[old]
 	}
-	entry := d.entries[(old-1)*symbolEntryLen:]
-	symbol := d.strings[le.Uint32(entry[8:]):le.Uint32(entry[12:])]
-	d.refs[old] = refHashed(&m.symbols, symbol, le.Uint64(entry))
+	symbol, hash := d.symbol(old)
+	if d.foreign {
+		hash = HashBytes(symbol)
+	}
+	d.refs[old] = refHashed(&m.symbols, symbol, hash)
 	return d.refs[old]
+}
+
+// symbol returns a symbol of the part, and the hash that the process that made it knows it by.
+func (d *draftPart) symbol(ref uint32) (symbol []byte, hash uint64) {
+	entry := d.entries[(ref-1)*symbolEntryLen:]
+	return d.strings[le.Uint32(entry[8:]):le.Uint32(entry[12:])], le.Uint64(entry)
 }
 
 // draftExemplars makes m.rest the exemplars of a draft.

@@ -113,6 +113,28 @@ func TestDrafts(t *testing.T) {
 	})
 }
 
+// TestDraftsOfOtherProcesses joins parts whose hashes are those of several processes, as they are after restarts with what was
+// stored: each string is in the table once all the same.
+func TestDraftsOfOtherProcesses(t *testing.T) {
+	var m Merger
+	var s Symbols
+	repeat(t, 100, func(t *testing.T, r random) {
+		m.Reset()
+		var want []*series
+		for process := range 4 {
+			part, kept := r.draftPart(t, &s, 1+r.IntN(12))
+			for entry, n := part[8:], le.Uint32(part); n > 0; entry, n = entry[symbolEntryLen:], n-1 {
+				le.PutUint64(entry, le.Uint64(entry)^uint64(process))
+			}
+			m.AddDrafts(part)
+			want = append(want, kept...)
+		}
+		got, plain := unmarshalV2(t, m.Message(nil)), writev2Request(want)
+		assert.Equal(t, resolve(t, plain), resolve(t, got))
+		assert.ElementsMatch(t, plain.Symbols, got.Symbols)
+	})
+}
+
 // TestDraftsOfManySymbols has references that get longer while a part is read.
 func TestDraftsOfManySymbols(t *testing.T) {
 	r := newRandom(4)

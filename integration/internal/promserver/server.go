@@ -47,12 +47,14 @@ type Server struct {
 	tlsConf  *tls.Config
 	http2    bool
 	messages remoteapi.MessageTypes
-	address  string
-	db       *tsdb.DB
-	registry *prometheus.Registry
-	engine   *promql.Engine
-	parser   parser.Parser
-	receiver http.Handler
+	// outOfOrder is the window for samples that are out of order.
+	outOfOrder time.Duration
+	address    string
+	db         *tsdb.DB
+	registry   *prometheus.Registry
+	engine     *promql.Engine
+	parser     parser.Parser
+	receiver   http.Handler
 
 	// http is nil while the server is stopped.
 	http *httptest.Server
@@ -88,6 +90,11 @@ func WithHTTP2() Option {
 // WithAddress makes the server listen on an address, as in [::1]:0.
 func WithAddress(address string) Option {
 	return func(s *Server) { s.address = address }
+}
+
+// WithOutOfOrderWindow makes the storage take samples that are older than the last one of their series by up to the window.
+func WithOutOfOrderWindow(window time.Duration) Option {
+	return func(s *Server) { s.outOfOrder = window }
 }
 
 // WithMessages makes the server accept some messages only; without the option it accepts those of both versions.
@@ -132,7 +139,7 @@ func (s *Server) open() *tsdb.DB {
 	opts := tsdb.DefaultOptions()
 	opts.EnableExemplarStorage = true
 	opts.MaxExemplars = 10_000
-	opts.OutOfOrderTimeWindow = 0
+	opts.OutOfOrderTimeWindow = s.outOfOrder.Milliseconds()
 	if s.inside {
 		opts.WALSegmentSize, opts.StripeSize = -1, 64
 	}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package otelcol runs collectors, as processes of their own, for tests.
+package otelcol
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/process"
+)
+
+// Collector is a running collector, the process.
+type Collector struct {
+	*process.Process
+	log Buffer
+}
+
+// Start starts the collector with configurations that are merged in their order. It is killed at the end of the test,
+// and its log is shown if the test has failed.
+func Start(t testing.TB, binary string, env []string, configs ...string) *Collector {
+	t.Helper()
+	args := make([]string, len(configs))
+	for i, config := range configs {
+		args[i] = "--config=" + config
+	}
+	c, cmd := &Collector{}, exec.Command(binary, args...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdout, cmd.Stderr = &c.log, &c.log
+	p, err := process.Start(cmd)
+	require.NoError(t, err)
+	c.Process = p
+	t.Cleanup(func() {
+		c.Kill()
+		if t.Failed() {
+			t.Log(c.Log())
+		}
+	})
+	return c
+}
+
+// Log returns what the collector has logged.
+func (c *Collector) Log() string { return c.log.String() }
+
+// WaitReady waits until all components have started.
+func (c *Collector) WaitReady(t testing.TB) {
+	t.Helper()
+	deadline := time.After(time.Minute)
+	for !strings.Contains(c.Log(), "Everything is ready") {
+		select {
+		case <-c.Ended():
+			require.FailNow(t, "the collector has ended", c.State())
+		case <-deadline:
+			require.FailNow(t, "the collector is not ready")
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// Wait waits until the process has ended and returns its exit status.
+func (c *Collector) Wait(t testing.TB) int {
+	t.Helper()
+	select {
+	case <-c.Ended():
+		return c.State().ExitCode()
+	case <-time.After(time.Minute):
+		require.FailNow(t, "the collector does not end")
+		return -1
+	}
+}
+
+// MustStop asks the collector to stop and requires that it does so with status 0.
+func (c *Collector) MustStop(t testing.TB) {
+	t.Helper()
+	require.NoError(t, c.Stop(time.Minute))
+}
+
+// FreeAddress returns an address on the loopback interface that nothing listens on.
+func FreeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	return l.Addr().String()
+}
+
+// Buffer is a bytes.Buffer that a process may write while a test reads.
+type Buffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *Buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *Buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
