@@ -144,7 +144,8 @@ func (s *Schedule) IsDelta(request, step int) bool {
 // Temporal says whether metrics of the kind have a temporality.
 func (k Kind) Temporal() bool { return k == Sum || k == Histogram || k == ExponentialHistogram }
 
-// PointTime is the time that the point of a step has with a fault. Times that are wrong are between those of steps.
+// PointTime is the time that the point of a step has with a fault. Times that are wrong are between those of steps, at a
+// place that tells late ones from those of the future.
 func (s *Schedule) PointTime(step int, f Fault) int64 {
 	switch f {
 	case OutOfOrder:
@@ -152,7 +153,7 @@ func (s *Schedule) PointTime(step int, f Fault) int64 {
 	case Duplicate:
 		return s.Time(step - 1)
 	case Future:
-		return s.Time(step) + Ahead/s.Interval*s.Interval - s.Interval/2
+		return s.Time(step) + Ahead/s.Interval*s.Interval - s.Interval/4
 	default:
 		return s.Time(step)
 	}

@@ -104,8 +104,8 @@ func (s *Schedule) Check() error {
 		return fmt.Errorf("%d streams are no multiple of %d of a resource and %d of a request", s.Streams, s.PerResource, s.PerRequest)
 	case s.Interval <= 0:
 		return errors.New("interval: must be at least 1ms")
-	case s.Interval < 2 && s.Errors.offGrid():
-		return errors.New("interval: must be at least 2ms with points that are late or of the future")
+	case s.Interval < 4 && s.Errors.offGrid():
+		return errors.New("interval: must be at least 4ms with points that are late or of the future")
 	case s.Lifetime < 0 || s.Steps < 0:
 		return errors.New("lifetime and steps must not be negative")
 	}
