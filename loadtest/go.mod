@@ -4,6 +4,7 @@ go 1.26.7
 
 require (
 	github.com/golang/snappy v1.0.0
+	github.com/klauspost/compress v1.20.3
 	github.com/orderedremotewrite/orderedremotewriteexporter/internal/process v0.0.0
 	github.com/prometheus/prometheus v0.315.0
 	github.com/stretchr/testify v1.12.1

@@ -181,9 +181,11 @@ func (v *Verifier) Arrive(ctx context.Context, f *Flight, r *wire.Request) {
 	v.last++
 	*f = Flight{Dice: 1<<32 - 1, number: v.last, ctx: ctx, request: r, series: f.series[:0]}
 	v.flights[f.number] = f
+	// A loop of its own, because the processor then waits for the memory of many series at once.
 	for i := range r.Series {
-		n := v.lookup(r, &r.Series[i])
-		f.series = append(f.series, n)
+		f.series = append(f.series, v.lookup(r, &r.Series[i]))
+	}
+	for i, n := range f.series {
 		s := &v.series[n]
 		f.Dice = min(f.Dice, s.dice)
 		if s.flight != f.number {
