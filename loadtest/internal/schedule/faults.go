@@ -129,11 +129,18 @@ func (s *Schedule) Fault(stream, step int) Fault {
 	switch {
 	case f == OutOfOrder && step <= Behind:
 		return None
-	// Only what was sent as it must be can be sent again.
-	case f == Duplicate && (step == 0 || s.IsDelta(stream/s.PerRequest, step-1) || s.Errors.draw(stream, step-1) != None):
+	case f == Duplicate && !s.repeatable(stream, step-1):
 		return None
 	}
 	return f
+}
+
+// repeatable says whether the point of a step can be sent again at the next one: only if it was sent as it must be, and its
+// resource still lives.
+func (s *Schedule) repeatable(stream, step int) bool {
+	resource := stream / s.PerResource
+	return step >= 0 && !s.IsDelta(stream/s.PerRequest, step) && s.Errors.draw(stream, step) == None &&
+		s.Generation(resource, step) == s.Generation(resource, step+1)
 }
 
 // IsDelta says whether a request has delta temporality at a step.
