@@ -239,7 +239,7 @@ build/tools/demo:
 .PHONY: loadtest
 loadtest: build/tools/.stamp ## measure a real collector at full load, next to contrib's exporter
 	@mkdir -p build/loadtest
-	@go build -C loadtest -o ../build/loadtest/loadtest .
+	@go build -C loadtest -o ../build/loadtest/loadtest ./cmd/loadtest
 	@build/loadtest/loadtest $(LOADTEST)
 
 # Each of the two tests starts rounds for DURATION, without the race detector, which would leave a tenth of the rounds (make

@@ -68,8 +68,8 @@ func (r *Receiver) Control() http.Handler {
 	mux.HandleFunc("POST /schedule", func(w http.ResponseWriter, req *http.Request) {
 		var schedules []schedule.Schedule
 		err := json.NewDecoder(req.Body).Decode(&schedules)
-		if err == nil && r.verifier != nil {
-			err = r.verifier.SetSchedules(schedules)
+		if err == nil {
+			err = r.SetSchedules(schedules)
 		}
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)

@@ -17,6 +17,7 @@ import (
 	"github.com/klauspost/compress/s2"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/schedule"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/verify"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/wire"
 )
@@ -108,6 +109,24 @@ func (r *Receiver) Counts() Counts {
 	return c
 }
 
+// SetSchedules says what is sent. A receiver that only counts does not need to know.
+func (r *Receiver) SetSchedules(schedules []schedule.Schedule) error {
+	if r.verifier == nil {
+		return nil
+	}
+	return r.verifier.SetSchedules(schedules)
+}
+
+// Delivered is how many samples were stored, once each if the receiver verifies.
+func (r *Receiver) Delivered() int {
+	if r.verifier != nil {
+		return r.verifier.Delivered()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.counts.Stored
+}
+
 // WaitUntil calls f with the counts, now and after each request, until it returns true.
 func (r *Receiver) WaitUntil(f func(c *Counts) bool) {
 	r.mu.Lock()
@@ -118,7 +137,12 @@ func (r *Receiver) WaitUntil(f func(c *Counts) bool) {
 }
 
 // Wake makes WaitUntil call its function again.
-func (r *Receiver) Wake() { r.changed.Broadcast() }
+func (r *Receiver) Wake() {
+	// Under the lock, so that it does not come between a call and the wait after it.
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.changed.Broadcast()
+}
 
 // exchange is a request and its answer, with buffers that are used for one after the other.
 type exchange struct {

@@ -27,14 +27,14 @@ func (v *Verifier) store(n uint32, r *wire.Request, of *wire.Series, sample *wir
 		stream = int(s.slot) / p.Kind.Parts()
 		var on bool
 		if step, on = p.Step(sample.Time); !on || p.faulty && !p.Fault(stream, step).Expected() {
-			v.unexpected(p, stream, r, of, sample)
+			if !v.redelivered(n, sample) {
+				v.unexpected(p, stream, r, of, sample)
+			}
 			return
 		}
 	}
 	if sample.Time <= s.newest {
-		if _, ok := v.doubtful[sampleID{n, sample.Time}]; ok {
-			delete(v.doubtful, sampleID{n, sample.Time})
-			v.report.Redelivered++
+		if v.redelivered(n, sample) {
 			return
 		}
 		if p != nil && p.Fault(stream, step+1) == schedule.Duplicate {
@@ -56,6 +56,17 @@ func (v *Verifier) store(n uint32, r *wire.Request, of *wire.Series, sample *wir
 	if !p.right(stream, int(s.slot)%p.Kind.Parts(), step, sample) {
 		v.violation(WrongValue, "%s: %v at step %d", v.describe(r, of), math.Float64frombits(sample.Bits), step)
 	}
+}
+
+// redelivered says whether a sample comes again that its sender was not told to be stored.
+func (v *Verifier) redelivered(n uint32, sample *wire.Sample) bool {
+	id := sampleID{n, sample.Time}
+	if _, ok := v.doubtful[id]; !ok {
+		return false
+	}
+	delete(v.doubtful, id)
+	v.report.Redelivered++
+	return true
 }
 
 // right says whether a sample has the value that the schedule says.

@@ -288,6 +288,17 @@ func (v *Verifier) describe(r *wire.Request, s *wire.Series) string {
 	return rwtest.SeriesKey(labels)
 }
 
+// Delivered is how many samples were stored, once each, those that are wrong on purpose included.
+func (v *Verifier) Delivered() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	n := v.report.Delivered
+	for _, wrong := range v.report.OnPurpose {
+		n += wrong
+	}
+	return n
+}
+
 // Report says what was found until now.
 func (v *Verifier) Report() Report {
 	v.mu.Lock()
