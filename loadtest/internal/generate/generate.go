@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,16 +24,20 @@ type Generator struct {
 	options   Options
 	schedules []*schedule.Schedule
 	templates []*otlp.Template
+	perStep   int // requests
+	points    int // of a step
 	// Window, if it is set, is called before each request, and waits until it may be sent. It returns false when nothing
 	// more must be sent.
 	Window func(ctx context.Context) bool
 
 	started time.Time
-	stop    chan struct{} // closed when no further step may begin
 
-	mu     sync.Mutex // guards what follows
-	latest int        // the last step that has begun
-	totals Totals
+	mu       sync.Mutex // guards what follows
+	moved    *sync.Cond // when a connection has begun a step, or none may begin
+	stopped  bool       // no further step may begin
+	latest   int        // how many steps have begun
+	progress []int      // the step of each connection
+	totals   Totals
 }
 
 // New makes a generator of the options.
@@ -40,7 +46,8 @@ func New(o Options) (*Generator, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Generator{options: o, schedules: schedules, stop: make(chan struct{})}
+	g := &Generator{options: o, schedules: schedules}
+	g.moved = sync.NewCond(&g.mu)
 	g.totals.Kinds = make(map[schedule.Kind]*Points)
 	for _, s := range schedules {
 		t, err := otlp.New(s, o.Attributes)
@@ -48,6 +55,8 @@ func New(o Options) (*Generator, error) {
 			return nil, err
 		}
 		g.templates = append(g.templates, t)
+		g.perStep += s.Streams / s.PerRequest
+		g.points += s.Streams
 		g.totals.Kinds[s.Kind] = &Points{Faults: make(map[string]int)}
 	}
 	return g, nil
@@ -60,11 +69,8 @@ func (g *Generator) Schedules() []*schedule.Schedule { return g.schedules }
 func (g *Generator) Stop() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	select {
-	case <-g.stop:
-	default:
-		close(g.stop)
-	}
+	g.stopped = true
+	g.moved.Broadcast()
 }
 
 // Run sends until the end of the schedules, the end of the duration, or Stop; if ctx ends, it does not finish the step
@@ -75,10 +81,20 @@ func (g *Generator) Run(ctx context.Context) error {
 		timer := time.AfterFunc(g.options.Duration, g.Stop)
 		defer timer.Stop()
 	}
-	errs := make([]error, g.options.Connections)
+	// A connection without requests would only wait for the others.
+	connections := min(g.options.Connections, g.perStep)
+	g.progress = make([]int, connections)
+	errs := make([]error, connections)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(ctx, g.Stop)()
 	var wg sync.WaitGroup
-	for c := range g.options.Connections {
-		wg.Go(func() { errs[c] = g.connection(ctx, c) })
+	for c := range connections {
+		wg.Go(func() {
+			if errs[c] = g.connection(ctx, c); errs[c] != nil {
+				cancel() // the others would wait for this one
+			}
+		})
 	}
 	wg.Wait()
 	g.mu.Lock()
@@ -90,23 +106,28 @@ func (g *Generator) Run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// begin says whether a step may begin: after Stop, only if another connection has begun it already.
-func (g *Generator) begin(step int) bool {
+// lead is how many steps a connection may be ahead of another: a step that has begun must be finished by all.
+const lead = 2
+
+// begin waits until a connection may begin a step, and says whether it may: after Stop, only if another connection has
+// begun it already.
+func (g *Generator) begin(c, step int) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if step < g.latest {
-		return true
+	g.progress[c] = step
+	g.moved.Broadcast()
+	for step >= g.latest {
+		if steps := g.schedules[0].Steps; g.stopped || steps > 0 && step >= steps {
+			g.progress[c] = math.MaxInt // nobody waits for it
+			return false
+		}
+		if step <= slices.Min(g.progress)+lead {
+			g.latest = step + 1
+		} else {
+			g.moved.Wait()
+		}
 	}
-	if steps := g.schedules[0].Steps; steps > 0 && step >= steps {
-		return false
-	}
-	select {
-	case <-g.stop:
-		return false
-	default:
-		g.latest = step + 1
-		return true
-	}
+	return true
 }
 
 // connection sends the requests of one connection.
@@ -117,22 +138,19 @@ func (g *Generator) connection(ctx context.Context, c int) (err error) {
 	}
 	defer func() { err = errors.Join(err, to.close()) }()
 	templates := make([]*otlp.Template, len(g.templates))
-	perStep, points := 0, 0
 	for i, t := range g.templates {
 		templates[i] = t.Clone()
-		perStep += g.schedules[i].Streams / t.Points()
-		points += g.schedules[i].Streams
 	}
-	for step := 0; g.begin(step); step++ {
+	for step := 0; g.begin(c, step); step++ {
 		first := 0 // request of the schedule, counted over all of them
 		for i, t := range templates {
 			requests := g.schedules[i].Streams / t.Points()
 			for request := range requests {
 				number := first + request
-				if number%g.options.Connections != c {
+				if number%len(g.progress) != c {
 					continue
 				}
-				if err := g.wait(ctx, float64(points)*(float64(step)+float64(number)/float64(perStep))); err != nil {
+				if err := g.wait(ctx, float64(g.points)*(float64(step)+float64(number)/float64(g.perStep))); err != nil {
 					return err
 				}
 				var counts otlp.Counts

@@ -185,6 +185,22 @@ func TestStopEndsWithAWholeStep(t *testing.T) {
 	require.Len(t, b.streams, 40)
 }
 
+// Steps that only some connections have requests of do not run away.
+func TestConnectionsWaitForEachOther(t *testing.T) {
+	b := &backend{}
+	g, err := New(options(t, "-endpoint", serve(t, b)["grpc"], "-series", "30", "-resources", "3", "-points", "10", "-connections", "8"))
+	require.NoError(t, err)
+	b.answer = func(n int) (int64, error) {
+		if n == 30 {
+			g.Stop()
+		}
+		return 0, nil
+	}
+	require.NoError(t, g.Run(t.Context()))
+	assert.LessOrEqual(t, g.Schedules()[0].Steps, 10+2*lead+2)
+	assert.Len(t, b.streams, 30)
+}
+
 func TestPlansAreFull(t *testing.T) {
 	for _, args := range []string{
 		"-series 1000000 -type histogram -resources 100 -points 100",

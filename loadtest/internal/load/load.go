@@ -58,8 +58,8 @@ type Result struct {
 	// Peak is the most memory that the collector had, Resident what it had each second, and Heap what is alive at the end.
 	Peak, Heap int64
 	Resident   []int64
-	// Dropped is what the exporter says that it has dropped; it is NaN if it says nothing.
-	Dropped   float64
+	// Dropped is what the exporter says that it has dropped, if it says anything.
+	Dropped   *float64
 	Generated generate.Totals
 	Received  receive.Report
 }
@@ -75,8 +75,14 @@ func (r *Result) PerSecond() float64 {
 	return float64(r.Delivered) / r.Took.Seconds()
 }
 
-// Unaccounted is how many samples were accepted and neither delivered nor dropped.
-func (r *Result) Unaccounted() float64 { return float64(r.Samples-r.Delivered) - r.Dropped }
+// Unaccounted is how many samples were accepted and neither delivered nor dropped. It is not a number if the exporter does
+// not say what it drops.
+func (r *Result) Unaccounted() float64 {
+	if r.Dropped == nil {
+		return math.NaN()
+	}
+	return float64(r.Samples-r.Delivered) - *r.Dropped
+}
 
 // Nop is the exporter that delivers nothing.
 const Nop = "nop"
@@ -189,10 +195,9 @@ func label(exporter string) string { return fmt.Sprintf("exporter=%q", exporter)
 
 func (r *Result) askDropped(ctx context.Context, c *collector.Collector) error {
 	dropped, found, err := c.Metric(ctx, metric("dropped_samples"), label(c.Name))
-	if !found {
-		dropped = math.NaN()
+	if found {
+		r.Dropped = &dropped
 	}
-	r.Dropped = dropped
 	return err
 }
 

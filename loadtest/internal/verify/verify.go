@@ -40,8 +40,11 @@ const (
 	Malformed Violation = "malformed"
 )
 
-// maxExamples is how many violations are described.
-const maxExamples = 20
+// maxExamples is how many violations are described, and maxExample with how many bytes each.
+const (
+	maxExamples = 20
+	maxExample  = 1000
+)
 
 // grace is how late a server may learn that a client has given up.
 const grace = time.Second
@@ -272,7 +275,8 @@ func (v *Verifier) Malformed(err error) {
 func (v *Verifier) violation(kind Violation, format string, args ...any) {
 	v.report.Violations[kind]++
 	if len(v.report.Examples) < maxExamples {
-		v.report.Examples = append(v.report.Examples, fmt.Sprintf("%s: ", kind)+fmt.Sprintf(format, args...))
+		text := fmt.Sprintf("%s: ", kind) + fmt.Sprintf(format, args...)
+		v.report.Examples = append(v.report.Examples, text[:min(len(text), maxExample)])
 	}
 }
 
