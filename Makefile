@@ -222,6 +222,9 @@ check-alerts: build/tools/promtool ## check the alert rules and run their tests
 build/tools/victoria-metrics: tools/victoriametrics/go.mod tools/victoriametrics/go.sum | $(GOBUILD)
 	@$(GOBUILD) 'VictoriaMetrics (a minute the first time)' tools/victoriametrics -tags pure_go -o ../../$@ github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics
 
+build/tools/vmagent: tools/victoriametrics/go.mod tools/victoriametrics/go.sum | $(GOBUILD)
+	@$(GOBUILD) 'vmagent (a minute the first time)' tools/victoriametrics -tags pure_go -o ../../$@ github.com/VictoriaMetrics/VictoriaMetrics/app/vmagent
+
 build/tools/mimir: tools/mimir/go.mod tools/mimir/go.sum | $(GOBUILD)
 	@$(GOBUILD) 'Mimir (some minutes the first time)' tools/mimir -tags netgo,stringlabels -o ../../$@ github.com/grafana/mimir/cmd/mimir
 
@@ -250,8 +253,20 @@ build/tools/demo:
 .PHONY: loadtest
 loadtest: build/tools/.stamp ## measure a real collector at full load, next to contrib's exporter
 	@mkdir -p build/loadtest
-	@go build -C loadtest -o ../build/loadtest/loadtest .
+	@go build -C loadtest -o ../build/loadtest/loadtest ./cmd/loadtest
 	@build/loadtest/loadtest $(LOADTEST)
+
+# SCALE has its flags, as in: make scale SCALE='-series 1000000 -types histogram -exporters nop,ordered_remote_write/v2,vmagent'
+.PHONY: scale
+scale: build/tools/.stamp build/tools/vmagent ## measure throughput, order and losses at scale, next to other exporters: some minutes, -full more than an hour
+	@mkdir -p build/loadtest
+	@go build -C loadtest -o ../build/loadtest/ ./cmd/scale
+	@build/loadtest/scale $(SCALE)
+
+.PHONY: load-tools
+load-tools: ## build the generator and the receiver of the load tests: bin/generate, bin/receive
+	@mkdir -p bin
+	@go build -C loadtest -ldflags '-s -w' -o ../bin/ ./cmd/generate ./cmd/receive
 
 # Each of the two tests starts rounds for DURATION, without the race detector, which would leave a tenth of the rounds (make
 # test runs both with it for some seconds). CHAOS has further flags, as in: make chaos DURATION=30m CHAOS='-seed 7'

@@ -38,9 +38,9 @@ func TestOutcomes(t *testing.T) {
 			for seq := range 200 {
 				a := tt.faults.draw(seq)
 				assert.Equal(t, tt.fault, a.Fault)
-				assert.Equal(t, tt.stored, a.Stored || a.success())
-				if a.seen() {
-					statuses = append(statuses, a.status())
+				assert.Equal(t, tt.stored, a.Stored || a.Success())
+				if a.Seen() {
+					statuses = append(statuses, a.Code())
 				}
 			}
 			slices.Sort(statuses)
@@ -58,7 +58,7 @@ func TestFaultsAreAsLikelyAsConfigured(t *testing.T) {
 		for seq := range n {
 			a := f.draw(seq)
 			assert.Equal(t, a, f.draw(seq), "the seed and the number decide")
-			counts[a.status()/100]++
+			counts[a.Code()/100]++
 			if a.Fault == Hang {
 				hangs++
 			}
@@ -75,7 +75,7 @@ func TestFaultsAreAsLikelyAsConfigured(t *testing.T) {
 func TestBesides(t *testing.T) {
 	f := Faults{HugeBody: 1000, SlowBody: 1000, LyingHeader: 1000, MaxLatency: time.Second}
 	a := f.draw(1)
-	assert.Equal(t, 200, a.status(), "a slow body needs a status that has one")
+	assert.Equal(t, 200, a.Code(), "a slow body needs a status that has one")
 	assert.Equal(t, time.Second, a.BodyTime)
 	assert.Zero(t, a.BodySize, "only errors are huge")
 	assert.Len(t, a.Header, 3)

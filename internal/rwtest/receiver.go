@@ -102,18 +102,19 @@ const (
 	WrittenNever
 )
 
-func (a Answer) status() int {
+// Code is the status that is sent.
+func (a Answer) Code() int {
 	if a.Status == 0 {
 		return http.StatusNoContent
 	}
 	return a.Status
 }
 
-// seen says whether the client gets to see the status.
-func (a Answer) seen() bool { return a.Fault == NoFault || a.Fault == Cut }
+// Seen says whether the client gets to see the status.
+func (a Answer) Seen() bool { return a.Fault == NoFault || a.Fault == Cut }
 
-// success says whether the client gets to see a 2xx.
-func (a Answer) success() bool { return a.seen() && a.status()/100 == 2 }
+// Success says whether the client gets to see a 2xx.
+func (a Answer) Success() bool { return a.Seen() && a.Code()/100 == 2 }
 
 // Count is a number of requests and of the samples in them.
 type Count struct{ Requests, Samples int }
@@ -267,10 +268,7 @@ func (r *Receiver) exchange(req *http.Request, grace time.Duration) *exchange {
 			return x
 		}
 	}
-	if sleep(req.Context(), x.answer.Latency) != nil || x.answer.Fault == Hang {
-		<-req.Context().Done()
-		x.answer.Fault = Hang // also if it was the latency that lasted too long
-	}
+	x.answer.Wait(req.Context())
 	return x
 }
 
@@ -338,8 +336,8 @@ func (r *Receiver) settle(x *exchange, complete bool) {
 		r.answered, r.cut = make(map[int]Count), make(map[int]Count)
 	}
 	add := func(c Count) Count { return Count{c.Requests + 1, c.Samples + len(x.samples)} }
-	switch status := x.answer.status(); {
-	case !x.answer.seen():
+	switch status := x.answer.Code(); {
+	case !x.answer.Seen():
 		r.unanswered = add(r.unanswered)
 	case !complete:
 		r.cut[status] = add(r.cut[status])
@@ -347,7 +345,7 @@ func (r *Receiver) settle(x *exchange, complete bool) {
 		r.answered[status] = add(r.answered[status])
 		r.ledger.acknowledge(x.acknowledged())
 	}
-	if x.answer.seen() {
+	if x.answer.Seen() {
 		r.confirmed += x.confirmed()
 	}
 }

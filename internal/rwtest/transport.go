@@ -25,27 +25,41 @@ const serverGrace = time.Second
 // ServeHTTP implements http.Handler.
 func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	x := r.exchange(req, serverGrace)
-	if !x.answer.seen() {
-		r.settle(x, false)
+	x.answer.Respond(w, req, func(complete bool) { r.settle(x, complete) })
+}
+
+// Respond gives the answer, which Wait has kept until it is due. It calls settle before a client can see that the answer
+// is not complete.
+func (a Answer) Respond(w http.ResponseWriter, req *http.Request, settle func(complete bool)) {
+	if !a.Seen() {
+		settle(false)
 		reset(w)
 		return
 	}
-	for name, values := range x.answer.Header {
+	for name, values := range a.Header {
 		w.Header()[name] = values
 	}
-	w.WriteHeader(x.answer.status())
+	w.WriteHeader(a.Code())
 	complete := true
-	if body := x.body(req.Context()); body != nil {
+	if body := a.body(req.Context()); body != nil {
 		var to io.Writer = w
-		if x.answer.BodyTime > 0 || x.answer.Fault == Cut {
+		if a.BodyTime > 0 || a.Fault == Cut {
 			to = flusher{w, http.NewResponseController(w)}
 		}
 		_, err := io.Copy(to, body)
 		complete = err == nil
 	}
-	r.settle(x, complete && req.Context().Err() == nil)
+	settle(complete && req.Context().Err() == nil)
 	if !complete {
 		reset(w)
+	}
+}
+
+// Wait waits until the answer is due. If the client does not wait for so long, there is no answer.
+func (a *Answer) Wait(ctx context.Context) {
+	if sleep(ctx, a.Latency) != nil || a.Fault == Hang {
+		<-ctx.Done()
+		a.Fault = Hang // also if it was the latency that lasted too long
 	}
 }
 
@@ -55,7 +69,7 @@ func (r *Receiver) RoundTrip(req *http.Request) (*http.Response, error) {
 		defer req.Body.Close()
 	}
 	x := r.exchange(req, 0)
-	if !x.answer.seen() {
+	if !x.answer.Seen() {
 		r.settle(x, false)
 		switch {
 		case x.answer.Fault == Hang:
@@ -67,8 +81,8 @@ func (r *Receiver) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	}
 	resp := &http.Response{
-		Status:     fmt.Sprintf("%d %s", x.answer.status(), http.StatusText(x.answer.status())),
-		StatusCode: x.answer.status(),
+		Status:     fmt.Sprintf("%d %s", x.answer.Code(), http.StatusText(x.answer.Code())),
+		StatusCode: x.answer.Code(),
 		Proto:      "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header:        x.answer.Header.Clone(),
 		Body:          http.NoBody,
@@ -79,7 +93,7 @@ func (r *Receiver) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp.Header = make(http.Header)
 	}
 	complete := true
-	if body := x.body(req.Context()); body != nil {
+	if body := x.answer.body(req.Context()); body != nil {
 		resp.Body = io.NopCloser(body)
 		complete = body.end == io.EOF
 	}
@@ -91,16 +105,16 @@ func (r *Receiver) RoundTrip(req *http.Request) (*http.Response, error) {
 const bodyParts = 8
 
 // body returns the answer's body, or nil if it has none.
-func (x *exchange) body(ctx context.Context) *answerBody {
-	size := max(len(x.answer.Body), x.answer.BodySize)
-	if x.answer.Fault == Cut && size == 0 {
+func (a Answer) body(ctx context.Context) *answerBody {
+	size := max(len(a.Body), a.BodySize)
+	if a.Fault == Cut && size == 0 {
 		size = 2 // something to cut
 	}
-	if s := x.answer.status(); size == 0 || s == http.StatusNoContent || s == http.StatusNotModified {
+	if s := a.Code(); size == 0 || s == http.StatusNoContent || s == http.StatusNotModified {
 		return nil // RFC 9110, sections 15.3.5 and 15.4.5
 	}
-	b := &answerBody{ctx: ctx, text: x.answer.Body, size: size, part: (size + bodyParts - 1) / bodyParts, pause: x.answer.BodyTime / bodyParts}
-	if x.answer.Fault == Cut {
+	b := &answerBody{ctx: ctx, text: a.Body, size: size, part: (size + bodyParts - 1) / bodyParts, pause: a.BodyTime / bodyParts}
+	if a.Fault == Cut {
 		b.size, b.end = size/2, io.ErrUnexpectedEOF
 	} else {
 		b.end = io.EOF

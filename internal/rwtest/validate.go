@@ -123,6 +123,16 @@ func ValidateSeriesV1(ts *prompb.TimeSeries) error {
 	return errors.Join(rulesV1.validateSeries(ts, func() string { return SeriesKey(ts.Labels) })...)
 }
 
+// ValidateLabels checks the labels of a series in a request of version 1 or 2. The error joins all violations.
+func ValidateLabels(version int, labels []prompb.Label) error {
+	rules := &rulesV1
+	if version == 2 {
+		rules = &rulesV2
+	}
+	ts := &prompb.TimeSeries{Labels: labels, Samples: make([]prompb.Sample, 1)}
+	return errors.Join(rules.validateSeries(ts, func() string { return SeriesKey(labels) })...)
+}
+
 // rules are the demands of one version of the protocol on what both versions have. They speak of the message of 1.0, to
 // which one of 2.0 is converted.
 type rules struct {

@@ -27,10 +27,10 @@ func (x *exchange) choose() {
 			}
 		}
 		// A refusal refuses something.
-		if n := len(x.stored); n > 0 && n == len(x.samples) && !a.success() {
+		if n := len(x.stored); n > 0 && n == len(x.samples) && !a.Success() {
 			x.stored = x.stored[:n-1]
 		}
-	case a.success() && (x.request.Version == 1 || a.Written != WrittenNever):
+	case a.Success() && (x.request.Version == 1 || a.Written != WrittenNever):
 		x.stored = x.samples
 	}
 }
@@ -38,20 +38,25 @@ func (x *exchange) choose() {
 // stateWritten adds the Written headers to the answer.
 func (x *exchange) stateWritten() {
 	a := &x.answer
-	partial := a.Keep != nil || a.success()
+	partial := a.Keep != nil || a.Success()
 	if x.request.Version == 1 || a.Written == WrittenNever || a.Written == WrittenOnSuccess && !partial || hasWritten(a.Header) {
 		return
-	}
-	h := a.Header.Clone()
-	if h == nil {
-		h = make(http.Header)
 	}
 	floats, histograms := countKinds(x.stored)
 	exemplars := 0
 	if len(x.stored) == len(x.samples) {
 		exemplars = x.exemplars()
 	}
-	for i, n := range []int{floats, histograms, exemplars} {
+	a.SetWritten(floats, histograms, exemplars)
+}
+
+// SetWritten adds the Written headers to the answer.
+func (a *Answer) SetWritten(samples, histograms, exemplars int) {
+	h := a.Header.Clone()
+	if h == nil {
+		h = make(http.Header)
+	}
+	for i, n := range []int{samples, histograms, exemplars} {
 		h.Set(writtenHeaders[i], strconv.Itoa(n))
 	}
 	a.Header = h
@@ -89,9 +94,9 @@ func countKinds(samples []sampleOf) (floats, histograms int) {
 // acknowledged returns the samples that the sender must not send again once it has got the answer.
 func (x *exchange) acknowledged() []sampleOf {
 	switch {
-	case x.request.Version == 1 && x.answer.success():
+	case x.request.Version == 1 && x.answer.Success():
 		return x.samples
-	case x.request.Version == 2 && hasWritten(x.answer.Header) && (x.answer.success() || x.final()):
+	case x.request.Version == 2 && hasWritten(x.answer.Header) && (x.answer.Success() || x.final()):
 		return x.stored
 	default:
 		return nil
@@ -100,7 +105,7 @@ func (x *exchange) acknowledged() []sampleOf {
 
 // final says whether the answer is a refusal after which the same samples do not come again in any form.
 func (x *exchange) final() bool {
-	switch s := x.answer.status(); s {
+	switch s := x.answer.Code(); s {
 	case http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusTooManyRequests:
 		return false
 	default:
@@ -110,7 +115,7 @@ func (x *exchange) final() bool {
 
 // confirmed is the number of samples that the status and the headers of the answer confirm.
 func (x *exchange) confirmed() int {
-	success := x.answer.success()
+	success := x.answer.Success()
 	if x.request.Version == 1 {
 		if success {
 			return len(x.samples)

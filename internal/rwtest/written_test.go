@@ -71,7 +71,7 @@ func TestWritten(t *testing.T) {
 				}}
 				client, url := connect(&r)
 				status, written := postV2(t, client, url, toV2(soundRequest()))
-				assert.Equal(t, tt.answer.status(), status)
+				assert.Equal(t, tt.answer.Code(), status)
 				assert.Equal(t, tt.written, written)
 				stored := 0
 				for _, samples := range r.Delivered() {
@@ -115,7 +115,7 @@ func TestPartialWrites(t *testing.T) {
 	kept := 0
 	for i := range 1000 {
 		a := f.Answer(i)
-		assert.Equal(t, 400, a.status())
+		assert.Equal(t, 400, a.Code())
 		if a.Keep(strconv.Itoa(i), Sample{Timestamp: 7}) {
 			kept++
 		}

@@ -1,9 +1,12 @@
-// Module victoriametrics pins VictoriaMetrics for the integration tests.
+// Module victoriametrics pins VictoriaMetrics for the integration tests, and its vmagent for the load tests.
 module github.com/orderedremotewrite/orderedremotewriteexporter/tools/victoriametrics
 
 go 1.26.6
 
-tool github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics
+tool (
+	github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics
+	github.com/VictoriaMetrics/VictoriaMetrics/app/vmagent
+)
 
 require (
 	cloud.google.com/go/compute/metadata v0.9.0 // indirect

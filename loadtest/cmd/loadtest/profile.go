@@ -8,12 +8,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/collector"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/generate"
 )
 
 // own matches the exporter's functions; what the runtime and libraries do for them counts too.
@@ -29,7 +31,7 @@ const warmUp = 3 * time.Second
 func (t *test) profiles(ctx context.Context, s scenario) error {
 	for _, exporter := range []string{orderedV1, orderedV2} {
 		_, version, _ := strings.Cut(exporter, "/")
-		prefix := filepath.Join(buildDir, s.name+"-"+version)
+		prefix := filepath.Join(collector.Dir, s.name+"-"+version)
 		if err := t.profileOne(ctx, s, exporter, prefix); err != nil {
 			return fmt.Errorf("%s, %s: %w", s.name, exporter, err)
 		}
@@ -53,25 +55,22 @@ func (t *test) profiles(ctx context.Context, s scenario) error {
 
 // profileOne profiles a collector under a load that lasts until the profiles are taken.
 func (t *test) profileOne(ctx context.Context, s scenario, exporter, prefix string) (err error) {
-	g, err := t.generator(s, exporter)
+	t.sink.Reset()
+	c, err := collector.Start(ctx, exporter, t.sink.URL, nil)
 	if err != nil {
 		return err
 	}
-	t.sink.reset()
-	c, err := startCollector(ctx, exporter, t.sink.url)
+	defer func() { err = errors.Join(err, c.Stop()) }()
+	o := t.options(s)
+	o.Endpoint, o.Protocol, o.Samples = c.OTLP, c.Protocol, 0
+	g, err := generate.New(o)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, c.stop()) }()
-
-	loading, enough := context.WithCancel(ctx)
 	loaded := make(chan error, 1)
-	go func() {
-		_, err := g.run(loading, c.otlp, math.MaxInt)
-		loaded <- err
-	}()
+	go func() { loaded <- g.Run(ctx) }()
 	defer func() {
-		enough()
+		g.Stop()
 		err = errors.Join(err, <-loaded)
 	}()
 	select {
@@ -83,7 +82,7 @@ func (t *test) profileOne(ctx context.Context, s scenario, exporter, prefix stri
 		fmt.Sprintf("profile?seconds=%d", t.seconds): prefix + ".cpu.pprof",
 		"heap": prefix + ".heap.pprof",
 	} {
-		profile, err := c.debug(ctx, path)
+		profile, err := c.Debug(ctx, path)
 		if err != nil {
 			return err
 		}

@@ -9,21 +9,12 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"time"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/load"
 )
 
-// result is what one run has shown.
-type result struct {
-	points, samples, requests int
-	took, cpu                 time.Duration
-	memory                    memory
-}
-
-// cpuPerMillion is the CPU seconds for a million points.
-func (r result) cpuPerMillion() float64 { return r.cpu.Seconds() * 1e6 / float64(r.points) }
-
 // results has the runs of each exporter; those of the same index belong to the same round.
-type results map[string][]result
+type results map[string][]*load.Result
 
 // column is one of the columns of a table.
 type column struct {
@@ -33,7 +24,7 @@ type column struct {
 }
 
 // of makes a column of a figure that depends on nothing but the run.
-func of(title, format string, value func(result) float64) column {
+func of(title, format string, value func(*load.Result) float64) column {
 	return column{title, format, func(rs results, exporter string, round int) (float64, bool) {
 		return value(rs[exporter][round]), true
 	}}
@@ -43,39 +34,31 @@ func of(title, format string, value func(result) float64) column {
 const megabyte = 1e6
 
 var cpuColumns = []column{
-	of("CPU seconds per million points", "%.2f", result.cpuPerMillion),
+	of("CPU seconds per million points", "%.2f", (*load.Result).CPUPerMillion),
 	{"own share", "%.2f", func(rs results, exporter string, round int) (float64, bool) {
-		return rs[exporter][round].cpuPerMillion() - rs[nop][round].cpuPerMillion(), exporter != nop
+		return rs[exporter][round].CPUPerMillion() - rs[nop][round].CPUPerMillion(), exporter != nop
 	}},
 	{"own share, % of contrib's", "%.1f", func(rs results, exporter string, round int) (float64, bool) {
 		if exporter == nop || len(rs[contrib]) == 0 {
 			return 0, false
 		}
-		base := rs[nop][round].cpuPerMillion()
-		return 100 * (rs[exporter][round].cpuPerMillion() - base) / (rs[contrib][round].cpuPerMillion() - base), true
+		base := rs[nop][round].CPUPerMillion()
+		return 100 * (rs[exporter][round].CPUPerMillion() - base) / (rs[contrib][round].CPUPerMillion() - base), true
 	}},
-	of("peak resident MB", "%.0f", func(r result) float64 { return float64(r.memory.peak) / megabyte }),
-	of("points per second", "%.0f", func(r result) float64 { return float64(r.points) / r.took.Seconds() }),
-	of("samples per request", "%.0f", func(r result) float64 { return float64(r.samples) / float64(max(r.requests, 1)) }),
-	of("samples that arrived", "%.0f", func(r result) float64 { return float64(r.samples) }),
+	of("peak resident MB", "%.0f", func(r *load.Result) float64 { return float64(r.Peak) / megabyte }),
+	of("points per second", "%.0f", func(r *load.Result) float64 { return float64(r.Points) / r.Took.Seconds() }),
+	of("samples per request", "%.0f", func(r *load.Result) float64 {
+		return float64(r.Received.Samples) / float64(max(r.Received.Requests, 1))
+	}),
+	of("samples that arrived", "%.0f", func(r *load.Result) float64 { return float64(r.Delivered) }),
 }
 
 var memoryColumns = []column{
-	of("resident MB", "%.0f", func(r result) float64 { return float64(r.memory.resident) / megabyte }),
-	of("peak resident MB", "%.0f", func(r result) float64 { return float64(r.memory.peak) / megabyte }),
-	of("heap alive MB", "%.1f", func(r result) float64 { return float64(r.memory.heap) / megabyte }),
-	of("CPU seconds per million points", "%.2f", result.cpuPerMillion),
-	of("samples that arrived", "%.0f", func(r result) float64 { return float64(r.samples) }),
-}
-
-// guardColumn is what the guard of out_of_order holds for each series.
-func guardColumn(series int) column {
-	return column{"guard, bytes per series", "%.1f", func(rs results, exporter string, round int) (float64, bool) {
-		if exporter != orderedGuard || len(rs[orderedV1]) == 0 {
-			return 0, false
-		}
-		return float64(rs[exporter][round].memory.heap-rs[orderedV1][round].memory.heap) / float64(series), true
-	}}
+	of("resident MB", "%.0f", func(r *load.Result) float64 { return float64(r.Resident[len(r.Resident)-1]) / megabyte }),
+	of("peak resident MB", "%.0f", func(r *load.Result) float64 { return float64(r.Peak) / megabyte }),
+	of("heap alive MB", "%.1f", func(r *load.Result) float64 { return float64(r.Heap) / megabyte }),
+	of("CPU seconds per million points", "%.2f", (*load.Result).CPUPerMillion),
+	of("samples that arrived", "%.0f", func(r *load.Result) float64 { return float64(r.Delivered) }),
 }
 
 // print writes a table of medians and, in parentheses, ranges.

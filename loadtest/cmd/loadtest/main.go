@@ -12,21 +12,35 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/http"
 	"os"
 	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/collector"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/generate"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/load"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/receive"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/schedule"
 )
 
 // The exporters of collector.yaml.
 const (
-	nop          = "nop"
-	orderedV1    = "ordered_remote_write/v1"
-	orderedV2    = "ordered_remote_write/v2"
-	orderedGuard = "ordered_remote_write/v1-guard"
-	contrib      = "prometheus_remote_write/contrib"
+	nop       = load.Nop
+	orderedV1 = "ordered_remote_write/v1"
+	orderedV2 = "ordered_remote_write/v2"
+	contrib   = "prometheus_remote_write/contrib"
+)
+
+const (
+	// attributes is how many attributes a point has.
+	attributes = 20
+
+	gaugesPerPayload     = 1000
+	histogramsPerPayload = 100
 )
 
 // test is the whole load test and its settings.
@@ -39,15 +53,16 @@ type test struct {
 	connections, window      int
 	repeats, rounds, seconds int
 
-	sink *sink
+	sink *load.Endpoint
 }
 
 // scenario is a load, and the exporters that are measured under it.
 type scenario struct {
 	name, title string
-	make        func() (*payload, error)
-	points      int
-	series      int // points with different attributes
+	kind        schedule.Kind
+	samples     int
+	series      int
+	perRequest  int // points
 	rate        int
 	exporters   []string
 	columns     []column
@@ -56,7 +71,7 @@ type scenario struct {
 func main() {
 	var t test
 	flag.BoolVar(&t.build, "build", true, "build the collector first")
-	flag.BoolVar(&t.profile, "profile", false, "store CPU and heap profiles in "+buildDir+" in place of measuring")
+	flag.BoolVar(&t.profile, "profile", false, "store CPU and heap profiles in "+collector.Dir+" in place of measuring")
 	flag.StringVar(&t.scenarios, "scenarios", "gauges,histograms,memory", "the scenarios to run")
 	flag.StringVar(&t.exporters, "exporters", "", "the exporters to measure besides "+nop+", or nothing for all")
 	flag.Float64Var(&t.gauges, "gauges", 2, "millions of gauge points of each run")
@@ -82,18 +97,18 @@ func main() {
 }
 
 func (t *test) run(ctx context.Context) (err error) {
-	if err := os.MkdirAll(buildDir, 0o755); err != nil {
+	if err := os.MkdirAll(collector.Dir, 0o755); err != nil {
 		return err
 	}
 	if t.build {
-		if err := buildCollector(ctx); err != nil {
+		if err := collector.Build(ctx); err != nil {
 			return err
 		}
 	}
-	if t.sink, err = newSink(); err != nil {
+	if t.sink, err = load.Listen(false, receive.Behavior{PoisonStatus: http.StatusBadRequest}); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, t.sink.close()) }()
+	defer func() { err = errors.Join(err, t.sink.Close()) }()
 
 	chosen := strings.Split(t.scenarios, ",")
 	for _, s := range t.allScenarios() {
@@ -118,25 +133,25 @@ func (t *test) run(ctx context.Context) (err error) {
 func (t *test) allScenarios() []scenario {
 	exporters := []string{nop, orderedV1, orderedV2, contrib}
 	histograms := t.series / 10
+	parts := schedule.Histogram.Parts()
 	return []scenario{
 		{
 			name:  "gauges",
 			title: fmt.Sprintf("%g million gauge points of %d attributes, %d series", t.gauges, attributes, t.series),
-			make:  newGauges, points: int(t.gauges * 1e6), series: t.series, rate: t.rate,
+			kind:  schedule.Gauge, samples: int(t.gauges * 1e6), series: t.series, perRequest: gaugesPerPayload, rate: t.rate,
 			exporters: exporters, columns: cpuColumns,
 		},
 		{
 			name:  "histograms",
-			title: fmt.Sprintf("%g million histogram points of %d buckets and %d attributes, %d histograms of %d series", t.histograms, buckets, attributes, histograms, buckets+3),
-			make:  newHistograms, points: int(t.histograms * 1e6), series: histograms, rate: t.rate,
+			title: fmt.Sprintf("%g million histogram points of %d buckets and %d attributes, %d histograms of %d series", t.histograms, schedule.Bounds, attributes, histograms, parts),
+			kind:  schedule.Histogram, samples: int(t.histograms*1e6) * parts, series: histograms * parts, perRequest: histogramsPerPayload, rate: t.rate,
 			exporters: exporters, columns: cpuColumns,
 		},
 		{
 			name:  "memory",
 			title: fmt.Sprintf("%d gauge series of %d attributes, %d samples of each, %d points per second", t.memorySeries, attributes, t.rounds, t.memoryRate),
-			make:  newGauges, points: t.rounds * t.memorySeries, series: t.memorySeries, rate: t.memoryRate,
-			exporters: []string{nop, orderedV1, orderedGuard, orderedV2, contrib},
-			columns:   append(slices.Clone(memoryColumns), guardColumn(t.memorySeries)),
+			kind:  schedule.Gauge, samples: t.rounds * t.memorySeries, series: t.memorySeries, perRequest: gaugesPerPayload, rate: t.memoryRate,
+			exporters: exporters, columns: memoryColumns,
 		},
 	}
 }
@@ -151,7 +166,7 @@ func (t *test) scenario(ctx context.Context, s scenario) error {
 				return fmt.Errorf("%s, %s: %w", s.name, exporter, err)
 			}
 			fmt.Printf("%s, round %d of %d: %-32s %.2f CPU seconds per million points, %v\n",
-				s.name, round+1, t.repeats, exporter, r.cpuPerMillion(), r.took.Round(time.Millisecond))
+				s.name, round+1, t.repeats, exporter, r.CPUPerMillion(), r.Took.Round(time.Millisecond))
 			rs[exporter] = append(rs[exporter], r)
 		}
 	}
@@ -159,64 +174,24 @@ func (t *test) scenario(ctx context.Context, s scenario) error {
 	return nil
 }
 
-func (t *test) generator(s scenario, exporter string) (*generator, error) {
-	template, err := s.make()
-	if err != nil {
-		return nil, err
+// options are those of the generator.
+func (t *test) options(s scenario) generate.Options {
+	return generate.Options{
+		Kinds: []schedule.Kind{s.kind}, Series: s.series, Resources: 1, Attributes: attributes, PerRequest: s.perRequest,
+		Connections: t.connections, Rate: float64(s.rate), Samples: s.samples, Interval: time.Second, Start: time.Now(),
 	}
-	g := &generator{template: template, series: s.series, connections: t.connections, rate: s.rate, window: t.window, sink: t.sink}
-	if exporter == nop {
-		g.window = 0
-	}
-	return g, nil
 }
 
 // measure runs one exporter once. What it took to start and stop the collector does not count.
-func (t *test) measure(ctx context.Context, s scenario, exporter string) (r result, err error) {
-	g, err := t.generator(s, exporter)
+func (t *test) measure(ctx context.Context, s scenario, exporter string) (r *load.Result, err error) {
+	t.sink.Reset()
+	c, err := collector.Start(ctx, exporter, t.sink.URL, nil)
 	if err != nil {
-		return r, err
+		return nil, err
 	}
-	t.sink.reset()
-	c, err := startCollector(ctx, exporter, t.sink.url)
-	if err != nil {
-		return r, err
+	r, err = load.Run(ctx, c, t.sink, t.options(s), t.window)
+	if err == nil && exporter != load.Nop && r.Delivered != r.Samples {
+		err = fmt.Errorf("%d samples arrived, not %d", r.Delivered, r.Samples)
 	}
-	r, err = t.load(ctx, c, g, s.points/g.template.points)
-	return r, errors.Join(err, c.stop())
-}
-
-// patience is how long the samples that were accepted may take to arrive.
-const patience = time.Minute
-
-func (t *test) load(ctx context.Context, c *collector, g *generator, payloads int) (r result, err error) {
-	before, err := c.cpu()
-	if err != nil {
-		return r, err
-	}
-	started := time.Now()
-	if r.points, err = g.run(ctx, c.otlp, payloads); err != nil {
-		return r, err
-	}
-	if c.name != nop {
-		waiting, cancel := context.WithTimeout(ctx, patience)
-		defer cancel()
-		t.sink.waitUntil(waiting, func(arrived int) bool { return arrived >= r.points*g.template.samples })
-	}
-	r.took = time.Since(started)
-	after, err := c.cpu()
-	if err != nil {
-		return r, err
-	}
-	r.cpu = after - before
-	if r.memory, err = c.memory(ctx); err != nil {
-		return r, err
-	}
-	if r.samples, r.requests, err = t.sink.counted(); err != nil {
-		return r, err
-	}
-	if expected := r.points * g.template.samples; c.name != nop && r.samples != expected {
-		return r, fmt.Errorf("%d samples arrived, not %d", r.samples, expected)
-	}
-	return r, ctx.Err()
+	return r, errors.Join(err, c.Stop())
 }

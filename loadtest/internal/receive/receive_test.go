@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package receive
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/golang/snappy"
+	"github.com/prometheus/prometheus/prompb"
+	writev2 "github.com/prometheus/prometheus/prompb/io/prometheus/write/v2"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/schedule"
+)
+
+// endpoint is a running receiver.
+type endpoint struct {
+	*Receiver
+	t            *testing.T
+	url, control string
+}
+
+func serve(t *testing.T, verifies bool, b Behavior) *endpoint {
+	t.Helper()
+	b.PoisonStatus = http.StatusBadRequest
+	r, err := New(verifies, b)
+	require.NoError(t, err)
+	s, c := httptest.NewServer(r), httptest.NewServer(r.Control())
+	t.Cleanup(s.Close)
+	t.Cleanup(c.Close)
+	return &endpoint{r, t, s.URL, c.URL}
+}
+
+var example = schedule.Schedule{Kind: schedule.Gauge, Streams: 4, PerResource: 4, PerRequest: 4, Start: 1_800_000_000_000, Interval: 1000}
+
+// messageOf has all streams of the example at a step.
+func messageOf(t *testing.T, version, step int) []byte {
+	t.Helper()
+	v1 := &prompb.WriteRequest{}
+	v2 := &writev2.Request{Symbols: []string{"", "__name__", "loadtest_gauge", "series"}}
+	for stream := range example.Streams {
+		number := fmt.Sprintf("s%08d", stream)
+		value := example.Value(stream, 0, step)
+		v1.Timeseries = append(v1.Timeseries, prompb.TimeSeries{
+			Labels:  []prompb.Label{{Name: "__name__", Value: "loadtest_gauge"}, {Name: "series", Value: number}},
+			Samples: []prompb.Sample{{Value: value, Timestamp: example.Time(step)}},
+		})
+		v2.Symbols = append(v2.Symbols, number)
+		v2.Timeseries = append(v2.Timeseries, writev2.TimeSeries{
+			LabelsRefs: []uint32{1, 2, 3, uint32(4 + stream)}, Samples: []writev2.Sample{{Value: value, Timestamp: example.Time(step)}},
+		})
+	}
+	var msg interface{ Marshal() ([]byte, error) } = v1
+	if version == 2 {
+		msg = v2
+	}
+	b, err := msg.Marshal()
+	require.NoError(t, err)
+	return b
+}
+
+// post sends a message and returns the answer, or nil if there was none.
+func (e *endpoint) post(version int, message []byte) *http.Response {
+	e.t.Helper()
+	req, err := http.NewRequest(http.MethodPost, e.url, bytes.NewReader(snappy.Encode(nil, message)))
+	require.NoError(e.t, err)
+	req.Header.Set("Content-Encoding", "snappy")
+	req.Header.Set("User-Agent", "test/1.0")
+	req.Header.Set("Content-Type", "application/x-protobuf")
+	req.Header.Set("X-Prometheus-Remote-Write-Version", "0.1.0")
+	if version == 2 {
+		req.Header.Set("Content-Type", "application/x-protobuf;proto=io.prometheus.write.v2.Request")
+		req.Header.Set("X-Prometheus-Remote-Write-Version", "2.0.0")
+	}
+	// A reset connection must not be tried again by the client.
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil
+	}
+	_, _ = io.Copy(io.Discard, resp.Body)
+	require.NoError(e.t, resp.Body.Close())
+	return resp
+}
+
+// tell posts something to the control port and returns the status.
+func (e *endpoint) tell(path, body string) int {
+	e.t.Helper()
+	resp, err := http.Post(e.control+path, "application/json", strings.NewReader(body))
+	require.NoError(e.t, err)
+	require.NoError(e.t, resp.Body.Close())
+	return resp.StatusCode
+}
+
+func (e *endpoint) announce(steps int) {
+	e.t.Helper()
+	s := example
+	s.Steps = steps
+	body, err := json.Marshal([]schedule.Schedule{s})
+	require.NoError(e.t, err)
+	require.Equal(e.t, http.StatusOK, e.tell("/schedule", string(body)))
+}
+
+func (e *endpoint) ask() (r Report) {
+	e.t.Helper()
+	resp, err := http.Get(e.control + "/report")
+	require.NoError(e.t, err)
+	defer resp.Body.Close()
+	require.NoError(e.t, json.NewDecoder(resp.Body).Decode(&r))
+	return r
+}
+
+func TestBothVersionsAreCountedAndVerified(t *testing.T) {
+	for _, verifies := range []bool{false, true} {
+		for version := 1; version <= 2; version++ {
+			e := serve(t, verifies, Behavior{})
+			e.announce(3)
+			for step := range 3 {
+				resp := e.post(version, messageOf(t, version, step))
+				require.NotNil(t, resp)
+				require.Equal(t, http.StatusNoContent, resp.StatusCode)
+				written := map[int]string{1: "", 2: "4"}[version]
+				require.Equal(t, written, resp.Header.Get("X-Prometheus-Remote-Write-Samples-Written"))
+			}
+			r := e.ask()
+			assert.Equal(t, []int{3, 12, 12}, []int{r.Requests, r.Samples, r.Stored})
+			assert.Equal(t, map[int]int{204: 3}, r.Answers)
+			assert.Zero(t, r.ViolationCount, "%+v", r.Verified)
+			if verifies {
+				assert.Equal(t, []int{12, 12, 0}, []int{r.Verified.Expected, r.Verified.Scheduled, r.Verified.Missing})
+			}
+			require.Equal(t, http.StatusOK, e.tell("/reset", ""))
+			assert.Zero(t, e.ask().Requests)
+		}
+	}
+}
+
+func TestWhatIsNoRequestIsCounted(t *testing.T) {
+	e := serve(t, true, Behavior{})
+	assert.Equal(t, http.StatusBadRequest, e.post(1, []byte{0xff}).StatusCode)
+	resp, err := http.Post(e.url, "text/plain", strings.NewReader("hello"))
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	r := e.ask()
+	assert.Equal(t, 2, r.Unreadable)
+	assert.Equal(t, 3, r.ViolationCount, "the headers of the second are wrong too: %v", r.Verified.Examples)
+}
+
+// An answer that a sender cannot get lets it send again; one that it gets does not.
+func TestBehaviorIsSwitchedWhileItRuns(t *testing.T) {
+	e := serve(t, true, Behavior{})
+	e.announce(2)
+	message := messageOf(t, 1, 0)
+	for _, tc := range []struct {
+		behavior string
+		status   int // 0 is none
+		stored   int
+	}{
+		{`{"server_errors":1}`, 500, 0},
+		{`{"server_errors":0,"too_many_requests":1}`, 429, 0},
+		{`{"too_many_requests":0,"client_errors":1}`, 400, 0},
+		{`{"client_errors":0,"resets":1}`, 0, 0},
+		{`{"resets":0,"lost_answers":1}`, 0, 4},
+		{`{"lost_answers":0,"stored_server_errors":1}`, 500, 8},
+		{`{"stored_server_errors":0,"status":418}`, 418, 8},
+		{`{"status":0,"poison":1}`, 400, 8},
+		{`{"poison":0,"latency":"1ms","jitter":"1ms"}`, 204, 12},
+	} {
+		require.Equal(t, http.StatusOK, e.tell("/behavior", tc.behavior), tc.behavior)
+		resp := e.post(1, message)
+		if tc.status == 0 {
+			assert.Nil(t, resp, tc.behavior)
+		} else if assert.NotNil(t, resp, tc.behavior) {
+			// There are several of each hundred.
+			assert.Equal(t, tc.status/100, resp.StatusCode/100, tc.behavior)
+		}
+		assert.Equal(t, tc.stored, e.ask().Stored, tc.behavior)
+	}
+	r := e.ask()
+	assert.Zero(t, r.ViolationCount, r.Verified.Examples)
+	assert.Equal(t, []int{4, 8, 0}, []int{r.Verified.Delivered, r.Verified.Redelivered, r.Verified.InDoubt})
+	assert.Equal(t, 4, r.Verified.Missing)
+	assert.Equal(t, 2, r.Unanswered)
+	assert.Equal(t, 1, r.MaxInFlight)
+
+	require.Equal(t, http.StatusNoContent, e.post(1, message).StatusCode)
+	assert.Equal(t, 4, e.ask().ViolationCount)
+
+	assert.Equal(t, http.StatusBadRequest, e.tell("/behavior", `{"server_error":1}`))
+	assert.Equal(t, http.StatusBadRequest, e.tell("/behavior", `{"resets":1,"hangs":1}`))
+	assert.Equal(t, Duration(1e6), e.Behavior().Latency)
+}
+
+func TestRetryAfterIsBounded(t *testing.T) {
+	e := serve(t, false, Behavior{TooManyRequests: 1, MaxRetryAfter: Duration(2e9)})
+	seen := map[string]bool{}
+	for range 200 {
+		seen[e.post(1, messageOf(t, 1, 0)).Header.Get("Retry-After")] = true
+	}
+	assert.True(t, seen["0"] && seen["1"] && seen["2"], "%v", seen)
+	assert.False(t, seen["3"])
+}
+
+func TestBehaviorsThatCannotBeAreRefused(t *testing.T) {
+	for _, b := range []Behavior{
+		{ServerErrors: 2}, {Resets: 0.6, LostAnswers: 0.6}, {Latency: -1}, {Status: 42}, {Poison: -1}, {PoisonStatus: 1},
+	} {
+		if b.PoisonStatus == 0 {
+			b.PoisonStatus = 400
+		}
+		_, err := New(true, b)
+		assert.Error(t, err, "%+v", b)
+	}
+	_, err := New(false, Behavior{Poison: 0.1, PoisonStatus: 400})
+	assert.ErrorContains(t, err, "poison")
+}
