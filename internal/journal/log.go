@@ -148,6 +148,19 @@ func (l *Log) restart(layout Layout) {
 	l.Layout, l.lanes, l.stored = layout, make([]lane, layout.Lanes), 0
 }
 
+// Restart gives another layout to a log that keeps nothing, and returns false for one that keeps something. The next write stores
+// that; none may be under way.
+func (l *Log) Restart(layout Layout) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.empty() {
+		return false
+	}
+	l.restart(layout)
+	l.unread, l.sweep, l.live, l.dirty = max(l.unread, l.own), l.first, 0, true
+	return true
+}
+
 // follows says whether a record is the next one.
 func (l *Log) follows(r *Record, of Layout) bool {
 	if !l.equal(of) {

@@ -37,7 +37,8 @@ func (l *Log) Read(ctx context.Context, from, end uint64, maxBytes int64) (recor
 		switch {
 		case ok:
 			records = append(records, r)
-		case value != nil:
+		case value != nil && (err != nil || r.Number != number):
+			// One with another layout is none that is damaged, but one that is not deleted yet.
 			damaged++
 		}
 		if number >= l.unread && number < l.own {
