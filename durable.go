@@ -29,6 +29,8 @@ const (
 	// firstStorageDelay and longestStorageDelay bound the time between two attempts of a write that fails.
 	firstStorageDelay   = 50 * time.Millisecond
 	longestStorageDelay = 5 * time.Second
+	// rewriteAfter is the age from which on a record is written again: most are deleted before.
+	rewriteAfter = 10 * time.Second
 	// rewriteEach is how many bytes are written again in each acknowledgeInterval, besides twice what was written anyway.
 	rewriteEach = 4 << 20
 )
@@ -346,10 +348,10 @@ func (d *durable) flush() (ok bool) {
 	return err == nil
 }
 
-// rewrite makes the log smaller if most of it is of no use.
+// rewrite makes the log smaller if most of it is of no use. What is on its way as usual is left alone.
 func (d *durable) rewrite(bytes int64) {
 	began := time.Now()
-	if _, err := d.log.Rewrite(context.Background(), bytes); err != nil {
+	if _, err := d.log.Rewrite(context.Background(), began.Add(-rewriteAfter), bytes); err != nil {
 		d.observed.wrote(time.Since(began), 0, err)
 	}
 }

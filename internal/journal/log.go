@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"time"
 
 	"go.opentelemetry.io/collector/extension/xextension/storage"
 )
@@ -363,6 +364,7 @@ func (l *Log) commit(ctx context.Context, r *Record) error {
 	return l.write(ctx, h.generation, len(deletes), ops, func() {
 		if r != nil {
 			l.add(r, len(record))
+			l.index[r.Number].written = time.Now().Unix()
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"go.opentelemetry.io/collector/extension/xextension/storage"
 )
@@ -81,10 +82,10 @@ func (l *Log) learnLocked(number uint64, r *Record, value []byte, ok bool) {
 	}
 }
 
-// Rewrite writes records again without what need not be kept, about maxBytes of them, if more than half of all bytes are of no
-// use any more. It says whether it has done anything.
-func (l *Log) Rewrite(ctx context.Context, maxBytes int64) (done bool, err error) {
-	numbers := l.toRewrite(maxBytes)
+// Rewrite writes records again without what need not be kept, about maxBytes of those written until a time, if more than half of
+// all bytes are of no use any more. It says whether it has done anything.
+func (l *Log) Rewrite(ctx context.Context, until time.Time, maxBytes int64) (done bool, err error) {
+	numbers := l.toRewrite(until.Unix(), maxBytes)
 	if len(numbers) == 0 {
 		return false, nil
 	}
@@ -124,20 +125,23 @@ func (l *Log) Rewrite(ctx context.Context, maxBytes int64) (done bool, err error
 func (l *Log) rewrittenLocked(e *entry) {
 	if known := l.index[e.number]; known != nil {
 		l.stored += e.bytes - known.bytes
+		e.written = known.written
 		l.index[e.number] = e
 	}
 }
 
 // toRewrite chooses records of which at least half is not needed.
-func (l *Log) toRewrite(maxBytes int64) (numbers []uint64) {
+func (l *Log) toRewrite(until, maxBytes int64) (numbers []uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if s := l.sizesLocked(); s.Live > s.Stored/2 || l.unread < l.own {
 		return nil
 	}
 	l.sweepLocked(maxReads, func(e *entry) {
-		open := e.open(l.lanes)
-		if maxBytes > 0 && open > 0 && 2*open <= len(e.ends) {
+		if maxBytes <= 0 || e.written > until {
+			return
+		}
+		if open := e.open(l.lanes); open > 0 && 2*open <= len(e.ends) {
 			numbers = append(numbers, e.number)
 			maxBytes -= e.bytes
 		}
