@@ -351,7 +351,7 @@ func (d *durable) flush() (ok bool) {
 // rewrite makes the log smaller if most of it is of no use. What is on its way as usual is left alone.
 func (d *durable) rewrite(bytes int64) {
 	began := time.Now()
-	if _, err := d.log.Rewrite(context.Background(), began.Add(-rewriteAfter), bytes); err != nil {
+	if _, err := d.log.Rewrite(context.Background(), began.Add(-rewriteAfter), bytes, d.capacity); err != nil {
 		d.observed.wrote(time.Since(began), 0, err)
 	}
 }

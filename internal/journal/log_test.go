@@ -199,11 +199,11 @@ func TestRewritingLeavesOutWhatIsOfNoUse(t *testing.T) {
 		}
 	}
 	before := l.Sizes()
-	done, err := l.Rewrite(t.Context(), time.Now().Add(-time.Hour), 1<<20)
+	done, err := l.Rewrite(t.Context(), time.Now().Add(-time.Hour), 1<<20, 1<<40)
 	require.NoError(t, err)
 	assert.False(t, done, "all is newer")
 	for done = true; done; {
-		done, err = l.Rewrite(t.Context(), time.Now(), 1<<20)
+		done, err = l.Rewrite(t.Context(), time.Now(), 1<<20, 1<<40)
 		require.NoError(t, err)
 	}
 	require.NoError(t, l.Flush(t.Context()))
@@ -326,7 +326,7 @@ func testLogUnderFaults(t *testing.T, rng *rand.Rand) {
 				// A torn batch would lose what is written again in place.
 				before, tore := acked, tears
 				tears = false
-				if done, err := l.Rewrite(ctx, time.Now(), 1000); done && err == nil {
+				if done, err := l.Rewrite(ctx, time.Now(), 1000, 1<<40); done && err == nil {
 					stored, tears = before, true
 				} else if err == nil {
 					tears = tore

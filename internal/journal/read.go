@@ -83,9 +83,9 @@ func (l *Log) learnLocked(number uint64, r *Record, value []byte, ok bool) {
 }
 
 // Rewrite writes records again without what need not be kept, about maxBytes of those written until a time, if more than half of
-// all bytes are of no use any more. It says whether it has done anything.
-func (l *Log) Rewrite(ctx context.Context, until time.Time, maxBytes int64) (done bool, err error) {
-	numbers := l.toRewrite(until.Unix(), maxBytes)
+// all bytes are of no use any more, or records have less room than they take. It says whether it has done anything.
+func (l *Log) Rewrite(ctx context.Context, until time.Time, maxBytes, room int64) (done bool, err error) {
+	numbers := l.toRewrite(until.Unix(), maxBytes, room)
 	if len(numbers) == 0 {
 		return false, nil
 	}
@@ -130,18 +130,24 @@ func (l *Log) rewrittenLocked(e *entry) {
 	}
 }
 
-// toRewrite chooses records of which at least half is not needed.
-func (l *Log) toRewrite(until, maxBytes int64) (numbers []uint64) {
+// toRewrite chooses records of which at least half is not needed, or a quarter if there is no room.
+func (l *Log) toRewrite(until, maxBytes, room int64) (numbers []uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if s := l.sizesLocked(); s.Live > s.Stored/2 || l.unread < l.own {
+	quarters := 2
+	switch {
+	case l.unread < l.own:
+		return nil
+	case l.stored > room:
+		quarters = 3
+	case l.live > l.stored/2:
 		return nil
 	}
 	l.sweepLocked(maxReads, func(e *entry) {
 		if maxBytes <= 0 || e.written > until {
 			return
 		}
-		if open := e.open(l.lanes); open > 0 && 2*open <= len(e.ends) {
+		if open := e.open(l.lanes); open > 0 && 4*open <= quarters*len(e.ends) {
 			numbers = append(numbers, e.number)
 			maxBytes -= e.bytes
 		}
