@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/storagetest"
@@ -156,5 +157,37 @@ func TestStuckPartitionsLeaveRoom(t *testing.T) {
 		h.stop()
 		assert.Equal(t, accepted, h.delivered())
 		assert.Empty(t, b.Problems())
+	})
+}
+
+// TestBacklogBesideOtherPartitions has a backlog of two series in storage, and then one of other series. Who is read first does not make
+// the other be forgotten.
+func TestBacklogBesideOtherPartitions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b backend
+		b.down.Store(true)
+		m := newMachine(t, &b, func(c *Config) { c.Batch.MaxSizeBytes, c.Queue.MaxSizeBytes = minBatchSize, 4*minBatchSize })
+		fill := func(h *harness, payloads, from, to int) {
+			for range payloads {
+				md := gauge(time.Now(), to)
+				points := md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints()
+				i := 0
+				points.RemoveIf(func(pmetric.NumberDataPoint) bool { i++; return i <= from })
+				h.consume(md)
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
+		h := m.boot()
+		fill(h, 2000, 0, 2)
+		h.stop()
+		h = m.boot()
+		fill(h, 500, 2, 50)
+		b.down.Store(false)
+		h.settle()
+		h.stop()
+		assert.Empty(t, h.dropped())
+		assert.Equal(t, int64(2000*2+500*48), h.delivered())
+		assert.Empty(t, b.Problems())
+		assert.Len(t, m.disk.Keys(), 2, "nothing is left but heads")
 	})
 }

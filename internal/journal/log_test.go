@@ -389,3 +389,27 @@ func checkRecovered(t *testing.T, m *storagetest.Disk, l *Log, acked, stored, en
 		}
 	}
 }
+
+// TestReadingAheadForgetsNothing reads what this process has written before what an earlier one has left.
+func TestReadingAheadForgetsNothing(t *testing.T) {
+	m := new(storagetest.Disk)
+	l := open(t, m, 2)
+	for i := range uint64(20) {
+		appendAll(t, l, []Run{run(0, 10*i, 10)})
+	}
+	l = open(t, m, 2)
+	for i := range uint64(10) {
+		appendAll(t, l, []Run{run(1, 10*i, 10)})
+	}
+	records, _, _, err := l.Read(t.Context(), 20, 30, 1<<20)
+	require.NoError(t, err)
+	assert.Len(t, records, 10)
+	l.Acknowledge(1, 100)
+	for range 3 {
+		require.NoError(t, l.Flush(t.Context()))
+		l.Acknowledge(1, 0)
+	}
+	records, _, _, err = l.Read(t.Context(), 0, 20, 1<<20)
+	require.NoError(t, err)
+	assert.Len(t, records, 20)
+}

@@ -46,7 +46,10 @@ func (l *Log) Read(ctx context.Context, from, end uint64, maxBytes int64) (recor
 			l.learnLocked(number, &r, value, ok)
 		}
 	}
-	l.unread = max(l.unread, min(next, l.own))
+	if from <= l.unread {
+		// Who reads further ahead, which this process has written perhaps, knows nothing of what is between.
+		l.unread = max(l.unread, min(next, l.own))
+	}
 	return records, next, damaged, nil
 }
 
