@@ -2,6 +2,8 @@
 
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
+import "slices"
+
 // rooms is what bounds what a queue accepts.
 type rooms interface {
 	// mostLocked is how many bytes a payload may have.
@@ -96,6 +98,11 @@ func (a *admission) grantFirstLocked(w *waitingCallers) bool {
 	c.granted = true
 	close(c.admitted)
 	return true
+}
+
+// anyLocked says whether anybody waits for room.
+func (a *admission) anyLocked() bool {
+	return a.total.Len() > 0 || slices.ContainsFunc(a.waiting, func(w waitingCallers) bool { return w.Len() > 0 })
 }
 
 // refuseAllLocked refuses those who wait for room.

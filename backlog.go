@@ -35,6 +35,7 @@ func startBacklog(d *durable) *backlog {
 	b := &backlog{durable: d, done: make(chan struct{})}
 	if from, end, ok := b.hungry(); ok {
 		_ = b.readFrom(from, end)
+		b.loading = false
 	}
 	var ctx context.Context
 	ctx, b.cancel = context.WithCancel(context.Background())
@@ -68,6 +69,9 @@ func (b *backlog) readAll(ctx context.Context) {
 		if err := b.readFrom(from, end); err == nil {
 			delay = 0
 		}
+		b.mu.Lock()
+		b.loading = false
+		b.mu.Unlock()
 		select {
 		case <-time.After(delay):
 			delay = min(max(2*delay, firstStorageDelay), longestStorageDelay)
@@ -99,7 +103,8 @@ func (b *backlog) readable() int64 {
 	return min(max(b.memoryLocked(), leastRead), mostRead)
 }
 
-// hungry is the number of the record from which on something should be read, and the one before which all can be.
+// hungry is the number of the record from which on something should be read, and the one before which all can be. If there is one
+// the reader is loading from then on.
 func (b *backlog) hungry() (from, end uint64, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -116,6 +121,7 @@ func (b *backlog) hungry() (from, end uint64, ok bool) {
 			from, ok = k.cursor, true
 		}
 	}
+	b.loading = ok
 	return from, b.processed, ok
 }
 

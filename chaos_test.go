@@ -16,13 +16,14 @@ func subject() chaos.Subject {
 	return chaos.Subject{
 		Factory: orderedremotewriteexporter.NewFactory(),
 		Rules: chaos.Rules{
-			OutOfOrder:    []string{"separate", "drop", "send"},
-			SortsPayloads: true,
-			DropsRepeats:  true,
-			MaxFuture:     10 * time.Minute,
-			MaxPast:       45 * time.Minute,
-			SplitsRetries: true,
-			Fatal:         []int{405, 407, 411, 415, 426},
+			OutOfOrder:      []string{"separate", "drop", "send"},
+			SortsPayloads:   true,
+			DropsRepeats:    true,
+			MaxFuture:       10 * time.Minute,
+			MaxPast:         45 * time.Minute,
+			SplitsRetries:   true,
+			IsolatesUnknown: true,
+			Fatal:           []int{405, 407, 411, 415, 426},
 		},
 	}
 }

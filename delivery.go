@@ -35,9 +35,8 @@ type delivery struct {
 	cut time.Time
 	// planned counts the requests of all that was claimed together; each cut after a refusal adds two.
 	planned *atomic.Int32
-	// perhapsSent says that the endpoint may have the samples already, so that a refusal does not make their series offenders, and
-	// finding out which are refused is not paid from the budget of isolation.
-	perhapsSent bool
+	// recovered says that an earlier process has accepted the samples, and perhaps sent them.
+	recovered bool
 	// slow says that it took long while others did not.
 	slow bool
 }
@@ -64,7 +63,7 @@ func (d *delivery) samples() int {
 // compose makes the request of what was claimed, and returns the bytes of its body.
 func (d *delivery) compose() int {
 	var chunks []*chunk
-	r := request{shares: make([]int, len(d.parts))}
+	r := request{shares: make([]int, len(d.parts)), marks: marks{perhapsSent: d.recovered}}
 	for i := range d.parts {
 		b := d.parts[i].batch
 		chunks = append(chunks, b.chunks...)
@@ -117,7 +116,7 @@ func (d *delivery) fork() *delivery {
 	first, second := r.splitAt(n)
 	other := &delivery{
 		parts: d.parts[half:], late: d.late, accepted: d.accepted, claimed: d.claimed,
-		begun: d.begun, attempted: d.attempted, cut: d.cut, planned: d.planned, perhapsSent: d.perhapsSent,
+		begun: d.begun, attempted: d.attempted, cut: d.cut, planned: d.planned,
 	}
 	second.shares = slices.Clone(r.shares[half:])
 	first.shares = slices.Clone(r.shares[:half])

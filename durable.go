@@ -29,6 +29,8 @@ const (
 	// firstStorageDelay and longestStorageDelay bound the time between two attempts of a write that fails.
 	firstStorageDelay   = 50 * time.Millisecond
 	longestStorageDelay = 5 * time.Second
+	// rewriteAfter is the age from which on a record is written again: most are deleted before.
+	rewriteAfter = 10 * time.Second
 	// rewriteEach is how many bytes are written again in each acknowledgeInterval, besides twice what was written anyway.
 	rewriteEach = 4 << 20
 )
@@ -51,8 +53,11 @@ type durable struct {
 	unstored int64
 	// processed is the number of the record before which all are in memory, or left to the reader.
 	processed uint64
+	// loading says that the reader has records, or is about to.
+	loading bool
 	// ended says that nothing joins any more.
 	ended bool
+	exchange
 
 	// encoded is the committer's own.
 	encoded []byte
@@ -105,6 +110,12 @@ type owner struct {
 	// changedLocked is called when there is more room, or more to send.
 	changedLocked func()
 	pack          func(*chunk)
+	// restsLocked says that nobody waits for room and nothing is under way, and flowsLocked that the endpoint takes what it is sent.
+	restsLocked, flowsLocked func() bool
+	// hurryLocked makes everything due, or no more.
+	hurryLocked func(bool)
+	// repartitionLocked gives the queue other partitions.
+	repartitionLocked func(int) []*partition
 }
 
 // newDurable is for a log, in which there may be something already.
@@ -145,6 +156,7 @@ var errStorageHangs = errors.New("storage does not answer")
 func (d *durable) close(ctx context.Context) error {
 	d.mu.Lock()
 	d.ended, d.deadline = true, ctx
+	d.releaseLocked(time.Now())
 	d.mu.Unlock()
 	close(d.stop)
 	select {
@@ -247,9 +259,11 @@ func (d *durable) writeAll() {
 		}
 		select {
 		case <-d.work:
+			d.exchangePartitions()
 		case <-ticker.C:
 			d.flush()
 			d.rewrite(rewriteEach)
+			d.exchangePartitions()
 		case <-d.stop:
 			for c := d.nextCommit(); c != nil; c = d.nextCommit() {
 				d.write(c)
@@ -334,10 +348,10 @@ func (d *durable) flush() (ok bool) {
 	return err == nil
 }
 
-// rewrite makes the log smaller if most of it is of no use.
+// rewrite makes the log smaller if most of it is of no use. What is on its way as usual is left alone.
 func (d *durable) rewrite(bytes int64) {
 	began := time.Now()
-	if _, err := d.log.Rewrite(context.Background(), bytes); err != nil {
+	if _, err := d.log.Rewrite(context.Background(), began.Add(-rewriteAfter), bytes, d.capacity); err != nil {
 		d.observed.wrote(time.Since(began), 0, err)
 	}
 }

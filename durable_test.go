@@ -481,36 +481,6 @@ func TestOneStuckPartition(t *testing.T) {
 	})
 }
 
-// TestPartitionsChangeWithAnEmptyLog starts with other numbers of partitions, with samples in storage and without.
-func TestPartitionsChangeWithAnEmptyLog(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var b backend
-		partitions := 8
-		m := newMachine(t, &b, func(c *Config) { c.Partitions = partitions })
-		b.down.Store(true)
-		h := m.boot()
-		h.consume(gauge(time.Now(), 100))
-		h.stop()
-
-		partitions = 64
-		h = m.boot()
-		assert.Len(t, h.queue.partitions, 8, "as long as something is in storage")
-		time.Sleep(time.Second)
-		h.consume(gauge(time.Now(), 100))
-		b.down.Store(false)
-		h.settle()
-		h.stop()
-
-		h = m.boot()
-		assert.Len(t, h.queue.partitions, 64)
-		h.consume(gauge(time.Now(), 100))
-		h.settle()
-		h.stop()
-		assert.Empty(t, b.Problems())
-		assert.Equal(t, 300, b.ConfirmedSamples())
-	})
-}
-
 // TestEvictionFromStorage has a full log with queue.on_full: drop_oldest and drop_newest. What is dropped is counted, and what is
 // left arrives in order.
 func TestEvictionFromStorage(t *testing.T) {

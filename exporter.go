@@ -36,7 +36,7 @@ type orderedExporter struct {
 
 	queue       *queue
 	ledger      *account.Ledger
-	translators *translatorPool
+	translators atomic.Pointer[translatorPool]
 	bounds      *boundMemory
 	telemetry   *telemetry
 	standard    *standard
@@ -85,7 +85,7 @@ func newExporter(ctx context.Context, set exporter.Settings, cfg *Config, secret
 		e.families = newFamilies()
 	}
 	e.bounds = newBoundMemory(cfg.SeriesIdleTimeout)
-	e.translators = newTranslatorPool(newTranslation(cfg, secret), e.bounds, e.families)
+	e.usePartitions(cfg.Partitions, secret)
 	var err error
 	if e.standard, err = newStandard(ctx, set); err != nil {
 		return nil, err
@@ -238,8 +238,8 @@ func (e *orderedExporter) expire(ctx context.Context) {
 		case <-ticker.C:
 		}
 		now := time.Now()
-		for _, p := range e.queue.partitions {
-			p.guard.expire(now)
+		for _, g := range e.queue.guards() {
+			g.expire(now)
 		}
 		e.bounds.expire(now)
 	}
@@ -248,16 +248,39 @@ func (e *orderedExporter) expire(ctx context.Context) {
 // ConsumeMetrics accepts the payload as a whole, or refuses it as a whole and returns an error. What cannot be translated
 // is dropped and counted, and does not keep the rest from being accepted.
 func (e *orderedExporter) ConsumeMetrics(ctx context.Context, md pmetric.Metrics) error {
-	t := e.translators.take()
-	defer e.translators.giveBack(t)
+	if e.storage != nil {
+		e.storage.durable.heldBack(ctx)
+	}
+	for {
+		if err := e.consume(ctx, md); !errors.Is(err, errExchanged) {
+			return err
+		}
+	}
+}
+
+// usePartitions makes what is translated from now on have the partitions of a secret.
+func (e *orderedExporter) usePartitions(n int, secret partitionSecret) {
+	tr := newTranslation(e.cfg, secret)
+	tr.partitions = n
+	e.translators.Store(newTranslatorPool(tr, e.bounds, e.families))
+}
+
+// consume is ConsumeMetrics, and returns errExchanged if the queue has other partitions than the translator.
+func (e *orderedExporter) consume(ctx context.Context, md pmetric.Metrics) error {
+	pool := e.translators.Load()
+	t := pool.take()
+	defer pool.giveBack(t)
 	if err := t.translate(ctx, md, e.version.protocol()); err != nil {
 		e.telemetry.refused(ctx, md.DataPointCount())
+		return err
+	}
+	evicted, err := e.queue.admit(ctx, &t.payload)
+	if errors.Is(err, errExchanged) {
 		return err
 	}
 	if t.reordered {
 		e.telemetry.reordered(ctx)
 	}
-	evicted, err := e.queue.admit(ctx, &t.payload)
 	if errors.Is(err, errUnstored) {
 		// What joined a commit is accepted, whether the caller waits for it or not.
 		e.reportDrops(ctx, evicted, &t.drops)
@@ -378,9 +401,7 @@ func (e *orderedExporter) openStorage(ctx context.Context, host component.Host) 
 	}
 	partitions, secret := partitionsOf(log.InUse())
 	if secret != e.secret || partitions != e.cfg.Partitions {
-		tr := newTranslation(e.cfg, secret)
-		tr.partitions = partitions
-		e.translators = newTranslatorPool(tr, e.bounds, e.families)
+		e.usePartitions(partitions, secret)
 		e.queue.repartition(partitions)
 	}
 	watch := &storageWatch{telemetry: e.telemetry, status: e.status, logger: e.logger}
@@ -391,8 +412,13 @@ func (e *orderedExporter) openStorage(ctx context.Context, host component.Host) 
 			zap.Uint64("samples", sizes.Samples), zap.Int64("bytes", sizes.Live), zap.Int("partitions", partitions))
 	}
 	if partitions != e.cfg.Partitions {
-		e.logger.Warn("The configured number of partitions takes effect when the exporter starts with nothing in storage.",
-			zap.Int("configured", e.cfg.Partitions), zap.Int("in_use", partitions))
+		fields := []zap.Field{zap.Int("configured", e.cfg.Partitions), zap.Int("before", partitions)}
+		e.logger.Info("The configured number of partitions takes effect when everything in storage is delivered.", fields...)
+		e.storage.durable.exchange = exchange{
+			wanted:          e.cfg.Partitions,
+			exchangedLocked: func() { e.usePartitions(e.cfg.Partitions, secret) },
+			exchanged:       func() { e.logger.Info("The configured number of partitions is in use.", fields...) },
+		}
 	}
 	e.storage.start()
 	return nil

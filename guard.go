@@ -39,6 +39,11 @@ type guard struct {
 	fetched uint64
 	// offenders are series whose samples cost others their request. Their samples travel with the late ones.
 	offenders offenders
+	// before are the guards from which series have come when the partitions were exchanged, until they are idle; retired says that
+	// the guard is one of these, and is only read.
+	before    []*guard
+	inherited time.Time
+	retired   bool
 }
 
 func newGuard(o guardOptions) *guard {
@@ -51,6 +56,12 @@ func newGuard(o guardOptions) *guard {
 func (g *guard) expire(now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.retired {
+		return
+	}
+	if now.Sub(g.inherited) >= g.idle {
+		g.before = nil
+	}
 	g.series.Expire(now)
 	g.targets.Expire(now)
 	g.offenders.expire(now)
@@ -248,14 +259,44 @@ func (g *guard) runsLocked(c *indexedChunk, now time.Time, drops *account.Drops,
 // advanceLocked compares a sample with the last one, and remembers it if it is newer.
 func (g *guard) advanceLocked(e *indexEntry, now time.Time) lastseen.Order {
 	if e.guard == madeTarget {
-		if order := g.targets.Advance(e.target, e.timestamp, now); order != lastseen.Newer {
+		if order := g.targetLocked(e.target, e.timestamp, now); order != lastseen.Newer {
 			return order
 		}
 	}
 	// What is newer than all that its target has is newer than its own series.
+	g.inheritLocked(e.identity, now, func(o *guard) *lastseen.Table { return o.series })
 	order := g.series.Advance(e.identity, e.timestamp, now)
 	if e.guard == receivedTarget && order == lastseen.Newer {
-		g.targets.Advance(e.target, e.timestamp, now)
+		g.targetLocked(e.target, e.timestamp, now)
 	}
 	return order
+}
+
+func (g *guard) targetLocked(target uint64, timestamp int64, now time.Time) lastseen.Order {
+	g.inheritLocked(target, now, func(o *guard) *lastseen.Table { return o.targets })
+	return g.targets.Advance(target, timestamp, now)
+}
+
+// inherit makes a new guard know what others know of series, whose locks are held.
+func (g *guard) inherit(before []*guard) {
+	g.before, g.inherited = before, time.Now()
+	for _, o := range before {
+		o.retired = true
+	}
+}
+
+// inheritLocked brings along what an earlier guard knows of a series that is new to one of the guard's tables.
+func (g *guard) inheritLocked(hash uint64, now time.Time, table func(*guard) *lastseen.Table) {
+	if g.before == nil {
+		return
+	}
+	of := table(g)
+	if _, known := of.Last(hash); known {
+		return
+	}
+	for _, o := range g.before {
+		if last, ok := table(o).Last(hash); ok {
+			of.Advance(hash, last, now)
+		}
+	}
 }

@@ -3,7 +3,11 @@
 package orderedremotewriteexporter
 
 import (
+	"errors"
+	"maps"
 	"math/rand/v2"
+	"net"
+	"net/http"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -322,13 +326,105 @@ func TestRefusalOfWhatWasPerhapsSent(t *testing.T) {
 	})
 }
 
+// TestRefusalAfterALostAnswer has an endpoint like Prometheus, which takes the newest sample of a series once more, and refuses a
+// request with an older one as a whole. What it has stored without an answer is taken apart when it is refused, whatever
+// on_error.rejected says, and what comes after it is delivered as always.
+func TestRefusalAfterALostAnswer(t *testing.T) {
+	forEachMessage(t, func(t *testing.T, message func(*Config)) {
+		for _, rejected := range []OnRejected{OnRejectedDiscard, OnRejectedIsolate} {
+			t.Run(string(rejected), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					p := &likePrometheus{newest: make(map[string]int64)}
+					receiver := &rwtest.Receiver{Script: p.answer}
+					h := newHarness(t, receiver, onePartition, message, func(c *Config) {
+						c.OnError.Rejected, c.OnError.MaxIsolationRequests = rejected, 2
+						c.Batch.FlushTimeout = time.Minute
+					})
+					now := time.Now()
+					p.lose.Store(true)
+					for i := range 3 {
+						h.consume(gauge(now.Add(time.Duration(i)*time.Second), 100))
+					}
+					time.Sleep(time.Minute + 10*time.Second)
+					assert.Equal(t, map[string]int64{"refused_after_unknown 400": 200}, h.dropped())
+					assert.Equal(t, int64(100), h.delivered())
+					assert.Empty(t, h.queue.partitions[0].guard.offenders.refused)
+
+					h.consume(gauge(now.Add(time.Minute), 100))
+					h.shutdown()
+					assert.Equal(t, int64(200), h.delivered())
+					assert.Len(t, seriesOf(receiver, 7), 4, "samples are stored")
+					assert.Empty(t, receiver.OutOfOrder())
+				})
+			})
+		}
+	})
+}
+
+// likePrometheus refuses requests with samples older than the newest of their series. It loses the answer to a request.
+type likePrometheus struct {
+	lose atomic.Bool
+
+	mu     sync.Mutex
+	newest map[string]int64
+}
+
+func (p *likePrometheus) answer(r rwtest.Request) rwtest.Answer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	newest := maps.Clone(p.newest)
+	for i, series := range r.Series {
+		for _, s := range r.Message.Timeseries[i].Samples {
+			if last, ok := newest[series]; ok && s.Timestamp < last {
+				return rwtest.Answer{Status: 400, Body: "out of order sample"}
+			}
+			newest[series] = s.Timestamp
+		}
+	}
+	p.newest = newest
+	if p.lose.Swap(false) {
+		return rwtest.Answer{Fault: rwtest.Reset, Stored: true}
+	}
+	return rwtest.Answer{}
+}
+
+// TestRefusalAfterNoConnection is of what was certainly not sent before: it is as any other refusal.
+func TestRefusalAfterNoConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &refuser{bad: func(string) bool { return true }}
+		receiver := &rwtest.Receiver{Script: r.answer}
+		b := &unreachable{RoundTripper: receiver}
+		b.away.Store(true)
+		h := newHarness(t, b, onePartition)
+		h.consume(gauge(time.Now(), 100))
+		time.Sleep(10 * time.Second)
+		b.away.Store(false)
+		h.shutdown()
+		assert.Equal(t, 1, r.since(seen{}).requests)
+		assert.Equal(t, map[string]int64{"rejected 400": 100}, h.dropped())
+	})
+}
+
+// unreachable is a backend to which no connection can be made while it is away.
+type unreachable struct {
+	http.RoundTripper
+	away atomic.Bool
+}
+
+func (u *unreachable) RoundTrip(r *http.Request) (*http.Response, error) {
+	if u.away.Load() {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}
+	}
+	return u.RoundTripper.RoundTrip(r)
+}
+
 // perhapsSent makes everything that is sent from now on count as perhaps sent before.
 func (h *harness) perhapsSent() {
 	h.queue.mu.Lock()
 	defer h.queue.mu.Unlock()
 	deliver := h.queue.deliver
 	h.queue.deliver = func(d *delivery) {
-		d.perhapsSent = true
+		d.recovered = true
 		deliver(d)
 	}
 }

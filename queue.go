@@ -59,7 +59,7 @@ func newQueue(o queueOptions, l *account.Ledger) *queue {
 	return q
 }
 
-// repartition makes other partitions for a queue that has never had anything.
+// repartition makes other partitions for a queue that has nothing.
 func (q *queue) repartition(n int) {
 	q.partitions = nil
 	for i := range n {
@@ -78,7 +78,17 @@ func (q *queue) keepIn(d *durable) {
 			q.admission.grantLocked()
 			q.dispatchLocked()
 		},
-		pack: q.pack,
+		pack:        q.pack,
+		restsLocked: func() bool { return len(q.underWay) == 0 && !q.admission.anyLocked() },
+		flowsLocked: q.flowsLocked,
+		hurryLocked: func(hurry bool) {
+			q.scheduler.closing = hurry || q.closed
+			q.dispatchLocked()
+		},
+		repartitionLocked: func(n int) []*partition {
+			q.repartition(n)
+			return q.partitions
+		},
 	}
 	d.recover()
 }
@@ -127,8 +137,11 @@ func (q *queue) reserve(pl *payload) (evicted int, _ *caller, _ error) {
 	c := newCaller(pl.measure())
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed {
+	switch {
+	case q.closed:
 		return 0, nil, errClosed
+	case len(pl.segments) != len(q.partitions):
+		return 0, nil, errExchanged
 	}
 	if q.onFull == OnFullDropOldest || q.onFull == OnFullDropNewest {
 		return q.makeRoomLocked(pl), nil, nil
@@ -420,6 +433,9 @@ func (q *queue) finished(d *delivery) {
 			q.durable.settledLocked(p, d.late, d.parts[i].logged)
 		}
 	}
+	if q.durable != nil && q.durable.held != nil {
+		wake(q.durable.work)
+	}
 	q.scheduler.retries = slices.DeleteFunc(q.scheduler.retries, func(o *delivery) bool { return o == d })
 	q.admission.grantLocked()
 	q.dispatchLocked()
@@ -610,6 +626,22 @@ func (q *queue) passesSince(t time.Time) bool {
 	return g.succeeded.After(t) && !g.doubtful()
 }
 
+// flowsLocked says whether what is queued leaves and passes.
+func (q *queue) flowsLocked() bool {
+	g := &q.scheduler.gate
+	return q.deliver != nil && !q.closed && !g.doubtful() && g.pause == nil && len(q.scheduler.retries) == 0 && !time.Now().Before(g.opens())
+}
+
+// guards are those of all partitions.
+func (q *queue) guards() (all []*guard) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, p := range q.partitions {
+		all = append(all, p.guard)
+	}
+	return all
+}
+
 // paused says whether the endpoint is.
 func (q *queue) paused() bool {
 	q.mu.Lock()
@@ -647,12 +679,14 @@ func (q *queue) poisonous(d *delivery, a *remote.Answer) bool {
 
 // queueState is what the gauges show.
 type queueState struct {
-	// size is the bytes that the queue holds, and largest those of the partition that holds most.
+	// size is the bytes that the queue holds in memory, and largest those that are held of a partition at most, in memory or storage.
 	size, largest int64
 	// oldest is when the oldest sample without an outcome was accepted, or zero if there is none.
 	oldest time.Time
 	// inFlight is the requests under way, and limit how many may be.
 	inFlight, limit int
+	// partitions is how many there are.
+	partitions int
 	// stored is set with storage.
 	stored *storedState
 	// closed says that the gate is, and paused that the endpoint is.
@@ -674,7 +708,8 @@ func (q *queue) state() queueState {
 	g := &q.scheduler.gate
 	s := queueState{
 		size: q.used, inFlight: q.scheduler.inFlight, limit: q.scheduler.places(),
-		closed: time.Now().Before(g.opens()), paused: g.pause != nil,
+		partitions: len(q.partitions),
+		closed:     time.Now().Before(g.opens()), paused: g.pause != nil,
 	}
 	if q.durable != nil {
 		s.stored = q.durable.stateLocked()
@@ -683,7 +718,7 @@ func (q *queue) state() queueState {
 		s.oldest = earliest(s.oldest, d.accepted)
 	}
 	for _, p := range q.partitions {
-		s.largest = max(s.largest, p.size)
+		s.largest = max(s.largest, q.rooms.heldLocked(p.index))
 		for _, l := range []*lane{&p.good, &p.late} {
 			if !l.empty() {
 				s.oldest = earliest(s.oldest, l.oldest())

@@ -22,8 +22,16 @@ type request struct {
 	trial *trial
 	// probe says that the message of 2.0 is sent to find out whether the endpoint reads it again.
 	probe bool
+	marks
+}
+
+// marks are what is known of all samples of a request. They are also those of its parts.
+type marks struct {
 	// offenders says that all series are such as were refused alone before, and retried that these are tried again for themselves.
 	offenders, retried bool
+	// perhapsSent says that the endpoint may have the samples already, so that a refusal does not make their series offenders, and
+	// finding out which are refused is not paid from the budget of isolation.
+	perhapsSent bool
 }
 
 // size is the bytes of the message.
@@ -41,9 +49,7 @@ func (r *request) contents() contents {
 
 // part is a request with some of the series of another's contents, in the order of their places there.
 func (r *request) part(c contents, indices []int) request {
-	p := request{
-		tally: tallyOf(c, indices), protocol: r.protocol, shares: r.sharesOf(indices), offenders: r.offenders, retried: r.retried,
-	}
+	p := request{tally: tallyOf(c, indices), protocol: r.protocol, shares: r.sharesOf(indices), marks: r.marks}
 	if !p.Empty() {
 		p.body = block.Compress(c.encode(indices))
 	}
@@ -140,7 +146,7 @@ func (r *request) divide(c contents, which func(i int) bool) (these, others requ
 func (r *request) asV1() (v1, rest request) {
 	c := takeApartV2(block.Decompress(r.body))
 	message, kept, others := c.asV1()
-	v1 = request{tally: tallyOf(c, kept), protocol: wire.V1, shares: r.sharesOf(kept), offenders: r.offenders, retried: r.retried}
+	v1 = request{tally: tallyOf(c, kept), protocol: wire.V1, shares: r.sharesOf(kept), marks: r.marks}
 	if !v1.Empty() {
 		v1.body = block.Compress(message)
 	}
@@ -176,7 +182,7 @@ func (r *request) sortByTime() (kept, duplicates request) {
 		return *r, request{}
 	}
 	slices.Sort(drop)
-	kept = request{tally: tallyOf(c, keep), protocol: r.protocol, trial: r.trial, body: block.Compress(c.encode(keep))}
+	kept = request{tally: tallyOf(c, keep), protocol: r.protocol, trial: r.trial, marks: r.marks, body: block.Compress(c.encode(keep))}
 	duplicates = r.part(c, drop)
 	for i := range r.shares {
 		kept.shares = append(kept.shares, r.shares[i]-duplicates.shares[i])

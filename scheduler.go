@@ -268,7 +268,7 @@ func (s *scheduler) take(first *partition, late bool) *delivery {
 func (d *delivery) claim(p *partition, b *batch) {
 	p.busy, p.busyLate = true, d.late
 	d.parts = append(d.parts, part{partition: p, batch: b, samples: b.Samples, logged: b.logged, cost: b.leave()})
-	d.perhapsSent = d.perhapsSent || b.life > 0
+	d.recovered = d.recovered || b.life > 0
 	p.kept.lanes[laneIndex(d.late)].claimed += b.logged
 	if d.accepted.IsZero() || b.accepted.Before(d.accepted) {
 		d.accepted = b.accepted

@@ -143,7 +143,7 @@ func (v *voyage) judge(ctx context.Context, r *request, a *remote.Answer, at rem
 	}
 	for {
 		at.Standing = v.version.standing()
-		at.Unsure = v.perhapsSent
+		at.Unsure = r.perhapsSent
 		decision := v.policy.Decide(a, at)
 		o.verdict, o.reason, o.reach = decision.Verdict, decision.Reason, decision.Reach
 		switch {
@@ -172,6 +172,7 @@ func (v *voyage) judge(ctx context.Context, r *request, a *remote.Answer, at rem
 
 // act does what was decided about the next request.
 func (v *voyage) act(ctx context.Context, r *request, o outcome, delay time.Duration) {
+	r.perhapsSent = r.perhapsSent || o.answer.Unknown()
 	switch o.verdict {
 	case remote.VerdictRetry:
 		v.retry(ctx, o.answer, delay)
@@ -427,7 +428,7 @@ func (v *voyage) takeApart(ctx context.Context, o *outcome) bool {
 
 // pay takes so many requests off the budget of isolation.
 func (v *voyage) pay(r *request, n int) bool {
-	return v.perhapsSent || v.isolation.spend(time.Now(), n, r.offenders)
+	return r.perhapsSent || v.isolation.spend(time.Now(), n, r.offenders)
 }
 
 // mostRetried is how many offenders of a request are tried again for themselves. It is few, because the good samples of their
@@ -491,7 +492,7 @@ func (v *voyage) offending(r *request, c contents, which func(known *offenders, 
 // offended remembers the series of a request that was refused alone. A late sample says nothing of its series, of which others
 // are good, and one that was perhaps sent may be refused because the endpoint has it.
 func (v *voyage) offended(r *request) {
-	if v.perhapsSent || v.late && !r.offenders {
+	if r.perhapsSent || v.late && !r.offenders {
 		return
 	}
 	now := time.Now()

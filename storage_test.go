@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/storagetest"
@@ -113,5 +114,80 @@ func TestPoisonIsGivenUpWithStorage(t *testing.T) {
 		h.settle()
 		h.stop()
 		assert.Empty(t, b.Problems())
+	})
+}
+
+// TestStuckPartitionsLeaveRoom has an endpoint that fails for half of the partitions. Their samples fill the log, and what the others
+// have delivered takes a third of its capacity at most.
+func TestStuckPartitionsLeaveRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const capacity = 512 << 10
+		var b backend
+		var stuck atomic.Bool
+		stuck.Store(true)
+		b.Script = func(r rwtest.Request) rwtest.Answer {
+			for i := range r.Message.Timeseries {
+				if stuck.Load() && seriesPartition(r.Message.Timeseries[i].Labels, 32) < 16 {
+					return rwtest.Answer{Status: 500}
+				}
+			}
+			return rwtest.Answer{Latency: 20 * time.Millisecond}
+		}
+		m := newMachine(t, &b, func(c *Config) {
+			c.Batch.MaxSizeBytes, c.Queue.MaxSizeBytes, c.Queue.MaxDiskBytes = minBatchSize, 8*minBatchSize, capacity
+			c.Retry.BackOff.MaxElapsedTime = 0
+			c.Queue.OnFull = OnFullReject
+		})
+		h := m.boot()
+		accepted, refused, most := int64(0), 0, 0
+		for range 1800 {
+			if h.ConsumeMetrics(t.Context(), gauge(time.Now(), 200)) == nil {
+				accepted += 200
+			} else {
+				refused++
+			}
+			time.Sleep(time.Second)
+			most = max(most, m.disk.Size())
+		}
+		require.Positive(t, refused, "the log fills")
+		assert.LessOrEqual(t, most, capacity*3/2, "bytes of the log")
+		t.Logf("at most %d bytes on disk of %d, %d payloads were refused", most, capacity, refused)
+		stuck.Store(false)
+		h.settle()
+		h.stop()
+		assert.Equal(t, accepted, h.delivered())
+		assert.Empty(t, b.Problems())
+	})
+}
+
+// TestBacklogBesideOtherPartitions has a backlog of two series in storage, and then one of other series. Who is read first does not make
+// the other be forgotten.
+func TestBacklogBesideOtherPartitions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b backend
+		b.down.Store(true)
+		m := newMachine(t, &b, func(c *Config) { c.Batch.MaxSizeBytes, c.Queue.MaxSizeBytes = minBatchSize, 4*minBatchSize })
+		fill := func(h *harness, payloads, from, to int) {
+			for range payloads {
+				md := gauge(time.Now(), to)
+				points := md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints()
+				i := 0
+				points.RemoveIf(func(pmetric.NumberDataPoint) bool { i++; return i <= from })
+				h.consume(md)
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
+		h := m.boot()
+		fill(h, 2000, 0, 2)
+		h.stop()
+		h = m.boot()
+		fill(h, 500, 2, 50)
+		b.down.Store(false)
+		h.settle()
+		h.stop()
+		assert.Empty(t, h.dropped())
+		assert.Equal(t, int64(2000*2+500*48), h.delivered())
+		assert.Empty(t, b.Problems())
+		assert.Len(t, m.disk.Keys(), 2, "nothing is left but heads")
 	})
 }

@@ -144,6 +144,7 @@ func (t *telemetry) observeQueue(q *queue) error {
 		t.RegisterExporterOrderedRemoteWriteQueueSizeCallback(gauge(size)),
 		t.RegisterExporterQueueSizeCallback(standard(ifStored(func(s *storedState) int64 { return s.live }, size))),
 		t.RegisterExporterOrderedRemoteWriteLargestPartitionCallback(gauge(func(s *queueState) int64 { return s.largest })),
+		t.RegisterExporterOrderedRemoteWritePartitionsCallback(gauge(func(s *queueState) int64 { return int64(s.partitions) })),
 		t.RegisterExporterOrderedRemoteWriteRequestsInFlightCallback(gauge(func(s *queueState) int64 { return int64(s.inFlight) })),
 		t.RegisterExporterOrderedRemoteWriteInFlightLimitCallback(gauge(func(s *queueState) int64 { return int64(s.limit) })),
 		t.RegisterExporterOrderedRemoteWriteInFlightCeilingCallback(gauge(func(*queueState) int64 { return int64(q.maxInFlight) })),

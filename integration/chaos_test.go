@@ -31,13 +31,14 @@ func TestChaosWithPrometheus(t *testing.T) {
 	subject := chaos.Subject{
 		Factory: orderedremotewriteexporter.NewFactory(),
 		Rules: chaos.Rules{
-			OutOfOrder:    []string{"separate", "drop", "send"},
-			SortsPayloads: true,
-			DropsRepeats:  true,
-			MaxFuture:     10 * time.Minute,
-			MaxPast:       45 * time.Minute,
-			SplitsRetries: true,
-			Fatal:         []int{405, 407, 411, 415, 426},
+			OutOfOrder:      []string{"separate", "drop", "send"},
+			SortsPayloads:   true,
+			DropsRepeats:    true,
+			MaxFuture:       10 * time.Minute,
+			MaxPast:         45 * time.Minute,
+			SplitsRetries:   true,
+			IsolatesUnknown: true,
+			Fatal:           []int{405, 407, 411, 415, 426},
 		},
 	}
 	seed := chaos.Seed()

@@ -125,7 +125,13 @@ func TestKilledCollectorsLoseNothing(t *testing.T) {
 		"yaml:exporters::ordered_remote_write::max_future: 24h",
 		"yaml:exporters::ordered_remote_write::max_past: 24h",
 	)
-	m.boot()
+	number := len(m.configs)
+	boot := func() {
+		// Each process may have another number of partitions, which takes effect when there is nothing in storage.
+		m.configs = append(m.configs[:number:number], fmt.Sprintf("yaml:exporters::ordered_remote_write::partitions: %d", 1+rnd.IntN(64)))
+		m.boot()
+	}
+	boot()
 
 	var stop atomic.Bool
 	expected := make(map[string][]rwtest.Sample)
@@ -158,7 +164,7 @@ func TestKilledCollectorsLoseNothing(t *testing.T) {
 		m.kill()
 		// What the backend has got from a process that is dead comes to its end.
 		time.Sleep(200 * time.Millisecond)
-		m.boot()
+		boot()
 	}
 	away.Store(false)
 	stop.Store(true)

@@ -118,7 +118,7 @@ var reasons = [Reasons]struct{ name, hint string }{
 		"rejected", "Read the answer. on_error.rejected: isolate delivers the other samples of the request.",
 	},
 	ReasonRefusedAfterUnknown: {
-		"refused_after_unknown", "Mostly nothing is lost: an earlier process has sent the sample, and the endpoint refuses a second one. Read the answer to be sure.",
+		"refused_after_unknown", "Mostly nothing is lost: the sample has come before, and the endpoint refuses it the second time. Read the answer to be sure.",
 	},
 	ReasonIsolationLimit: {
 		"isolation_limit", "Correct what the endpoint refuses. A higher on_error.max_isolation_requests finds more of it.",

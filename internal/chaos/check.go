@@ -23,6 +23,8 @@ type flight struct {
 	firstAt time.Time
 	// again is how many of the samples came again in a later request.
 	again int
+	// unsure says that nobody knows whether the receiver has taken the samples before.
+	unsure bool
 }
 
 func (x *flight) String() string {
@@ -111,8 +113,14 @@ func (c *checker) final(x *flight) bool {
 	case status == 413, (status == 415 || status == 400) && canFallBack:
 		return false
 	default:
-		return s.Rejected == discard || refusesAnything(status)
+		return s.Rejected == discard && !x.unsure || refusesAnything(status)
 	}
+}
+
+// unknown says whether the receiver may have taken a request although the answer does not say so.
+func (x *flight) unknown() bool {
+	_, _, _, present := x.written()
+	return x.Status == 0 || x.Status == http.StatusBadGateway || x.Status == http.StatusGatewayTimeout || x.Status/100 == 2 && x.V2 && !present
 }
 
 // refusesAnything says whether a status refuses requests whatever is in them.

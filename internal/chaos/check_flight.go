@@ -40,6 +40,7 @@ func (c *checker) checkAgain(x *flight) {
 		}
 	}
 	for _, y := range before {
+		x.unsure = x.unsure || c.Rules.IsolatesUnknown && (y.unsure || y.unknown())
 		same := bytes.Equal(x.Body, y.Body)
 		if same {
 			x.attempt, x.firstAt = y.attempt+1, y.firstAt

@@ -88,9 +88,10 @@ func (c *checker) checkUnsent(a *Accounts) {
 
 // reasonsOf says whether a status can be the cause of a reason.
 var reasonsOf = map[string]func(status int) bool{
-	"rejected":        func(s int) bool { return s/100 == 4 && s != 401 && s != 403 && s != 404 || s/100 == 2 },
-	"isolation_limit": func(s int) bool { return s/100 == 4 },
-	"too_large":       func(s int) bool { return s == 413 },
+	"rejected":              func(s int) bool { return s/100 == 4 && s != 401 && s != 403 && s != 404 || s/100 == 2 },
+	"isolation_limit":       func(s int) bool { return s/100 == 4 },
+	"refused_after_unknown": func(s int) bool { return s/100 == 4 && s != 401 && s != 403 && s != 404 && s != 429 },
+	"too_large":             func(s int) bool { return s == 413 },
 	"retries_exhausted": func(s int) bool {
 		// A 2xx to 2.0 that does not say what was written is no success.
 		return s/100 != 4 || s == 429 || s == 401 || s == 403 || s == 404

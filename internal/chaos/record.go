@@ -23,6 +23,9 @@ type Rules struct {
 	Fatal []int
 	// SplitsRetries says that a request that fails may be taken apart before it is sent again.
 	SplitsRetries bool
+	// IsolatesUnknown says that a request which is refused is taken apart, whatever on_error.rejected is, if nobody knows whether
+	// the receiver has taken its samples before.
+	IsolatesUnknown bool
 }
 
 // Record is what happened in a round, as anybody could have seen it.

@@ -18,11 +18,13 @@ func (e laneEnd) end() uint64 { return uint64(e >> laneBits) }
 type entry struct {
 	number uint64
 	bytes  int64
-	ends   []laneEnd
+	// written is when this process wrote the record, in seconds since the epoch, or 0.
+	written int64
+	ends    []laneEnd
 }
 
 func entryOf(r *Record, bytes int) *entry {
-	e := &entry{number: r.Number, bytes: int64(bytes)}
+	e := &entry{number: r.Number, bytes: int64(bytes), ends: make([]laneEnd, 0, len(r.Runs))}
 	at := make(map[int]int, len(r.Runs))
 	for i := range r.Runs {
 		run := &r.Runs[i]

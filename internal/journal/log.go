@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"time"
 
 	"go.opentelemetry.io/collector/extension/xextension/storage"
 )
@@ -146,6 +147,19 @@ func (l *Log) restart(layout Layout) {
 	}
 	clear(l.index)
 	l.Layout, l.lanes, l.stored = layout, make([]lane, layout.Lanes), 0
+}
+
+// Restart gives another layout to a log that keeps nothing, and returns false for one that keeps something. The next write stores
+// that; none may be under way.
+func (l *Log) Restart(layout Layout) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.empty() {
+		return false
+	}
+	l.restart(layout)
+	l.unread, l.sweep, l.live, l.dirty = max(l.unread, l.own), l.first, 0, true
+	return true
 }
 
 // follows says whether a record is the next one.
@@ -350,6 +364,7 @@ func (l *Log) commit(ctx context.Context, r *Record) error {
 	return l.write(ctx, h.generation, len(deletes), ops, func() {
 		if r != nil {
 			l.add(r, len(record))
+			l.index[r.Number].written = time.Now().Unix()
 		}
 	})
 }

@@ -199,9 +199,11 @@ func TestRewritingLeavesOutWhatIsOfNoUse(t *testing.T) {
 		}
 	}
 	before := l.Sizes()
-	for done := true; done; {
-		var err error
-		done, err = l.Rewrite(t.Context(), 1<<20)
+	done, err := l.Rewrite(t.Context(), time.Now().Add(-time.Hour), 1<<20, 1<<40)
+	require.NoError(t, err)
+	assert.False(t, done, "all is newer")
+	for done = true; done; {
+		done, err = l.Rewrite(t.Context(), time.Now(), 1<<20, 1<<40)
 		require.NoError(t, err)
 	}
 	require.NoError(t, l.Flush(t.Context()))
@@ -324,7 +326,7 @@ func testLogUnderFaults(t *testing.T, rng *rand.Rand) {
 				// A torn batch would lose what is written again in place.
 				before, tore := acked, tears
 				tears = false
-				if done, err := l.Rewrite(ctx, 1000); done && err == nil {
+				if done, err := l.Rewrite(ctx, time.Now(), 1000, 1<<40); done && err == nil {
 					stored, tears = before, true
 				} else if err == nil {
 					tears = tore
@@ -386,4 +388,28 @@ func checkRecovered(t *testing.T, m *storagetest.Disk, l *Log, acked, stored, en
 			require.Equal(t, l.Lane(lane).End, reached[lane], "lane %d: %s", lane, strings.Join(m.Keys(), " "))
 		}
 	}
+}
+
+// TestReadingAheadForgetsNothing reads what this process has written before what an earlier one has left.
+func TestReadingAheadForgetsNothing(t *testing.T) {
+	m := new(storagetest.Disk)
+	l := open(t, m, 2)
+	for i := range uint64(20) {
+		appendAll(t, l, []Run{run(0, 10*i, 10)})
+	}
+	l = open(t, m, 2)
+	for i := range uint64(10) {
+		appendAll(t, l, []Run{run(1, 10*i, 10)})
+	}
+	records, _, _, err := l.Read(t.Context(), 20, 30, 1<<20)
+	require.NoError(t, err)
+	assert.Len(t, records, 10)
+	l.Acknowledge(1, 100)
+	for range 3 {
+		require.NoError(t, l.Flush(t.Context()))
+		l.Acknowledge(1, 0)
+	}
+	records, _, _, err = l.Read(t.Context(), 0, 20, 1<<20)
+	require.NoError(t, err)
+	assert.Len(t, records, 20)
 }

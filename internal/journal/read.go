@@ -7,6 +7,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"go.opentelemetry.io/collector/extension/xextension/storage"
 )
@@ -37,14 +38,18 @@ func (l *Log) Read(ctx context.Context, from, end uint64, maxBytes int64) (recor
 		switch {
 		case ok:
 			records = append(records, r)
-		case value != nil:
+		case value != nil && (err != nil || r.Number != number):
+			// One with another layout is none that is damaged, but one that is not deleted yet.
 			damaged++
 		}
 		if number >= l.unread && number < l.own {
 			l.learnLocked(number, &r, value, ok)
 		}
 	}
-	l.unread = max(l.unread, min(next, l.own))
+	if from <= l.unread {
+		// Who reads further ahead, which this process has written perhaps, knows nothing of what is between.
+		l.unread = max(l.unread, min(next, l.own))
+	}
 	return records, next, damaged, nil
 }
 
@@ -80,10 +85,10 @@ func (l *Log) learnLocked(number uint64, r *Record, value []byte, ok bool) {
 	}
 }
 
-// Rewrite writes records again without what need not be kept, about maxBytes of them, if more than half of all bytes are of no
-// use any more. It says whether it has done anything.
-func (l *Log) Rewrite(ctx context.Context, maxBytes int64) (done bool, err error) {
-	numbers := l.toRewrite(maxBytes)
+// Rewrite writes records again without what need not be kept, about maxBytes of those written until a time, if more than half of
+// all bytes are of no use any more, or records have less room than they take. It says whether it has done anything.
+func (l *Log) Rewrite(ctx context.Context, until time.Time, maxBytes, room int64) (done bool, err error) {
+	numbers := l.toRewrite(until.Unix(), maxBytes, room)
 	if len(numbers) == 0 {
 		return false, nil
 	}
@@ -123,20 +128,29 @@ func (l *Log) Rewrite(ctx context.Context, maxBytes int64) (done bool, err error
 func (l *Log) rewrittenLocked(e *entry) {
 	if known := l.index[e.number]; known != nil {
 		l.stored += e.bytes - known.bytes
+		e.written = known.written
 		l.index[e.number] = e
 	}
 }
 
-// toRewrite chooses records of which at least half is not needed.
-func (l *Log) toRewrite(maxBytes int64) (numbers []uint64) {
+// toRewrite chooses records of which at least half is not needed, or a quarter if there is no room.
+func (l *Log) toRewrite(until, maxBytes, room int64) (numbers []uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if s := l.sizesLocked(); s.Live > s.Stored/2 || l.unread < l.own {
+	quarters := 2
+	switch {
+	case l.unread < l.own:
+		return nil
+	case l.stored > room:
+		quarters = 3
+	case l.live > l.stored/2:
 		return nil
 	}
 	l.sweepLocked(maxReads, func(e *entry) {
-		open := e.open(l.lanes)
-		if maxBytes > 0 && open > 0 && 2*open <= len(e.ends) {
+		if maxBytes <= 0 || e.written > until {
+			return
+		}
+		if open := e.open(l.lanes); open > 0 && 4*open <= quarters*len(e.ends) {
 			numbers = append(numbers, e.number)
 			maxBytes -= e.bytes
 		}

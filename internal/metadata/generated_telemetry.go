@@ -40,6 +40,7 @@ type TelemetryBuilder struct {
 	ExporterOrderedRemoteWriteInFlightSamples      metric.Int64ObservableGauge
 	ExporterOrderedRemoteWriteLargestPartition     metric.Int64ObservableGauge
 	ExporterOrderedRemoteWriteOldestSampleAge      metric.Float64ObservableGauge
+	ExporterOrderedRemoteWritePartitions           metric.Int64ObservableGauge
 	ExporterOrderedRemoteWritePaused               metric.Int64ObservableGauge
 	ExporterOrderedRemoteWriteProtobufMessage      metric.Int64ObservableGauge
 	ExporterOrderedRemoteWriteQueueCapacity        metric.Int64ObservableGauge
@@ -232,6 +233,21 @@ func (builder *TelemetryBuilder) RegisterExporterOrderedRemoteWriteOldestSampleA
 		cb(ctx, &observerFloat64{inst: builder.ExporterOrderedRemoteWriteOldestSampleAge, obs: o})
 		return nil
 	}, builder.ExporterOrderedRemoteWriteOldestSampleAge)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterExporterOrderedRemoteWritePartitionsCallback sets callback for observable ExporterOrderedRemoteWritePartitions metric.
+func (builder *TelemetryBuilder) RegisterExporterOrderedRemoteWritePartitionsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.ExporterOrderedRemoteWritePartitions, obs: o})
+		return nil
+	}, builder.ExporterOrderedRemoteWritePartitions)
 	if err != nil {
 		return err
 	}
@@ -536,7 +552,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.ExporterOrderedRemoteWriteLargestPartition, err = builder.meter.Int64ObservableGauge(
 		"otelcol_exporter_ordered_remote_write_largest_partition",
-		metric.WithDescription("Bytes that the partition holds which holds most; a stuck one ends at half of the queue. [Alpha]"),
+		metric.WithDescription("Bytes that the queue, or with storage the log, holds of the partition of which it holds most; a stuck one ends at half of it. [Alpha]"),
 		metric.WithUnit("By"),
 	)
 	errs = errors.Join(errs, err)
@@ -544,6 +560,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_exporter_ordered_remote_write_oldest_sample_age",
 		metric.WithDescription("Time since the oldest sample without an outcome was accepted; 0 when there is none. [Alpha]"),
 		metric.WithUnit("s"),
+	)
+	errs = errors.Join(errs, err)
+	builder.ExporterOrderedRemoteWritePartitions, err = builder.meter.Int64ObservableGauge(
+		"otelcol_exporter_ordered_remote_write_partitions",
+		metric.WithDescription("Number of partitions in use. With storage it is that of an earlier process until everything is delivered that it has left. [Alpha]"),
+		metric.WithUnit("{partition}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.ExporterOrderedRemoteWritePaused, err = builder.meter.Int64ObservableGauge(

@@ -172,7 +172,7 @@ func AssertEqualExporterOrderedRemoteWriteInFlightSamples(t *testing.T, tt *comp
 func AssertEqualExporterOrderedRemoteWriteLargestPartition(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_exporter_ordered_remote_write_largest_partition",
-		Description: "Bytes that the partition holds which holds most; a stuck one ends at half of the queue. [Alpha]",
+		Description: "Bytes that the queue, or with storage the log, holds of the partition of which it holds most; a stuck one ends at half of it. [Alpha]",
 		Unit:        "By",
 		Data: metricdata.Gauge[int64]{
 			DataPoints: dps,
@@ -193,6 +193,20 @@ func AssertEqualExporterOrderedRemoteWriteOldestSampleAge(t *testing.T, tt *comp
 		},
 	}
 	got, err := tt.GetMetric("otelcol_exporter_ordered_remote_write_oldest_sample_age")
+	require.NoError(t, err)
+	metricdatatest.AssertEqual(t, want, got, opts...)
+}
+
+func AssertEqualExporterOrderedRemoteWritePartitions(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
+	want := metricdata.Metrics{
+		Name:        "otelcol_exporter_ordered_remote_write_partitions",
+		Description: "Number of partitions in use. With storage it is that of an earlier process until everything is delivered that it has left. [Alpha]",
+		Unit:        "{partition}",
+		Data: metricdata.Gauge[int64]{
+			DataPoints: dps,
+		},
+	}
+	got, err := tt.GetMetric("otelcol_exporter_ordered_remote_write_partitions")
 	require.NoError(t, err)
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }

@@ -7,6 +7,7 @@ package remote // import "github.com/orderedremotewrite/orderedremotewriteexport
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -59,6 +60,20 @@ func readWritten(h http.Header) Written {
 // Success says whether the endpoint took the request.
 func (a *Answer) Success() bool {
 	return a.Status >= 200 && a.Status <= 299
+}
+
+// Unknown says whether the endpoint may have taken the request without anybody knowing: there was no answer although there was a
+// connection, or a gateway says that it got none, or something has taken a message of 2.0 without saying what was written.
+func (a *Answer) Unknown() bool {
+	switch a.Status {
+	case 0:
+		dial := new(net.OpError)
+		return !errors.As(a.Err, &dial) || dial.Op != "dial"
+	case http.StatusBadGateway, http.StatusGatewayTimeout:
+		return true
+	default:
+		return a.Success()
+	}
 }
 
 // Confirmed returns how many of the samples that were sent the answer proves to be written. It never trusts a header

@@ -4,8 +4,10 @@ package remote
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -16,6 +18,7 @@ import (
 	"go.opentelemetry.io/collector/config/configretry"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
 func testPolicy(edit ...func(*Policy)) *Policy {
@@ -84,6 +87,34 @@ func TestDecide(t *testing.T) {
 				assert.Equal(t, tt.want, p.Decide(&Answer{Status: status}, Attempt{Number: 1}), "status %d", status)
 			}
 		})
+	}
+}
+
+// TestUnknown: what the endpoint has perhaps taken is isolated whatever the setting, unless the answer says how much it has.
+func TestUnknown(t *testing.T) {
+	dial := &net.OpError{Op: "dial", Err: errors.New("connection refused")}
+	for a, want := range map[*Answer]bool{
+		{Err: errors.New("EOF")}: true, {Err: fmt.Errorf("no connection: %w", dial)}: false, {Err: &TimeoutError{}}: true,
+		{Status: 502}: true, {Status: 504}: true, {Status: 204}: true,
+		{Status: 500}: false, {Status: 503}: false, {Status: 429}: false, {Status: 400}: false, {Status: 302}: false,
+	} {
+		assert.Equal(t, want, a.Unknown(), "%v", a)
+	}
+
+	unsure := Attempt{Number: 2, Unsure: true}
+	isolated := Decision{Verdict: VerdictSplit, Reason: account.ReasonRefusedAfterUnknown}
+	for _, isolate := range []bool{false, true} {
+		p := testPolicy(func(p *Policy) { p.Isolate = isolate })
+		for _, status := range []int{400, 409, 422} {
+			assert.Equal(t, isolated, p.Decide(&Answer{Status: status}, unsure), "status %d", status)
+		}
+		assert.Equal(t, VerdictRetry, p.Decide(&Answer{Status: 500}, unsure).Verdict)
+		assert.Equal(t, account.ReasonTooLarge, p.Decide(&Answer{Status: 413}, unsure).Reason)
+		assert.Equal(t, account.ReasonFatal, p.Decide(&Answer{Status: 404}, unsure).Reason)
+		exact := unsure
+		exact.Protocol = wire.V2
+		assert.Equal(t, Decision{Verdict: VerdictDrop, Reason: account.ReasonRefusedAfterUnknown},
+			p.Decide(&Answer{Status: 400, Written: Written{Present: true}}, exact))
 	}
 }
 

@@ -135,7 +135,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "offenders fill the queue", file: "guard.go",
-		replace: [][2]string{{"run{chunk: part(fateOffender), late: true, optional: true,", "run{chunk: part(fateOffender), late: true,"}},
+		replace: [][2]string{{"run{chunk: part(fateOffender), late: true, holds: true, optional: true,", "run{chunk: part(fateOffender), late: true, holds: true,"}},
 		tests:   []guard{{"TestOffendersDoNotFillTheQueue", "queue is full"}},
 	},
 	{
@@ -147,6 +147,19 @@ var mutants = []mutant{
 		name: "the size that passed is forgotten", file: "size_limit.go",
 		replace: [][2]string{{"l.limits.MaxSizeBytes, l.changed = ByteSize(min(max(n, leastSize), l.ceiling)), now", "l.changed, _ = now, n"}},
 		tests:   []guard{{"TestSizeThatPassedIsRemembered", "is not less than or equal to"}},
+	},
+	{
+		name: "guards know nothing when the partitions are exchanged", file: "exchange.go",
+		replace: [][2]string{{"p.guard.inherit(guardsBefore(p.index, len(d.partitions), old))", "_ = p"}},
+		tests:   []guard{{"TestExchangedGuardKnowsLastTimes", "duplicate"}},
+	},
+	{
+		name: "partitions are exchanged although something is under way", file: "exchange.go",
+		replace: [][2]string{
+			{"d.memory.used == 0 && !d.loading && len(d.commits) == 0 && d.log.Sizes().Samples == 0 && d.restsLocked()", "true"},
+			{"!d.log.Restart(layoutOf(d.wanted, secret))", "d.log.Restart(layoutOf(d.wanted, secret)) && false"},
+		},
+		tests: []guard{{"TestPartitionsChangeWhileRunning", "panic|FAIL"}},
 	},
 }
 
