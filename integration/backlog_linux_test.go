@@ -59,7 +59,7 @@ func TestBacklog(t *testing.T) {
 	size := l.metric("storage_size")
 	_, filling := l.resident()
 	t.Logf("%d samples, %.0f MiB, in %v; at most %d MiB of memory", accepted.Load(), size/(1<<20), time.Since(began).Round(time.Second), filling>>20)
-	l.stop(t)
+	l.MustStop(t)
 
 	endpoint.away.Store(false)
 	endpoint.reset()
@@ -83,7 +83,7 @@ func TestBacklog(t *testing.T) {
 	assert.InDelta(t, accepted.Load()+sent, l.metric("delivered_samples"), 0)
 	assert.Zero(t, l.metric("dropped_samples"))
 	assert.Less(t, peak, int64(512<<20), "resident memory")
-	l.stop(t)
+	l.MustStop(t)
 	logSize(t, directory)
 }
 

@@ -28,6 +28,8 @@ import (
 	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/extension/extensiontest"
 	"go.opentelemetry.io/collector/extension/xextension/storage"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/integration/internal/otelcol"
 )
 
 var (
@@ -104,7 +106,7 @@ func measureCollector(t *testing.T, kind string) (c durabilityCost) {
 			fmt.Sprintf("yaml:extensions::file_storage::fsync: %t", kind == "fsync on"),
 		)
 	}
-	pprof := freeAddress(t)
+	pprof := otelcol.FreeAddress(t)
 	l := startLoaded(t, append(configs, "yaml:service::extensions: ["+extensions+"]", "yaml:extensions::pprof::endpoint: "+pprof)...)
 	const senders, points = 16, 1000
 	loads := make([]*loadPayload, senders)
@@ -153,7 +155,7 @@ func measureCollector(t *testing.T, kind string) (c durabilityCost) {
 	c.extension = c.cpu * profiledShare(t, profile, `filestorage\.`, "none")
 	c.outside = c.cpu * profiledShare(t, profile, `exporter\.\(\*(durable|backlog)\)|internal/journal`, `filestorage\.`)
 	require.Equal(t, samples+warm*senders*points, l.metric("delivered_samples"))
-	l.stop(t)
+	l.MustStop(t)
 	t.Logf("%s: %.2f CPU-s for a million samples, %.0f samples/s; %d writes of %d bytes", kind, c.cpu, c.rate, c.writes, c.bytes/max(c.writes, 1))
 	return c
 }

@@ -22,6 +22,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/integration/internal/otelcol"
 )
 
 // A measured collector is under full load, so payloads are marshalled once, and the endpoint looks at nothing.
@@ -137,7 +139,7 @@ func (e *loadEndpoint) reset() {
 
 // loaded is a collector under load.
 type loaded struct {
-	*collector
+	*otelcol.Collector
 	t               *testing.T
 	otlp, telemetry string
 	// started is when its process was.
@@ -147,15 +149,15 @@ type loaded struct {
 // startLoaded starts a collector and waits until it takes payloads.
 func startLoaded(t *testing.T, configs ...string) *loaded {
 	t.Helper()
-	l := &loaded{t: t, otlp: freeAddress(t), telemetry: freeAddress(t)}
+	l := &loaded{t: t, otlp: otelcol.FreeAddress(t), telemetry: otelcol.FreeAddress(t)}
 	_, port, err := net.SplitHostPort(l.telemetry)
 	require.NoError(t, err)
 	configs = append(configs, ownPorts(l.otlp)...)
 	configs = append(configs, fmt.Sprintf(`yaml:{service: {telemetry: {metrics: {level: normal, readers: [{pull: {exporter: {prometheus: {
 		host: 127.0.0.1, port: %s, without_scope_info: true, without_type_suffix: true, without_units: true}}}}]}}}}`, port))
 	l.started = time.Now()
-	l.collector = startCollector(t, nil, configs...)
-	l.waitReady(t)
+	l.Collector = startCollector(t, nil, configs...)
+	l.WaitReady(t)
 	return l
 }
 
