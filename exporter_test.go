@@ -5,7 +5,6 @@ package orderedremotewriteexporter
 import (
 	"context"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -72,9 +71,6 @@ func unstarted(t testing.TB, receiver http.RoundTripper, edit ...func(*Config)) 
 	cfg.Retry.BackOff.RandomizationFactor = 0
 	for _, e := range edit {
 		e(cfg)
-	}
-	if os.Getenv("ORW_STORED") != "" {
-		stored(cfg)
 	}
 	require.NoError(t, cfg.Validate())
 	var err error
