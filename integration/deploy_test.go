@@ -3,10 +3,7 @@
 package integration
 
 import (
-	"debug/elf"
 	"os"
-	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -121,33 +118,4 @@ func TestHelmValues(t *testing.T) {
 	require.Len(t, values.StatefulSet.VolumeClaimTemplates, 1)
 	require.Len(t, values.ExtraVolumeMounts, 1)
 	assert.Equal(t, values.StatefulSet.VolumeClaimTemplates[0].Name, values.ExtraVolumeMounts[0].Name)
-}
-
-// What the image has in it can be made without a container engine, and its collector takes its configuration.
-func TestImageRoot(t *testing.T) {
-	out, err := exec.Command("make", "-C", "..", "image-root").CombinedOutput()
-	require.NoError(t, err, string(out))
-	const root = "../build/image/"
-	for _, file := range []string{"LICENSE", "NOTICE", "licences.txt", "sbom.cdx.json"} {
-		assert.FileExists(t, root+file)
-	}
-	out, err = exec.Command(root+"otelcol", "validate", "--config="+root+"etc/otelcol/config.yaml").CombinedOutput()
-	require.NoError(t, err, string(out))
-	requireStatic(t, root+"otelcol")
-}
-
-// requireStatic checks that a binary needs nothing of a system, so that it runs in an image with nothing else in it.
-func requireStatic(t *testing.T, binary string) {
-	if runtime.GOOS != "linux" {
-		return // Only Linux has static binaries, and images.
-	}
-	file, err := elf.Open(binary)
-	require.NoError(t, err)
-	defer file.Close()
-	for _, segment := range file.Progs {
-		assert.NotEqual(t, elf.PT_INTERP, segment.Type, "it asks for a dynamic linker")
-	}
-	libraries, err := file.ImportedLibraries()
-	require.NoError(t, err)
-	assert.Empty(t, libraries)
 }
