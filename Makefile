@@ -59,6 +59,14 @@ image-root: build build/tools/release ## make what the image has in it, except c
 	build/tools/release -binary bin/otelcol -modules-of build/otelcol -name otelcol-ordered -version $(VERSION) \
 		-sbom build/image/sbom.cdx.json -notices build/image/licences.txt
 
+# The authorities that the image trusts.
+CERTIFICATES ?= /etc/ssl/certs/ca-certificates.crt
+
+.PHONY: image
+image: image-root ## make the container image without a container engine, for docker load or podman load: build/image.tar
+	@go build -C tools/image -o ../../build/tools/image .
+	build/tools/image -certificates '$(CERTIFICATES)' -tag otelcol-ordered:$(VERSION) -revision $(REVISION) -o build/image.tar
+
 # The manifest gets the revision; everything else is that of "make build", in a directory of its own.
 .PHONY: release
 release: build/tools/.stamp build/tools/release ## build release binaries for PLATFORMS, with licences and bills of materials: build/release

@@ -204,9 +204,17 @@ func (n *namer) labelName(key string) string {
 	return name
 }
 
+// labelNames returns what names so many keys. The names of very many are not kept: they would take the place of what others use.
+func (n *namer) labelNames(keys int) func(key string) string {
+	if keys > maxKept {
+		return func(key string) string { return strings.Clone(n.buildLabelName(key)) }
+	}
+	return n.labelName
+}
+
 func (n *namer) buildLabelName(key string) string {
-	if key == "" {
-		return ""
+	if key == "" || isClassicLabelName(key) && !strings.Contains(key, "__") {
+		return key
 	}
 	// otlptranslator keeps the underscores of __key__ as they are.
 	name, err := n.label.Build(strings.ToValidUTF8(notReserved(key), string(utf8.RuneError)))

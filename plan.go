@@ -75,6 +75,36 @@ func (p *plan) cost() int {
 	return cost
 }
 
+// runEnds are the labels before which a run of labels ends.
+var runEnds = [3]string{nameLabel, leLabel, quantileLabel}
+
+// addConstants gives an item that has none its constant labels.
+func (p *plan) addConstants(it *planItem, labels []constLabel) {
+	size, values := 0, 0
+	for i := range labels {
+		size += len(labels[i].name) + len(labels[i].value) + wire.MaxLabelOverhead
+		values += len(labels[i].value)
+	}
+	it.constant, it.constants = make([]byte, 0, size), make([]constLabel, 0, len(labels))
+	// The values may belong to the payload, of which nothing may be kept.
+	var kept strings.Builder
+	kept.Grow(values)
+	for i := range labels {
+		l := &labels[i]
+		kept.WriteString(l.value)
+		p.count(l.name, len(l.value))
+		p.hash += l.hash
+		p.place += l.place
+		it.constant = wire.AppendLabel(it.constant, l.name, l.value)
+	}
+	all := kept.String()
+	for i := range labels {
+		n := len(labels[i].value)
+		it.constants = append(it.constants, constLabel{name: labels[i].name, value: all[:n]})
+		all = all[n:]
+	}
+}
+
 // build merges labels from attributes of the keys with those of the context, both sorted by name.
 func (p *plan) build(attrs []shapeAttr, keys []string, c *labelContext) {
 	for i := range p.memos {
@@ -94,7 +124,7 @@ func (p *plan) build(attrs []shapeAttr, keys []string, c *labelContext) {
 	}
 	// endRuns closes the runs of labels that sort before name.
 	endRuns := func(name string) {
-		for ; run < 3 && name >= [...]string{nameLabel, leLabel, quantileLabel}[run]; run++ {
+		for ; run < 3 && name >= runEnds[run]; run++ {
 			if item.constant != nil {
 				push()
 			}
@@ -103,15 +133,13 @@ func (p *plan) build(attrs []shapeAttr, keys []string, c *labelContext) {
 	}
 	for len(attrs) > 0 || len(constants) > 0 {
 		if len(attrs) == 0 || len(constants) > 0 && constants[0].name < attrs[0].name {
-			l := constants[0]
-			constants = constants[1:]
-			endRuns(l.name)
-			p.count(l.name, len(l.value))
-			item.constant = wire.AppendLabel(item.constant, l.name, l.value)
-			p.hash += l.hash
-			p.place += l.place
-			// The value may belong to the payload, of which nothing may be kept.
-			item.constants = append(item.constants, constLabel{name: l.name, value: strings.Clone(l.value)})
+			endRuns(constants[0].name)
+			n := 1
+			for n < len(constants) && (len(attrs) == 0 || constants[n].name < attrs[0].name) && (run == 3 || constants[n].name < runEnds[run]) {
+				n++
+			}
+			p.addConstants(&item, constants[:n])
+			constants = constants[n:]
 			continue
 		}
 		a := attrs[0]

@@ -42,21 +42,23 @@ func (tr *translation) resourceLabels(labels []constLabel, attrs pcommon.Map, n 
 	if tr.exceedsMaxLabels(len(promoted)) {
 		return labels, true
 	}
-	sortStable(promoted, func(a, b attribute) int { return strings.Compare(a.key, b.key) })
+	sortByString(promoted, func(a attribute) string { return a.key })
 	// Of a key that is there twice, the first one counts.
 	promoted = slices.CompactFunc(promoted, func(a, b attribute) bool { return a.key == b.key })
-	own := labels
+	own, labelName := labels, n.labelNames(len(promoted))
 	for i := range promoted {
-		name := n.labelName(promoted[i].key)
+		name := labelName(promoted[i].key)
 		for name != "" && (name == leLabel || name == quantileLabel || hasOwn(own, name)) {
 			name = exportedPrefix + name
 		}
 		promoted[i].name = name
 	}
-	sortStable(promoted, func(a, b attribute) int { return strings.Compare(a.name, b.name) })
+	sortByString(promoted, func(a attribute) string { return a.name })
+	labels = slices.Grow(labels, len(promoted))
+	var values []string
 	for len(promoted) > 0 {
 		name := promoted[0].name
-		var values []string
+		values = values[:0]
 		for ; len(promoted) > 0 && promoted[0].name == name; promoted = promoted[1:] {
 			if value := validValue(promoted[0].value); value != "" {
 				values = append(values, value)

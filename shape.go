@@ -38,14 +38,15 @@ type shapeAttr struct {
 func newShape(keys []string, n *namer) shape {
 	s := shape{keys: cloned(keys)}
 	order := upTo(0, len(keys))
-	sortStable(order, func(a, b int) int { return strings.Compare(s.keys[a], s.keys[b]) })
+	sortByString(order, func(i int) string { return s.keys[i] })
 	s.attrs = make([]shapeAttr, 0, len(keys))
+	labelName := n.labelNames(len(keys))
 	for at, i := range order {
-		if name := n.labelName(s.keys[i]); name != "" {
+		if name := labelName(s.keys[i]); name != "" {
 			s.attrs = append(s.attrs, shapeAttr{name: name, from: order[at : at+1 : at+1]})
 		}
 	}
-	sortStable(s.attrs, func(a, b shapeAttr) int { return strings.Compare(a.name, b.name) })
+	sortByString(s.attrs, func(a shapeAttr) string { return a.name })
 	s.attrs = joinAttrs(s.attrs)
 	for i := range s.attrs {
 		s.attrs[i].setName(s.attrs[i].name, n.secret)
@@ -134,17 +135,19 @@ func (s *shape) renamed(c *labelContext, kind metricKind, secret partitionSecret
 		used[name] = true
 		attrs[i].setName(name, secret)
 	}
-	slices.SortFunc(attrs, func(a, b shapeAttr) int { return strings.Compare(a.name, b.name) })
+	sortByString(attrs, func(a shapeAttr) string { return a.name })
 	return attrs
 }
 
 // describing returns the labels of a target_info: those from attributes that do not identify the resource.
 func (s *shape) describing() []shapeAttr {
-	var attrs []shapeAttr
+	identifying := func(i int) bool { return identifies(s.keys[i]) }
+	attrs := make([]shapeAttr, 0, len(s.attrs))
 	for _, a := range s.attrs {
-		from := slices.DeleteFunc(slices.Clone(a.from), func(i int) bool { return identifies(s.keys[i]) })
-		if len(from) > 0 {
-			a.from = from
+		if slices.ContainsFunc(a.from, identifying) {
+			a.from = slices.DeleteFunc(slices.Clone(a.from), identifying)
+		}
+		if len(a.from) > 0 {
 			attrs = append(attrs, a)
 		}
 	}

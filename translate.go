@@ -175,7 +175,7 @@ func (t *translator) setContext(labels []constLabel, scope []scopeValue) {
 			labels = append(labels, l)
 		}
 	}
-	slices.SortFunc(labels, func(a, b constLabel) int { return strings.Compare(a.name, b.name) })
+	sortByString(labels, func(l constLabel) string { return l.name })
 	for i := range labels {
 		if labels[i].hash == 0 {
 			labels[i].setHashes(t.secret)
@@ -484,11 +484,10 @@ func (t *translator) example(r account.Reason, sr *series) string {
 // partition, so that one that is made is never sent after a newer one. The identity is that of no series.
 func (t *translator) target(ls *labelSet, name *seriesName) (identity, partitionKey uint64) {
 	identity, partitionKey = name.identity, name.place
-	labels, _ := wire.SeriesLabels(nil, ls.buf)
-	for _, l := range labels {
-		if l.Name == jobLabel || l.Name == instanceLabel {
-			identity += labelHash(nameHash(l.Name), wire.Hash(l.Value))
-			partitionKey += t.secret.label(t.secret.name(l.Name), []byte(l.Value))
+	for _, label := range []string{jobLabel, instanceLabel} {
+		if value, ok := wire.FindLabel(ls.buf, label); ok {
+			identity += labelHash(nameHash(label), wire.HashBytes(value))
+			partitionKey += t.secret.label(t.secret.name(label), value)
 		}
 	}
 	return combine(identity, uint64(targetInfoKind)), partitionKey

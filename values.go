@@ -50,13 +50,26 @@ func quoteNonFinite(v pcommon.Value) {
 
 // join joins those of the values that are not empty.
 func join(values []string, from []int) string {
-	var joined []string
+	size, n, only := 0, 0, ""
 	for _, i := range from {
-		if values[i] != "" {
-			joined = append(joined, values[i])
+		if v := values[i]; v != "" {
+			size, n, only = size+1+len(v), n+1, v
 		}
 	}
-	return strings.Join(joined, ";")
+	if n <= 1 {
+		return only
+	}
+	var joined strings.Builder
+	joined.Grow(size)
+	for _, i := range from {
+		if v := values[i]; v != "" {
+			if joined.Len() > 0 {
+				joined.WriteByte(';')
+			}
+			joined.WriteString(v)
+		}
+	}
+	return joined.String()
 }
 
 // isASCII says whether b is ASCII only.

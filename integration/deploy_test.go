@@ -3,10 +3,7 @@
 package integration
 
 import (
-	"debug/elf"
 	"os"
-	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -80,31 +77,45 @@ func TestKubernetesSet(t *testing.T) {
 	assert.True(t, *container.SecurityContext.ReadOnlyRootFilesystem)
 }
 
-// What the image has in it can be made without a container engine, and its collector takes its configuration.
-func TestImageRoot(t *testing.T) {
-	out, err := exec.Command("make", "-C", "..", "image-root").CombinedOutput()
-	require.NoError(t, err, string(out))
-	const root = "../build/image/"
-	for _, file := range []string{"LICENSE", "NOTICE", "licences.txt", "sbom.cdx.json"} {
-		assert.FileExists(t, root+file)
-	}
-	out, err = exec.Command(root+"otelcol", "validate", "--config="+root+"etc/otelcol/config.yaml").CombinedOutput()
-	require.NoError(t, err, string(out))
-	requireStatic(t, root+"otelcol")
+// chartValues are the values of the chart opentelemetry-collector that the project sets, as the chart's values.schema.json has
+// them. The schema itself, which is in no Go module, has more.
+type chartValues struct {
+	Mode         string `json:"mode"`
+	ReplicaCount int32  `json:"replicaCount"`
+	Image        struct {
+		Repository string `json:"repository"`
+		Tag        string `json:"tag"`
+	} `json:"image"`
+	Command struct {
+		Name string `json:"name"`
+	} `json:"command"`
+	TerminationGracePeriodSeconds int64                       `json:"terminationGracePeriodSeconds"`
+	UseGOMEMLIMIT                 bool                        `json:"useGOMEMLIMIT"`
+	ExtraEnvs                     []corev1.EnvVar             `json:"extraEnvs"`
+	Resources                     corev1.ResourceRequirements `json:"resources"`
+	PodSecurityContext            corev1.PodSecurityContext   `json:"podSecurityContext"`
+	SecurityContext               corev1.SecurityContext      `json:"securityContext"`
+	PodAnnotations                map[string]string           `json:"podAnnotations"`
+	Ports                         map[string]struct {
+		Enabled bool `json:"enabled"`
+	} `json:"ports"`
+	ExtraVolumeMounts []corev1.VolumeMount `json:"extraVolumeMounts"`
+	StatefulSet       struct {
+		VolumeClaimTemplates []corev1.PersistentVolumeClaim `json:"volumeClaimTemplates"`
+	} `json:"statefulset"`
+	Config map[string]any `json:"config"`
 }
 
-// requireStatic checks that a binary needs nothing of a system, so that it runs in an image with nothing else in it.
-func requireStatic(t *testing.T, binary string) {
-	if runtime.GOOS != "linux" {
-		return // Only Linux has static binaries, and images.
-	}
-	file, err := elf.Open(binary)
+// The values for the chart have no key that it does not know, and what goes into the pod no field that Kubernetes does not know.
+func TestHelmValues(t *testing.T) {
+	text, err := os.ReadFile("../deploy/helm-values.yaml")
 	require.NoError(t, err)
-	defer file.Close()
-	for _, segment := range file.Progs {
-		assert.NotEqual(t, elf.PT_INTERP, segment.Type, "it asks for a dynamic linker")
-	}
-	libraries, err := file.ImportedLibraries()
-	require.NoError(t, err)
-	assert.Empty(t, libraries)
+	var values chartValues
+	require.NoError(t, yaml.UnmarshalStrict(text, &values))
+	assert.Equal(t, "statefulset", values.Mode)
+	assert.True(t, *values.PodSecurityContext.RunAsNonRoot)
+	assert.True(t, *values.SecurityContext.ReadOnlyRootFilesystem)
+	require.Len(t, values.StatefulSet.VolumeClaimTemplates, 1)
+	require.Len(t, values.ExtraVolumeMounts, 1)
+	assert.Equal(t, values.StatefulSet.VolumeClaimTemplates[0].Name, values.ExtraVolumeMounts[0].Name)
 }

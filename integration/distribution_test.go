@@ -25,6 +25,7 @@ import (
 var credentials = []string{
 	"AWS_ACCESS_KEY_ID=example", "AWS_SECRET_ACCESS_KEY=example",
 	"GRAFANA_CLOUD_USER=123456", "GRAFANA_CLOUD_TOKEN=secret",
+	"AZURE_CLIENT_ID=writer", "AZURE_CLIENT_SECRET=secret",
 }
 
 func TestDistributionHasTheExporter(t *testing.T) {
@@ -39,6 +40,7 @@ func TestExamples(t *testing.T) {
 	headers := map[string]map[string]string{
 		"collector.yaml":                 {},
 		"amazon-managed-prometheus.yaml": {"Authorization": "AWS4-HMAC-SHA256 Credential=example/"},
+		"azure-monitor.yaml":             {"Authorization": "Bearer writers-token"},
 		"demo.yaml":                      {},
 		"grafana-cloud.yaml":             {"Authorization": "Basic MTIzNDU2OnNlY3JldA=="},
 		"kubernetes-gateway.yaml":        {},
@@ -53,6 +55,15 @@ func TestExamples(t *testing.T) {
 	require.NoError(t, err)
 	examples = append(examples, "../deploy/collector.yaml")
 	require.Len(t, examples, len(headers))
+	tokens := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if name, secret, _ := r.BasicAuth(); name != "writer" || secret != "secret" || r.FormValue("scope") != "https://monitor.azure.com//.default" {
+			http.Error(w, `{"error": "invalid_client"}`, http.StatusUnauthorized)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"access_token": "writers-token", "token_type": "Bearer", "expires_in": 3600}`)
+	}))
+	t.Cleanup(tokens.Close)
 
 	for _, example := range examples {
 		t.Run(filepath.Base(example), func(t *testing.T) {
@@ -65,7 +76,7 @@ func TestExamples(t *testing.T) {
 
 			endpoint := newEndpoint(t, http.StatusNoContent)
 			otlp := otelcol.FreeAddress(t)
-			env := append([]string{"REMOTE_WRITE_ENDPOINT=" + endpoint.URL + "/write", "STATE_DIRECTORY=" + t.TempDir()}, credentials...)
+			env := append([]string{"REMOTE_WRITE_ENDPOINT=" + endpoint.URL + "/write", "STATE_DIRECTORY=" + t.TempDir(), "AZURE_TOKEN_URL=" + tokens.URL}, credentials...)
 			c := startCollector(t, env, append([]string{example}, ownPorts(otlp)...)...)
 			c.WaitReady(t)
 			sendGauge(t, otlp)

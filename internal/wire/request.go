@@ -114,3 +114,37 @@ func SeriesLabels(dst []Label, series []byte) ([]Label, error) {
 	}
 	return dst, nil
 }
+
+// FindLabel returns the value of the first label with a name in an encoded TimeSeries.
+func FindLabel(series []byte, name string) (value []byte, ok bool) {
+	for len(series) > 0 {
+		f, rest, err := nextField(series)
+		if err != nil {
+			return nil, false
+		}
+		series = rest
+		if f.number != seriesLabels {
+			continue
+		}
+		found := false
+		value = nil
+		for label := f.bytes; len(label) > 0; {
+			var p field
+			if p, label, err = nextField(label); err != nil {
+				return nil, false
+			}
+			switch p.number {
+			case 1:
+				if found = string(p.bytes) == name; !found {
+					label = nil
+				}
+			case 2:
+				value = p.bytes
+			}
+		}
+		if found {
+			return value, true
+		}
+	}
+	return nil, false
+}
