@@ -3,11 +3,17 @@
 package fleet
 
 import (
+	"crypto/sha512"
+	"encoding/hex"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 )
 
 // smallQueue is a queue that is soon full.
@@ -138,4 +144,56 @@ func TestKafkaSettingsWhenAGroupBegins(t *testing.T) {
 			assert.Empty(t, b.missing(c.expected))
 		})
 	}
+}
+
+// TestKafkaSettingsWhenAPayloadIsTooLarge has a payload that no queue of the gateway can hold. With the settings of
+// docs/scaling.md it is skipped, and counted as refused; without one of them its partition stops, because it comes again and again.
+func TestKafkaSettingsWhenAPayloadIsTooLarge(t *testing.T) {
+	for name, tc := range map[string]struct {
+		receiver string
+		stopped  bool
+	}{
+		"as documented":              {"", false},
+		"without on_permanent_error": {"message_marking: {on_permanent_error: false}", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			const points = 2000
+			b := newBackend(t)
+			k := newKafka(t, b, 1, kafkaSettings{gateway: smallQueue + "on_full: block, block_timeout: 10m}", receiver: tc.receiver})
+			k.boot()
+			c := newClients(t, k.producers...)
+			c.send(large(points))
+			gateway := k.gateways[0]
+			eventually(t, func() bool { return gateway.accounts().refused >= points }, "the payload is refused")
+			if tc.stopped {
+				eventually(t, func() bool {
+					return strings.Contains(gateway.now.Log(), "pausing partition due to permanent processing error")
+				})
+				k.settled()
+				assert.EqualValues(t, 1, k.written()-k.read())
+				return
+			}
+			c.run(&load{points: 20, rounds: 1})
+			k.drain()
+			assert.Empty(t, b.missing(c.expected))
+			assert.Equal(t, count(c.expected), b.stored())
+			assert.Equal(t, points, gateway.accounts().refused)
+		})
+	}
+}
+
+// large is a payload with so many series, which are hard to compress.
+func large(points int) pmetric.Metrics {
+	md := pmetric.NewMetrics()
+	m := md.ResourceMetrics().AppendEmpty().ScopeMetrics().AppendEmpty().Metrics().AppendEmpty()
+	m.SetName("large")
+	m.SetEmptyGauge()
+	for i := range points {
+		dp := m.Gauge().DataPoints().AppendEmpty()
+		dp.SetTimestamp(pcommon.NewTimestampFromTime(time.Now()))
+		dp.SetIntValue(1)
+		sum := sha512.Sum512([]byte(strconv.Itoa(i)))
+		dp.Attributes().PutStr("series", hex.EncodeToString(sum[:]))
+	}
+	return md
 }

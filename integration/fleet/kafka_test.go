@@ -247,3 +247,42 @@ func TestKafkaWithPartitionsThatMove(t *testing.T) {
 	t.Logf("%d of %d series moved, %d of %d samples lost, %d counted, the gateways: %+v",
 		len(series), len(c.expected), lost, count(c.expected), counted, total(k.gateways))
 }
+
+// TestKafkaWithAnotherNumberOfGatewaysAfterItIsDrained stops the producers, waits until the gateways have read everything and
+// have nothing left, and takes one away; then it brings it back in the same way. The clients wait meanwhile. Nothing is lost, and
+// each series arrives in its order, whoever sends it.
+func TestKafkaWithAnotherNumberOfGatewaysAfterItIsDrained(t *testing.T) {
+	b := newBackend(t)
+	// The partitions of a gateway that has gone wait for it.
+	k := newKafka(t, b, 3, kafkaSettings{receiver: "session_timeout: 3s, heartbeat_interval: 500ms"})
+	k.boot()
+	c := newClients(t, k.producers...)
+	end := c.background(&load{points: 100, pause: 60 * time.Millisecond})
+
+	all := k.gateways
+	change := func(how func(), gateways ...*member) {
+		before := b.stored()
+		eventually(t, func() bool { return b.stored() > before+3000 }, "samples arrive")
+		for _, producer := range k.producers {
+			producer.stop()
+		}
+		k.drain()
+		how()
+		k.gateways = gateways
+		k.waitAssigned(gateways...)
+		for _, producer := range k.producers {
+			producer.boot()
+		}
+	}
+	last := all[2]
+	change(last.stop, all[:2]...)
+	change(last.boot, all...)
+	end()
+	k.drain()
+
+	assert.True(t, assert.ObjectsAreEqual(c.expected, b.delivered()), "what is stored is what was sent, in its order")
+	assert.Empty(t, b.Problems())
+	series := moved(b, c.expected)
+	assert.NotEmpty(t, series)
+	t.Logf("%d of %d series moved, %d samples, %d payloads sent again", len(series), len(c.expected), count(c.expected), c.again.Load())
+}
