@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/schedule"
 )
 
 // Behavior is how a receiver answers. The probabilities are those of a request, from 0 to 1, in steps of a thousandth.
@@ -30,7 +32,7 @@ type Behavior struct {
 	Resets      float64 `json:"resets"`
 	LostAnswers float64 `json:"lost_answers"`
 	Hangs       float64 `json:"hangs"`
-	// MaxRetryAfter bounds what Retry-After asks for, in whole seconds. 503 and 429 have such a header, or rubbish in its place.
+	// MaxRetryAfter bounds what the Retry-After of a 503 or 429 asks for, in whole seconds; if it is 0 they have none.
 	MaxRetryAfter Duration `json:"max_retry_after"`
 	// Status answers all requests, unless it is 0.
 	Status int `json:"status"`
@@ -61,7 +63,7 @@ func (b *Behavior) Register(flags *flag.FlagSet) {
 	flags.Uint64Var(&b.Seed, "seed", 1, "decides which requests are answered by what")
 	flags.DurationVar((*time.Duration)(&b.Latency), "latency", 0, "how long each answer takes")
 	flags.DurationVar((*time.Duration)(&b.Jitter), "jitter", 0, "how much longer it takes at most, by chance")
-	flags.DurationVar((*time.Duration)(&b.MaxRetryAfter), "max-retry-after", 0, "most that Retry-After of a 503 or 429 asks for, in whole seconds")
+	flags.DurationVar((*time.Duration)(&b.MaxRetryAfter), "max-retry-after", 0, "most that Retry-After of a 503 or 429 asks for, in whole seconds; 0 is no such header")
 	flags.IntVar(&b.Status, "status", 0, "the answer to all requests, if it is not 0")
 	flags.IntVar(&b.PoisonStatus, "poison-status", http.StatusBadRequest, "the answer to a request that has a poison series")
 	for _, f := range []struct {
@@ -122,8 +124,14 @@ func (b *Behavior) answer(number int) rwtest.Answer {
 		Hang:              permille(b.Hangs),
 		MinLatency:        time.Duration(b.Latency),
 		MaxLatency:        time.Duration(b.Latency + b.Jitter),
-		MaxRetryAfter:     time.Duration(b.MaxRetryAfter),
 	}.Answer(number)
+	if a.Header.Get("Retry-After") != "" {
+		// Some of what Faults asks for is meant to be read in several ways, and may be taken for the longest time there is.
+		a.Header.Del("Retry-After")
+		if seconds := int64(time.Duration(b.MaxRetryAfter) / time.Second); seconds > 0 {
+			a.Header.Set("Retry-After", strconv.FormatUint(schedule.Mix(b.Seed, uint64(number))%uint64(seconds+1), 10))
+		}
+	}
 	if b.Status != 0 && a.Seen() {
 		a.Status = b.Status
 	}

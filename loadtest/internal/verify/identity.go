@@ -4,7 +4,7 @@ package verify
 
 import (
 	"bytes"
-	"hash/fnv"
+	"hash/crc32"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -22,6 +22,9 @@ type identity struct {
 	hostile bool   // its labels are bad on purpose
 }
 
+// castagnoli is a polynomial that processors have an instruction for.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
 // lookup returns the number of a series, and makes its acquaintance if need be.
 func (v *Verifier) lookup(r *wire.Request, s *wire.Series) uint32 {
 	n, found := v.table.put(s.Key, uint32(len(v.series)))
@@ -37,10 +40,8 @@ func (v *Verifier) identify(r *wire.Request, s *wire.Series) identity {
 	var name, number, bound []byte
 	var before []byte
 	sound, first := true, true
-	hash := fnv.New32a()
 	err := r.EachLabel(s, func(label, value []byte) {
-		_, _ = hash.Write(label)
-		_, _ = hash.Write(value)
+		id.dice = crc32.Update(crc32.Update(id.dice, castagnoli, label), castagnoli, value)
 		sound = sound && (first || bytes.Compare(before, label) < 0) && soundLabel(label, value)
 		before, first = label, false
 		switch string(label) {
@@ -52,7 +53,6 @@ func (v *Verifier) identify(r *wire.Request, s *wire.Series) identity {
 			bound = value
 		}
 	})
-	id.dice = hash.Sum32()
 	if err != nil || !sound || !soundName(name) {
 		v.judge(r, s, err)
 	}
