@@ -262,6 +262,7 @@ func (d *durable) writeAll() {
 			d.exchangePartitions()
 		case <-ticker.C:
 			d.flush()
+			d.learn()
 			d.rewrite(rewriteEach)
 			d.exchangePartitions()
 		case <-d.stop:
@@ -348,6 +349,14 @@ func (d *durable) flush() (ok bool) {
 	return err == nil
 }
 
+// learn sees to it that the log knows the first of its records, if the reader need not.
+func (d *durable) learn() {
+	began := time.Now()
+	if err := d.log.Learn(context.Background(), mostRead); err != nil {
+		d.observed.wrote(time.Since(began), 0, err)
+	}
+}
+
 // rewrite makes the log smaller if most of it is of no use. What is on its way as usual is left alone.
 func (d *durable) rewrite(bytes int64) {
 	began := time.Now()
@@ -420,11 +429,28 @@ func (d *durable) stored(c *commit, runs []journal.Run, number uint64) {
 		p, late := d.laneOf(runs[i].Lane)
 		p.kept.lanes[laneIndex(late)].end = runs[i].End()
 	}
+	d.trimLocked()
 	d.changedLocked()
 	d.mu.Unlock()
 	wake(d.room)
 	for _, c := range work {
 		d.pack(c)
+	}
+}
+
+// mostIndexed is how many records the log knows that are behind what is read, in up to 600 bytes each. Tests have it smaller.
+var mostIndexed = 1 << 15
+
+// trimLocked bounds what the log knows of records that are read later.
+func (d *durable) trimLocked() {
+	from, reading := uint64(0), false
+	for _, p := range d.partitions {
+		if p.kept.reading {
+			from, reading = max(from, p.kept.cursor), true
+		}
+	}
+	if reading {
+		d.log.Trim(from, mostIndexed)
 	}
 }
 

@@ -173,6 +173,7 @@ type crashing struct {
 
 func crashes(t *testing.T, seed uint64, what crashing) {
 	rnd := rand.New(rand.NewPCG(seed, 0))
+	indexAtMost(t, 1+rnd.IntN(200))
 	receiver := &rwtest.Receiver{Faults: rwtest.Faults{
 		Seed: seed, ServerError: 50, StoredServerError: 20, DropAnswer: 20, ResetUnread: 20,
 		MinLatency: time.Millisecond, MaxLatency: 200 * time.Millisecond,
@@ -240,6 +241,13 @@ func crashes(t *testing.T, seed uint64, what crashing) {
 	}
 	assert.Len(t, m.disk.Keys(), 2, "nothing is left but heads")
 	t.Logf("%d kills, %d recovered, %d redelivered, %d requests, dropped %v", kills, m.recovered, receiver.Redelivered(), receiver.Requests(), m.dropped)
+}
+
+// indexAtMost has logs know few of the records that are read later.
+func indexAtMost(t *testing.T, records int) {
+	before := mostIndexed
+	mostIndexed = records
+	t.Cleanup(func() { mostIndexed = before })
 }
 
 // flaky fails some of all reads and writes, before or after they are done, and makes others slow.
@@ -323,6 +331,7 @@ func TestFullStorageIsEmptied(t *testing.T) {
 // and all of it arrives in order.
 func TestStoredBacklogIsReadInOrder(t *testing.T) {
 	forEachMessage(t, func(t *testing.T, message func(*Config)) {
+		indexAtMost(t, 100)
 		synctest.Test(t, func(t *testing.T) {
 			var b backend
 			m := newMachine(t, &b, message, func(c *Config) {

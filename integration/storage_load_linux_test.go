@@ -204,19 +204,39 @@ func (l *loaded) cpu() time.Duration {
 	return time.Duration(ticks) * time.Second / 100
 }
 
-// resident is the bytes of memory that the process has, and those that it had at most.
-func (l *loaded) resident() (now, peak int64) {
-	l.t.Helper()
+// memory is the bytes of memory that the process has for itself: the file of file_storage, which is mapped, counts among what is
+// resident, and is given back to whoever needs memory.
+func (l *loaded) memory() int64 {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", l.Pid()))
-	require.NoError(l.t, err)
+	if err != nil {
+		return 0
+	}
 	for line := range strings.Lines(string(status)) {
-		for name, of := range map[string]*int64{"VmRSS:": &now, "VmHWM:": &peak} {
-			if rest, ok := strings.CutPrefix(line, name); ok {
-				n, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
-				require.NoError(l.t, err)
-				*of = n << 10
-			}
+		if rest, ok := strings.CutPrefix(line, "RssAnon:"); ok {
+			n, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
+			require.NoError(l.t, err)
+			return n << 10
 		}
 	}
-	return now, peak
+	return 0
+}
+
+// watchMemory returns what ends the watching, and returns the most memory that the process had meanwhile.
+func (l *loaded) watchMemory() (most func() int64) {
+	stop, done := make(chan struct{}), make(chan struct{})
+	peak := int64(0)
+	go func() {
+		defer close(done)
+		ticker := time.NewTicker(50 * time.Millisecond)
+		defer ticker.Stop()
+		for {
+			peak = max(peak, l.memory())
+			select {
+			case <-ticker.C:
+			case <-stop:
+				return
+			}
+		}
+	}()
+	return func() int64 { close(stop); <-done; return peak }
 }

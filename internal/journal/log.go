@@ -26,7 +26,7 @@ type Log struct {
 	mu sync.Mutex
 	head
 	// index has the records that were written or read by this process and are not deleted, by their numbers. Nothing is known
-	// of those from unread on and before own, which this process has not written.
+	// of those from unread on and before own, which this process has not written, or has forgotten.
 	index       map[uint64]*entry
 	unread, own uint64
 	// live is the bytes of all lanes.
@@ -191,6 +191,27 @@ func (l *Log) add(r *Record, bytes int) {
 	l.stored += int64(bytes)
 	l.next = r.Number + 1
 	l.index[r.Number] = entryOf(r, bytes)
+}
+
+// Trim makes records unknown, like those of an earlier process, if more than so many are known from a number on and most of what the
+// log has must be kept. There must be a reader that reads them in their order.
+func (l *Log) Trim(from uint64, most int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.unread < l.own {
+		from = l.own
+	}
+	from = max(from, l.first)
+	if l.next < from+uint64(most) || l.live < l.stored/2 {
+		return
+	}
+	for number := from; number < l.next; number++ {
+		delete(l.index, number)
+	}
+	if l.unread >= l.own {
+		l.unread = from
+	}
+	l.own = l.next
 }
 
 // InUse is the layout in use.

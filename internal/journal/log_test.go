@@ -390,6 +390,41 @@ func checkRecovered(t *testing.T, m *storagetest.Disk, l *Log, acked, stored, en
 	}
 }
 
+// TestTrimmedRecordsAreReadAgain has a log of which the index knows the beginning and the end. Everything is read, and deleted once it is
+// acknowledged, whether anybody has read it or not.
+func TestTrimmedRecordsAreReadAgain(t *testing.T) {
+	for _, reads := range []bool{true, false} {
+		m := new(storagetest.Disk)
+		l := open(t, m, 2)
+		for i := range uint64(500) {
+			appendAll(t, l, []Run{run(0, 10*i, 10), run(1, 10*i, 10)})
+			l.Trim(20, 50)
+			assert.LessOrEqual(t, len(l.index), 20+50)
+		}
+		if reads {
+			assert.Len(t, all(t, l)[0], 500)
+		}
+		l.Acknowledge(0, 5000)
+		l.Acknowledge(1, 4000)
+		for range 20 {
+			require.NoError(t, l.Learn(t.Context(), 5000))
+			l.Acknowledge(0, 0)
+			require.NoError(t, l.Flush(t.Context()))
+		}
+		assert.Len(t, m.Keys(), 2+100)
+		assert.Len(t, all(t, l)[1], 100)
+		l = open(t, m, 2)
+		assert.Len(t, all(t, l)[1], 100)
+		l.Acknowledge(1, 1000)
+		for range 20 {
+			require.NoError(t, l.Learn(t.Context(), 5000))
+			l.Acknowledge(0, 0)
+			require.NoError(t, l.Flush(t.Context()))
+		}
+		assert.Zero(t, l.Sizes().Stored)
+	}
+}
+
 // TestReadingAheadForgetsNothing reads what this process has written before what an earlier one has left.
 func TestReadingAheadForgetsNothing(t *testing.T) {
 	m := new(storagetest.Disk)

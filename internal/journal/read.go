@@ -53,6 +53,19 @@ func (l *Log) Read(ctx context.Context, from, end uint64, maxBytes int64) (recor
 	return records, next, damaged, nil
 }
 
+// Learn reads what is next if nothing is known of it, and nobody has read it for what it has: all before is deleted, and it must
+// be known to be deleted too.
+func (l *Log) Learn(ctx context.Context, maxBytes int64) error {
+	l.mu.Lock()
+	unknown, from, end := l.unread < l.own && l.first >= l.unread, l.first, l.own
+	l.mu.Unlock()
+	if !unknown {
+		return nil
+	}
+	_, _, _, err := l.Read(ctx, from, end, maxBytes)
+	return err
+}
+
 // toRead says which records may be there.
 func (l *Log) toRead(from, end uint64, maxBytes int64) (numbers []uint64, next uint64) {
 	l.mu.Lock()
@@ -139,8 +152,6 @@ func (l *Log) toRewrite(until, maxBytes, room int64) (numbers []uint64) {
 	defer l.mu.Unlock()
 	quarters := 2
 	switch {
-	case l.unread < l.own:
-		return nil
 	case l.stored > room:
 		quarters = 3
 	case l.live > l.stored/2:
