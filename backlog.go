@@ -13,11 +13,8 @@ import (
 // brings it into the partitions ahead of the senders. It reads for all partitions together; one that has no room is left
 // behind, and read for later, so that a partition that is stuck does not stop the others.
 
-// leastRead and mostRead bound about how many bytes of the log are read at once.
-const (
-	leastRead = 64 << 10
-	mostRead  = 4 << 20
-)
+// leastRead is how many bytes of the log are worth reading.
+const leastRead = 64 << 10
 
 // hungryPart is the part of the free memory that a partition must have less than for more to be read.
 const hungryPart = 8

@@ -215,7 +215,7 @@ func defaults(t *testing.T) map[string]string {
 	want["http.keepalive.max_idle_conns_per_host"] = code("max_in_flight")
 	want["http.*"] = ""
 	cfg.Partitions, cfg.MaxInFlight = 64, 37
-	require.Equal(t, 37, (&orderedExporter{cfg: cfg}).clientConfig().Keepalive.Get().MaxIdleConnsPerHost)
+	require.Equal(t, 37, cfg.clientConfig().Keepalive.Get().MaxIdleConnsPerHost)
 	require.Empty(t, cfg.HTTP.Headers)
 	require.Empty(t, cfg.HTTP.Compression)
 	return want

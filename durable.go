@@ -29,6 +29,8 @@ const (
 	// firstStorageDelay and longestStorageDelay bound the time between two attempts of a write that fails.
 	firstStorageDelay   = 50 * time.Millisecond
 	longestStorageDelay = 5 * time.Second
+	// mostRead is about how many bytes of the log are read at once.
+	mostRead = 4 << 20
 	// rewriteAfter is the age from which on a record is written again: most are deleted before.
 	rewriteAfter = 10 * time.Second
 	// rewriteEach is how many bytes are written again in each acknowledgeInterval, besides twice what was written anyway.
@@ -58,6 +60,8 @@ type durable struct {
 	// ended says that nothing joins any more.
 	ended bool
 	exchange
+	// idle is called by the committer when it has nothing to write.
+	idle func()
 
 	// encoded is the committer's own.
 	encoded []byte
@@ -122,7 +126,7 @@ type owner struct {
 func newDurable(log *journal.Log, capacity int64, o storageObserver) *durable {
 	_, next := log.Bounds()
 	return &durable{
-		log: log, capacity: capacity, observed: o, processed: next,
+		log: log, capacity: capacity, observed: o, processed: next, idle: func() {},
 		work: make(chan struct{}, 1), room: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 }
@@ -259,12 +263,12 @@ func (d *durable) writeAll() {
 		}
 		select {
 		case <-d.work:
-			d.exchangePartitions()
+			d.idle()
 		case <-ticker.C:
 			d.flush()
 			d.learn()
 			d.rewrite(rewriteEach)
-			d.exchangePartitions()
+			d.idle()
 		case <-d.stop:
 			for c := d.nextCommit(); c != nil; c = d.nextCommit() {
 				d.write(c)

@@ -175,7 +175,7 @@ func (*orderedExporter) Capabilities() consumer.Capabilities {
 // Start makes the HTTP client and starts the senders.
 func (e *orderedExporter) Start(ctx context.Context, host component.Host) error {
 	e.status.start(host)
-	client, err := e.newClient(ctx, host)
+	client, url, err := e.cfg.httpClient(ctx, host, e.settings)
 	if err != nil {
 		return fmt.Errorf("http: %w", err)
 	}
@@ -185,7 +185,7 @@ func (e *orderedExporter) Start(ctx context.Context, host component.Host) error 
 	if err := e.openStorage(ctx, host); err != nil {
 		return err
 	}
-	e.client = client
+	e.client = remote.NewClient(client, url, e.userAgent, e.telemetry.request)
 	// The senders live until Shutdown, not until the context of Start ends.
 	sending, abort := context.WithCancel(context.WithoutCancel(ctx))
 	e.abort, e.sendingDone = abort, sending
@@ -249,7 +249,7 @@ func (e *orderedExporter) expire(ctx context.Context) {
 // is dropped and counted, and does not keep the rest from being accepted.
 func (e *orderedExporter) ConsumeMetrics(ctx context.Context, md pmetric.Metrics) error {
 	if e.storage != nil {
-		e.storage.durable.heldBack(ctx)
+		e.storage.durable.heldBack(ctx, &e.queue.mu)
 	}
 	for {
 		if err := e.consume(ctx, md); !errors.Is(err, errExchanged) {

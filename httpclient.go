@@ -12,45 +12,43 @@ import (
 	"go.opentelemetry.io/collector/config/configoptional"
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel"
-
-	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
 )
 
-// newClient makes the client of the endpoint, which may need extensions of the host.
-func (e *orderedExporter) newClient(ctx context.Context, host component.Host) (*remote.Client, error) {
-	endpoint, query, _ := strings.Cut(e.cfg.HTTP.Endpoint, "?")
+// httpClient makes the client of the endpoint, which may need extensions of the host, and returns the URL that it is given.
+func (c *Config) httpClient(ctx context.Context, host component.Host, set component.TelemetrySettings) (_ *http.Client, url string, _ error) {
+	url, query, _ := strings.Cut(c.HTTP.Endpoint, "?")
 	// Without providers there are no spans in it yet: they are added below, without the query.
-	settings := e.settings
-	settings.TracerProvider, settings.MeterProvider = nil, nil
-	client, err := e.clientConfig().ToClient(ctx, host.GetExtensions(), settings)
+	bare := set
+	bare.TracerProvider, bare.MeterProvider = nil, nil
+	client, err := c.clientConfig().ToClient(ctx, host.GetExtensions(), bare)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	client.Transport = otelhttp.NewTransport(withQuery{client.Transport, query},
-		otelhttp.WithTracerProvider(e.settings.TracerProvider), otelhttp.WithMeterProvider(e.settings.MeterProvider),
+		otelhttp.WithTracerProvider(set.TracerProvider), otelhttp.WithMeterProvider(set.MeterProvider),
 		otelhttp.WithPropagators(otel.GetTextMapPropagator()))
-	return remote.NewClient(client, endpoint, e.userAgent, e.telemetry.request), nil
+	return client, url, nil
 }
 
 // clientConfig is the configuration of the HTTP client, with an idle connection for each request in flight: Go's default of two
 // would open a connection for almost every request.
-func (e *orderedExporter) clientConfig() *confighttp.ClientConfig {
-	c := e.cfg.HTTP
-	keepalive := keepaliveOf(&c)
+func (c *Config) clientConfig() *confighttp.ClientConfig {
+	of := c.HTTP
+	keepalive := keepaliveOf(&of)
 	if keepalive == nil {
 		//lint:ignore SA1019 ToClient looks at it
-		c.DisableKeepAlives = true
-		return &c
+		of.DisableKeepAlives = true
+		return &of
 	}
 	all := *keepalive
 	if all.MaxIdleConnsPerHost == 0 {
-		all.MaxIdleConnsPerHost = e.cfg.maxInFlight()
+		all.MaxIdleConnsPerHost = c.maxInFlight()
 		if all.MaxIdleConns != 0 {
-			all.MaxIdleConns = max(all.MaxIdleConns, e.cfg.maxInFlight())
+			all.MaxIdleConns = max(all.MaxIdleConns, c.maxInFlight())
 		}
 	}
-	c.Keepalive = configoptional.Some(all)
-	return &c
+	of.Keepalive = configoptional.Some(all)
+	return &of
 }
 
 // withQuery adds the query of the endpoint to each request. It may hold a secret, like an API key, and the spans above tell the

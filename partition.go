@@ -134,3 +134,8 @@ func (p *partition) unsettled() uint64 {
 
 // logLane is the number of one of the partition's lanes in a log.
 func (p *partition) logLane(late bool) int { return 2*p.index + laneIndex(late) }
+
+// lags says that the senders do not keep up with what comes.
+func (p *partition) lags() bool {
+	return p.kept.reading || len(p.good.sealed)+len(p.late.sealed) > 1
+}

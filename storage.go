@@ -4,7 +4,6 @@ package orderedremotewriteexporter // import "github.com/orderedremotewrite/orde
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"sync"
 	"time"
@@ -59,6 +58,7 @@ func openLog(ctx context.Context, host component.Host, named, owner component.ID
 
 // start begins to write and to read. The queue must keep in the log what it accepts.
 func (s *storedQueue) start() {
+	s.durable.idle = exchanger{s.durable}.exchangePartitions
 	s.backlog = startBacklog(s.durable)
 	s.durable.start()
 }
@@ -67,16 +67,6 @@ func (s *storedQueue) start() {
 func (s *storedQueue) close(ctx context.Context) error {
 	s.backlog.stop(ctx)
 	return s.durable.close(ctx)
-}
-
-// layoutOf is the layout of a log: two lanes for each partition, and the secret with which series find their partition again.
-func layoutOf(partitions int, s partitionSecret) journal.Layout {
-	secret := binary.LittleEndian.AppendUint64(nil, s.k0)
-	return journal.Layout{Lanes: 2 * partitions, Secret: binary.LittleEndian.AppendUint64(secret, s.k1)}
-}
-
-func partitionsOf(l journal.Layout) (partitions int, s partitionSecret) {
-	return l.Lanes / 2, partitionSecret{binary.LittleEndian.Uint64(l.Secret), binary.LittleEndian.Uint64(l.Secret[8:])}
 }
 
 // storageWatch tells what happens to storage in metrics, in the log and in the status.
