@@ -288,6 +288,24 @@ func TestLargeEntryIsNotKept(t *testing.T) {
 	}
 }
 
+// TestNamesOfVeryManyAreNotKept: they do not take the place of the names that others use.
+func TestNamesOfVeryManyAreNotKept(t *testing.T) {
+	tr := newTestTranslator(configOf(unlimited))
+	small := newLargePayload()
+	withAttributes(key)(10, small)
+	require.NoError(t, tr.translator.translate(t.Context(), small.md, tr.protocol))
+	kept := len(tr.namer.labels)
+	require.GreaterOrEqual(t, kept, 10)
+	for _, of := range []func(func(int) (string, string)) func(int, *largePayload){withAttributes, withScope, withResource} {
+		p := newLargePayload()
+		of(func(i int) (string, string) { k, v := key(i); return "many." + k, v })(maxKept+2, p)
+		require.NoError(t, tr.translator.translate(t.Context(), p.md, tr.protocol))
+		tr.reset()
+	}
+	// Those of a scope and of a resource without many attributes may be there.
+	assert.LessOrEqual(t, len(tr.namer.labels), kept+3)
+}
+
 // TestBoundsAreRememberedWithinTheBudget: those that were used last.
 func TestBoundsAreRememberedWithinTheBudget(t *testing.T) {
 	m := newBoundMemory(time.Hour)

@@ -24,9 +24,10 @@ func (c *Config) httpClient(ctx context.Context, host component.Host, set compon
 	if err != nil {
 		return nil, "", err
 	}
-	client.Transport = otelhttp.NewTransport(withQuery{client.Transport, query},
+	traced := otelhttp.NewTransport(withQuery{client.Transport, query},
 		otelhttp.WithTracerProvider(set.TracerProvider), otelhttp.WithMeterProvider(set.MeterProvider),
 		otelhttp.WithPropagators(otel.GetTextMapPropagator()))
+	client.Transport = closing{traced, client.Transport}
 	return client, url, nil
 }
 
@@ -68,9 +69,16 @@ func (q withQuery) RoundTrip(r *http.Request) (*http.Response, error) {
 	return q.RoundTripper.RoundTrip(r)
 }
 
-// CloseIdleConnections does what http.Client's method of that name asks for.
-func (q withQuery) CloseIdleConnections() {
-	if c, ok := q.RoundTripper.(interface{ CloseIdleConnections() }); ok {
-		c.CloseIdleConnections()
+// closing is a transport whose idle connections are those of another one beneath it, which otelhttp does not close.
+type closing struct {
+	http.RoundTripper
+	beneath http.RoundTripper
+}
+
+// CloseIdleConnections does what http.Client's method of that name asks for. What the Collector puts around a transport for
+// headers and authentication does not: then they stay until they have been idle for too long.
+func (c closing) CloseIdleConnections() {
+	if beneath, ok := c.beneath.(interface{ CloseIdleConnections() }); ok {
+		beneath.CloseIdleConnections()
 	}
 }

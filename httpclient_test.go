@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
 )
 
 // TestQueryIsSentAndNotTold: the query of the endpoint may hold a key. It is in each request, beneath the spans, whose URL is
@@ -37,6 +39,9 @@ func TestQueryIsSentAndNotTold(t *testing.T) {
 			assert.Equal(t, []string{sent, sent, sent, sent}, urls)
 
 			told := fmt.Sprint(h.logs.All())
+			for len(h.host.events) > 0 {
+				told += fmt.Sprint((<-h.host.events).Err())
+			}
 			spans := h.telemetry.SpanRecorder.Ended()
 			require.NotEmpty(t, spans)
 			for _, span := range spans {
@@ -46,4 +51,24 @@ func TestQueryIsSentAndNotTold(t *testing.T) {
 			assert.NotContains(t, told, "hunter2")
 		})
 	}
+}
+
+// idleConnections counts how often they are closed.
+type idleConnections struct {
+	*rwtest.Receiver
+	closed int
+}
+
+func (c *idleConnections) CloseIdleConnections() { c.closed++ }
+
+// TestIdleConnectionsAreClosed when the exporter shuts down, and not after they have been idle for long.
+func TestIdleConnectionsAreClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		connections := &idleConnections{Receiver: answers(204)}
+		h := newHarness(t, connections, onePartition)
+		h.consume(gauge(time.Now(), 1))
+		h.shutdown()
+		assert.Equal(t, int64(1), h.delivered())
+		assert.Equal(t, 1, connections.closed)
+	})
 }

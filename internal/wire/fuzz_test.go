@@ -51,6 +51,7 @@ func FuzzParse(f *testing.F) {
 			check(err)
 			_, err = SeriesLabels(nil, b)
 			check(err)
+			FindLabel(b, "a")
 			_, err = CountExemplarsV2(b)
 			check(err)
 			_, err = p.Labels(b)

@@ -5,6 +5,7 @@ package wire
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -291,6 +292,14 @@ func TestNextSeries(t *testing.T) {
 			labels, err := SeriesLabels(nil, encoded)
 			require.NoError(t, err)
 			assert.Equal(t, s.labels, labels)
+			for _, l := range labels {
+				value, ok := FindLabel(encoded, l.Name)
+				assert.True(t, ok)
+				first := labels[slices.IndexFunc(labels, func(other Label) bool { return other.Name == l.Name })]
+				assert.Equal(t, first.Value, string(value))
+			}
+			_, ok := FindLabel(encoded, "of no label")
+			assert.False(t, ok)
 			raw = rest
 		}
 		assert.Empty(t, raw)
