@@ -55,7 +55,7 @@ func TestTable(t *testing.T) {
 	dropped := 2.0
 	p := &profile{"gauge", 10, 0, []string{load.Nop, "ordered_remote_write/v2", contrib}}
 	results := []*load.Result{
-		{Exporter: load.Nop, Points: 1000, Samples: 1000, Took: time.Second, CPU: time.Millisecond},
+		{Exporter: load.Nop, Points: 1000, Samples: 1000, Took: time.Second, CPU: time.Millisecond, Own: time.Millisecond},
 		{
 			Exporter: "ordered_remote_write/v2", Points: 1000, Samples: 1000, Delivered: 998, Dropped: &dropped, Took: 2 * time.Second, CPU: 2 * time.Millisecond,
 			Resident: []int64{1e6, 2e6, 3e6}, Received: receive.Report{Verified: &verify.Report{}},
@@ -68,8 +68,8 @@ func TestTable(t *testing.T) {
 	require.Greater(t, len(lines), 7)
 	assert.Equal(t, "gauge, 10 series, answers take 0s", lines[1])
 	assert.Equal(t, strings.Count(lines[3], "|"), strings.Count(lines[5], "|"))
-	assert.Contains(t, lines[5], "| `nop` | 1000 |  | 4.00 | 1.00 | 1.00 |  | 0.12 | 0 |  |  |  |  |  |  |  |")
-	assert.Contains(t, lines[6], "| `ordered_remote_write/v2` | 499 | 0.50 | 2.00 | 2.00 | 2.00 | 2.00 | 0.25 | 0 | 1 2 3 |")
+	assert.Contains(t, lines[5], "| `nop` | 1000 |  | 4.00 | 500000 |  | 1.00 | 1.00 |  | 0.12 | 0 |  |  |  |  |  |  |  |")
+	assert.Contains(t, lines[6], "| `ordered_remote_write/v2` | 499 | 0.50 | 2.00 | 500000 | 1.00 | 2.00 | 2.00 | 2.00 | 0.25 | 0 | 1 2 3 |")
 	assert.True(t, strings.HasSuffix(lines[6], "| 0 | 0 | 0 |"), lines[6])
 	assert.True(t, strings.HasSuffix(lines[7], "|  |  |  |"), lines[7])
 }

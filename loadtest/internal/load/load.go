@@ -66,6 +66,10 @@ type Result struct {
 // CPUPerMillion is the CPU seconds of the collector for a million points.
 func (r *Result) CPUPerMillion() float64 { return r.CPU.Seconds() * 1e6 / float64(r.Points) }
 
+// PerCPUSecond is how many samples were accepted in a CPU second of the collector, the generator and the receiver together:
+// what they could do in a second of a processor that has nothing else to do.
+func (r *Result) PerCPUSecond() float64 { return float64(r.Samples) / (r.CPU + r.Own).Seconds() }
+
 // PerSecond is how many samples were delivered in a second, or with nop how many were accepted.
 func (r *Result) PerSecond() float64 {
 	if r.Exporter == Nop {
