@@ -55,6 +55,8 @@ func columns(of round) []column {
 		{"samples/s", number("%.0f", (*load.Result).PerSecond)},
 		{"of `nop`", func(r *load.Result) string { return ratio((*load.Result).PerSecond, r, of, load.Nop) }},
 		{"of contrib", func(r *load.Result) string { return ratio((*load.Result).PerSecond, r, of, contrib) }},
+		{"samples/CPU s of all", number("%.0f", (*load.Result).PerCPUSecond)},
+		{"of `nop`", func(r *load.Result) string { return ratio((*load.Result).PerCPUSecond, r, of, load.Nop) }},
 		{"CPU s for 1M points", number("%.2f", (*load.Result).CPUPerMillion)},
 		{"for 1M samples", number("%.2f", func(r *load.Result) float64 { return r.CPU.Seconds() * 1e6 / float64(r.Samples) })},
 		{"of `nop`", func(r *load.Result) string { return ratio((*load.Result).CPUPerMillion, r, of, load.Nop) }},

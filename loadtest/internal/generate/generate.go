@@ -30,7 +30,7 @@ type Generator struct {
 	// more must be sent.
 	Window func(ctx context.Context) bool
 
-	started time.Time
+	started time.Time // written once, before the connections begin
 
 	mu       sync.Mutex // guards what follows
 	moved    *sync.Cond // when a connection has begun a step, or none may begin
@@ -76,7 +76,9 @@ func (g *Generator) Stop() {
 // Run sends until the end of the schedules, the end of the duration, or Stop; if ctx ends, it does not finish the step
 // that is under way, and says so with an error.
 func (g *Generator) Run(ctx context.Context) error {
+	g.mu.Lock()
 	g.started = time.Now()
+	g.mu.Unlock()
 	if g.options.Duration > 0 {
 		timer := time.AfterFunc(g.options.Duration, g.Stop)
 		defer timer.Stop()

@@ -7,7 +7,6 @@ package load
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"net"
@@ -67,6 +66,10 @@ type Result struct {
 // CPUPerMillion is the CPU seconds of the collector for a million points.
 func (r *Result) CPUPerMillion() float64 { return r.CPU.Seconds() * 1e6 / float64(r.Points) }
 
+// PerCPUSecond is how many samples were accepted in a CPU second of the collector, the generator and the receiver together:
+// what they could do in a second of a processor that has nothing else to do.
+func (r *Result) PerCPUSecond() float64 { return float64(r.Samples) / (r.CPU + r.Own).Seconds() }
+
 // PerSecond is how many samples were delivered in a second, or with nop how many were accepted.
 func (r *Result) PerSecond() float64 {
 	if r.Exporter == Nop {
@@ -81,7 +84,12 @@ func (r *Result) Unaccounted() float64 {
 	if r.Dropped == nil {
 		return math.NaN()
 	}
-	return float64(r.Samples-r.Delivered) - *r.Dropped
+	n := float64(r.Samples-r.Delivered) - *r.Dropped
+	for kind, p := range r.Generated.Kinds {
+		// A point that cannot be translated counts as one sample.
+		n -= float64(p.Faults[schedule.Delta.String()] * (kind.Parts() - 1))
+	}
+	return n
 }
 
 // Nop is the exporter that delivers nothing.
@@ -241,18 +249,37 @@ func newWindow(g *generate.Generator, r *receive.Receiver, requests int) *window
 	return &window{receiver: r, perRequest: float64(samples) / float64(perStep), requests: requests}
 }
 
-// wait waits until there is room for a request, but not for ever: what the collector drops never arrives.
+// silence is how long nothing may come before what is on its way is taken for dropped.
+const silence = time.Second
+
+// wait waits until there is room for a request.
 func (w *window) wait(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	for ctx.Err() == nil {
+		if w.waitUntilSilence(ctx) {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *window) waitUntilSilence(ctx context.Context) (room bool) {
+	ctx, cancel := context.WithTimeout(ctx, silence)
 	defer cancel()
 	stop := context.AfterFunc(ctx, w.receiver.Wake)
 	defer stop()
+	before := -1
 	w.receiver.WaitUntil(func(c *receive.Counts) bool {
-		if ctx.Err() == nil && float64(w.sent)-float64(c.Stored)/w.perRequest >= float64(w.requests) {
-			return false
+		arrived := float64(c.Stored) / w.perRequest
+		if before < 0 {
+			before = c.Stored
 		}
-		w.sent++
-		return true
+		if ctx.Err() != nil && c.Stored == before {
+			w.sent = int(arrived)
+		}
+		if room = float64(w.sent)-arrived < float64(w.requests); room {
+			w.sent++
+		}
+		return room || ctx.Err() != nil
 	})
-	return !errors.Is(ctx.Err(), context.Canceled)
+	return room
 }

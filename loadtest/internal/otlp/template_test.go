@@ -57,8 +57,10 @@ func decode(t *testing.T, body []byte) (points []decoded) {
 func decodeMetric(m pmetric.Metric) (points []decoded) {
 	numbers := func(dps pmetric.NumberDataPointSlice, delta bool) {
 		for _, dp := range dps.All() {
-			points = append(points, decoded{attributes: dp.Attributes(), start: dp.StartTimestamp(), time: dp.Timestamp(),
-				stale: dp.Flags().NoRecordedValue(), values: []float64{dp.DoubleValue()}, delta: delta})
+			points = append(points, decoded{
+				attributes: dp.Attributes(), start: dp.StartTimestamp(), time: dp.Timestamp(),
+				stale: dp.Flags().NoRecordedValue(), values: []float64{dp.DoubleValue()}, delta: delta,
+			})
 		}
 	}
 	switch m.Type() {
@@ -68,8 +70,10 @@ func decodeMetric(m pmetric.Metric) (points []decoded) {
 		numbers(m.Sum().DataPoints(), m.Sum().AggregationTemporality() == pmetric.AggregationTemporalityDelta)
 	case pmetric.MetricTypeHistogram:
 		for _, dp := range m.Histogram().DataPoints().All() {
-			d := decoded{attributes: dp.Attributes(), start: dp.StartTimestamp(), time: dp.Timestamp(),
-				stale: dp.Flags().NoRecordedValue(), delta: m.Histogram().AggregationTemporality() == pmetric.AggregationTemporalityDelta}
+			d := decoded{
+				attributes: dp.Attributes(), start: dp.StartTimestamp(), time: dp.Timestamp(),
+				stale: dp.Flags().NoRecordedValue(), delta: m.Histogram().AggregationTemporality() == pmetric.AggregationTemporalityDelta,
+			}
 			sum := uint64(0)
 			for _, n := range dp.BucketCounts().All() {
 				sum += n
@@ -84,9 +88,11 @@ func decodeMetric(m pmetric.Metric) (points []decoded) {
 			for _, n := range dp.Positive().BucketCounts().All() {
 				sum += n
 			}
-			points = append(points, decoded{attributes: dp.Attributes(), start: dp.StartTimestamp(), time: dp.Timestamp(),
+			points = append(points, decoded{
+				attributes: dp.Attributes(), start: dp.StartTimestamp(), time: dp.Timestamp(),
 				stale: dp.Flags().NoRecordedValue(), values: []float64{float64(dp.Count())}, total: dp.Sum(),
-				delta: m.ExponentialHistogram().AggregationTemporality() == pmetric.AggregationTemporalityDelta || sum != dp.Count()})
+				delta: m.ExponentialHistogram().AggregationTemporality() == pmetric.AggregationTemporalityDelta || sum != dp.Count(),
+			})
 		}
 	case pmetric.MetricTypeSummary:
 		for _, dp := range m.Summary().DataPoints().All() {

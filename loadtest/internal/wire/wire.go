@@ -222,9 +222,11 @@ func (r *Request) parseRefs(f field) error {
 		return errKind
 	}
 	for b := f.bytes; len(b) > 0; {
-		ref, n := protowire.ConsumeVarint(b)
-		if n < 0 {
-			return protowire.ParseError(n)
+		ref, n := uint64(b[0]), 1
+		if ref >= 0x80 {
+			if ref, n = binary.Uvarint(b); n <= 0 {
+				return errTruncated
+			}
 		}
 		r.refs = append(r.refs, uint32(ref))
 		b = b[n:]
@@ -251,7 +253,12 @@ func (r *Request) parseSample(f field) error {
 		return errKind
 	}
 	var s Sample
-	for b := f.bytes; len(b) > 0; {
+	b := f.bytes
+	// As it mostly is: the value, then the time.
+	if len(b) > 9 && b[0] == 1<<3|byte(protowire.Fixed64Type) {
+		s.Bits, b = binary.LittleEndian.Uint64(b[1:]), b[9:]
+	}
+	for len(b) > 0 {
 		f, err := next(&b)
 		if err != nil {
 			return err
