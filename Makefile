@@ -285,6 +285,16 @@ CRASHES ?= 200
 crash: build ## kill a collector that keeps its queue in storage CRASHES times, under load
 	OTELCOL_BINARY="$(CURDIR)/bin/otelcol" go test -C integration -run '^TestKilledCollectorsLoseNothing$$' -count=1 -v -timeout 0 -crashes $(CRASHES) .
 
+# Needs twice the bytes on the disk of TMPDIR.
+BACKLOG ?= 5368709120
+.PHONY: backlog
+backlog: build ## have a collector send BACKLOG bytes from storage, and show how soon, how fast and with how much memory (Linux)
+	OTELCOL_BINARY="$(CURDIR)/bin/otelcol" go test -C integration -run '^TestBacklog$$' -count=1 -v -timeout 0 -backlog.bytes $(BACKLOG) -backlog.random 1000 .
+
+.PHONY: durability
+durability: build ## measure what a queue in storage costs in a real collector, beside one in memory and beside the extension alone (Linux)
+	OTELCOL_BINARY="$(CURDIR)/bin/otelcol" go test -C integration -run '^TestDurability$$' -count=1 -v -timeout 0 -durability.rounds 5 .
+
 .PHONY: chaos
 chaos: ## run random rounds against a fault server and a real Prometheus for DURATION each
 	@failed=0; \

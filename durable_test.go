@@ -495,6 +495,7 @@ func TestOneStuckPartition(t *testing.T) {
 func TestEvictionFromStorage(t *testing.T) {
 	for _, policy := range []OnFull{OnFullDropOldest, OnFullDropNewest} {
 		t.Run(string(policy), func(t *testing.T) {
+			indexAtMost(t, 20)
 			synctest.Test(t, func(t *testing.T) {
 				var b backend
 				b.down.Store(true)

@@ -121,7 +121,7 @@ func TestPoisonIsGivenUpWithStorage(t *testing.T) {
 // have delivered takes a third of its capacity at most.
 func TestStuckPartitionsLeaveRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const capacity = 512 << 10
+		const capacity = 256 << 10
 		var b backend
 		var stuck atomic.Bool
 		stuck.Store(true)
@@ -140,7 +140,7 @@ func TestStuckPartitionsLeaveRoom(t *testing.T) {
 		})
 		h := m.boot()
 		accepted, refused, most := int64(0), 0, 0
-		for range 1800 {
+		for range 900 {
 			if h.ConsumeMetrics(t.Context(), gauge(time.Now(), 200)) == nil {
 				accepted += 200
 			} else {
@@ -178,15 +178,15 @@ func TestBacklogBesideOtherPartitions(t *testing.T) {
 			}
 		}
 		h := m.boot()
-		fill(h, 2000, 0, 2)
+		fill(h, 1200, 0, 2)
 		h.stop()
 		h = m.boot()
-		fill(h, 500, 2, 50)
+		fill(h, 200, 2, 50)
 		b.down.Store(false)
 		h.settle()
 		h.stop()
 		assert.Empty(t, h.dropped())
-		assert.Equal(t, int64(2000*2+500*48), h.delivered())
+		assert.Equal(t, int64(1200*2+200*48), h.delivered())
 		assert.Empty(t, b.Problems())
 		assert.Len(t, m.disk.Keys(), 2, "nothing is left but heads")
 	})
