@@ -132,14 +132,6 @@ func (c *Config) queueOptions() queueOptions {
 	}
 }
 
-// maxInFlight is the most requests under way at once: more than there are partitions there cannot be.
-func (c *Config) maxInFlight() int {
-	if c.MaxInFlight == 0 {
-		return c.Partitions
-	}
-	return min(c.MaxInFlight, c.Partitions)
-}
-
 // policy is what the configuration says of answers.
 func (c *Config) policy() remote.Policy {
 	p := remote.Policy{

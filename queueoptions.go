@@ -26,3 +26,11 @@ type queueOptions struct {
 	// keep gets what is dropped while it waits, or for lack of room. The queue is locked.
 	keep keeper
 }
+
+// maxInFlight is the most requests under way at once: more than there are partitions there cannot be.
+func (c *Config) maxInFlight() int {
+	if c.MaxInFlight == 0 {
+		return c.Partitions
+	}
+	return min(c.MaxInFlight, c.Partitions)
+}
