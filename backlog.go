@@ -209,7 +209,7 @@ func (b *backlog) loadRun(p *partition, r run, at *journal.Run, number uint64, i
 // caughtUpLocked lets a partition get from memory what follows, if all that the log has of it is or was in memory. What is
 // missing then, storage has lost.
 func (b *backlog) caughtUpLocked(p *partition, work []*chunk) []*chunk {
-	if p.kept.cursor < b.processed {
+	if p.kept.cursor < max(b.processed, b.handing) {
 		return work
 	}
 	p.kept.reading = false

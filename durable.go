@@ -55,6 +55,8 @@ type durable struct {
 	unstored int64
 	// processed is the number of the record before which all are in memory, or left to the reader.
 	processed uint64
+	// handing is the number of the record before which all have been handed to the partitions, or are being.
+	handing uint64
 	// loading says that the reader has records, or is about to.
 	loading bool
 	// ended says that nothing joins any more.
@@ -417,6 +419,7 @@ func (d *durable) stored(c *commit, runs []journal.Run, number uint64) {
 	var work []*chunk
 	for from := 0; from < len(runs); from += handedTogether {
 		d.mu.Lock()
+		d.handing = number + 1
 		for i := from; i < min(from+handedTogether, len(runs)); i++ {
 			j := &c.runs[i]
 			d.leaveLocked(j)
