@@ -59,8 +59,8 @@ image-root: build build/tools/release ## make what the image has in it, except c
 	build/tools/release -binary bin/otelcol -modules-of build/otelcol -name otelcol-ordered -version $(VERSION) \
 		-sbom build/image/sbom.cdx.json -notices build/image/licences.txt
 
-# The authorities that the image trusts.
-CERTIFICATES ?= /etc/ssl/certs/ca-certificates.crt
+# The authorities that the image trusts, from where systems keep theirs.
+CERTIFICATES ?= $(firstword $(wildcard $(SSL_CERT_FILE) /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/ca-bundle.pem /etc/ssl/cert.pem))
 
 .PHONY: image
 image: image-root ## make the container image without a container engine, for docker load or podman load: build/image.tar

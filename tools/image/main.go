@@ -27,7 +27,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.containerfile, "containerfile", "deploy/Containerfile", "whose last stage the image is")
 	flag.StringVar(&o.root, "root", "build/image", "what is in the image")
-	flag.StringVar(&o.certificates, "certificates", "/etc/ssl/certs/ca-certificates.crt", "authorities that the image trusts, in PEM")
+	flag.StringVar(&o.certificates, "certificates", "", "authorities that the image trusts, in PEM")
 	flag.StringVar(&o.tag, "tag", "otelcol-ordered:latest", "name of the image")
 	flag.StringVar(&o.revision, "revision", "", "of the source")
 	out := flag.String("o", "build/image.tar", "archive, for docker load or podman load")
@@ -165,7 +165,7 @@ func (o *options) files(s *stage) ([]byte, error) {
 	}
 	info, err := os.Stat(o.certificates)
 	if err != nil {
-		return nil, fmt.Errorf("certificates: %w", err)
+		return nil, fmt.Errorf("certificates (make image CERTIFICATES=...): %w", err)
 	}
 	if err := add(o.certificates, "etc/ssl/certs/ca-certificates.crt", info); err != nil {
 		return nil, err
