@@ -133,7 +133,8 @@ func show(w io.Writer, p *profile, results []*load.Result) {
 		if v := r.Received.Verified; v != nil && r.Exporter != load.Nop && (r.Received.ViolationCount > 0 || v.Missing > 0) {
 			fmt.Fprintf(w, "\n`%s`: %v, and %d missing; the first of them:\n", r.Exporter, v.Violations, v.Missing)
 			for _, example := range v.Examples[:min(3, len(v.Examples))] {
-				fmt.Fprintf(w, "  %s\n", example)
+				line, _, _ := strings.Cut(example, "\n")
+				fmt.Fprintf(w, "  %.300s\n", line)
 			}
 		}
 	}
