@@ -361,6 +361,30 @@ func TestRefusalAfterALostAnswer(t *testing.T) {
 	})
 }
 
+// TestRefusalAfterALostAnswerGivesNoBudget: what finds out which samples of such a request are refused does not count as requests
+// that isolate nothing, which would let isolation send as many more.
+func TestRefusalAfterALostAnswerGivesNoBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lost atomic.Bool
+		r := &refuser{bad: func(string) bool { return true }}
+		receiver := &rwtest.Receiver{Script: func(req rwtest.Request) rwtest.Answer {
+			if !lost.Swap(true) {
+				return rwtest.Answer{Fault: rwtest.Reset, Stored: true}
+			}
+			return r.answer(req)
+		}}
+		h := newHarness(t, receiver, isolating, onePartition)
+		h.consume(gauge(time.Now(), 1000))
+		time.Sleep(10 * time.Second)
+		before := r.since(seen{})
+		assert.Equal(t, 2*1000-1, before.requests)
+		h.consume(gauge(time.Now(), 1000))
+		time.Sleep(10 * time.Second)
+		assert.LessOrEqual(t, r.since(before).requests, leastIsolation+1)
+		h.shutdown()
+	})
+}
+
 // likePrometheus refuses requests with samples older than the newest of their series. It loses the answer to a request.
 type likePrometheus struct {
 	lose atomic.Bool

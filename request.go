@@ -30,8 +30,8 @@ type marks struct {
 	// offenders says that all series are such as were refused alone before, and retried that these are tried again for themselves.
 	offenders, retried bool
 	// perhapsSent says that the endpoint may have the samples already, so that a refusal does not make their series offenders, and
-	// finding out which are refused is not paid from the budget of isolation.
-	perhapsSent bool
+	// finding out which are refused is not paid from the budget of isolation. refused says that this is what the request is for.
+	perhapsSent, refused bool
 }
 
 // size is the bytes of the message.

@@ -113,7 +113,7 @@ func (v *voyage) step(ctx context.Context) {
 	if r.Samples > 1 {
 		v.size = r.size()
 	}
-	if v.planned.Load() == 1 {
+	if v.planned.Load() == 1 && !r.refused {
 		v.isolation.request(v.attempted)
 	}
 	a := v.client.Post(ctx, r.protocol, r.body, v.attempts)
@@ -403,6 +403,7 @@ func (v *voyage) takeApart(ctx context.Context, o *outcome) bool {
 	r := v.next()
 	if o.reason == account.ReasonRefusedAfterUnknown && r.Samples > 1 {
 		// Only that finds out which samples the endpoint does not have. It is no new offence, and costs no budget.
+		r.refused = true
 		v.split(ctx)
 		return true
 	}

@@ -18,6 +18,7 @@ import (
 
 var (
 	backlogBytes  = flag.Int64("backlog.bytes", 24<<20, "how much the backlog test has in storage")
+	backlogPoints = flag.Int("backlog.points", 1000, "how many samples a payload of the backlog test has")
 	backlogRandom = flag.Int("backlog.random", 200, "how many bytes of each sample nothing compresses")
 )
 
@@ -40,7 +41,8 @@ func TestBacklog(t *testing.T) {
 	}
 	l := startLoaded(t, configs...)
 	filling := l.watchMemory()
-	const senders, points = 8, 1000
+	const senders = 8
+	points := *backlogPoints
 	start, began := time.Now().Add(-time.Hour), time.Now()
 	var accepted atomic.Int64
 	var done sync.WaitGroup
@@ -52,7 +54,7 @@ func TestBacklog(t *testing.T) {
 				for !l.send(body) {
 					time.Sleep(time.Millisecond)
 				}
-				accepted.Add(points)
+				accepted.Add(int64(points))
 			}
 		})
 	}

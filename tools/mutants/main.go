@@ -149,12 +149,17 @@ var mutants = []mutant{
 		tests:   []guard{{"TestSizeThatPassedIsRemembered", "is not less than or equal to"}},
 	},
 	{
-		name: "guards know nothing when the partitions are exchanged", file: "exchange.go",
+		name: "who reads ahead makes the log forget what is between", file: "internal/journal/read.go",
+		replace: [][2]string{{"if from <= l.unread {", "if true {"}},
+		tests:   []guard{{"TestBacklogBesideOtherPartitions", "storage_corrupt"}},
+	},
+	{
+		name: "guards know nothing when the partitions are exchanged", file: "exchanger.go",
 		replace: [][2]string{{"p.guard.inherit(guardsBefore(p.index, len(d.partitions), old))", "_ = p"}},
 		tests:   []guard{{"TestExchangedGuardKnowsLastTimes", "duplicate"}},
 	},
 	{
-		name: "partitions are exchanged although something is under way", file: "exchange.go",
+		name: "partitions are exchanged although something is under way", file: "exchanger.go",
 		replace: [][2]string{
 			{"d.memory.used == 0 && !d.loading && len(d.commits) == 0 && d.log.Sizes().Samples == 0 && d.restsLocked()", "true"},
 			{"!d.log.Restart(layoutOf(d.wanted, secret))", "d.log.Restart(layoutOf(d.wanted, secret)) && false"},
