@@ -101,9 +101,14 @@ var mutants = []mutant{
 		tests: []guard{{"TestSchedulerModel", "a retry is due"}},
 	},
 	{
-		name: "a late batch does not wait for good samples before it", file: "partition.go",
-		replace: [][2]string{{"return before == nil || before.number > b.number", "return before == nil || b != nil"}},
+		name: "late samples do not wait for good samples before them", file: "partition.go",
+		replace: [][2]string{{"return b.number\n", "return math.MaxUint64\n"}},
 		tests:   []guard{{"TestSchedulerModel", "good samples that were accepted before late ones"}},
+	},
+	{
+		name: "late samples wait for good samples behind them", file: "partition.go",
+		replace: [][2]string{{"\t\tc.after = p.numbered\n", "\t\tfor _, o := range append(b.chunks, c) {\n\t\t\to.after = p.numbered\n\t\t}\n"}},
+		tests:   []guard{{"TestLateSamplesDoNotWaitForNewerOnes", "Should be true"}},
 	},
 	{
 		name: "late samples have the whole limit", file: "scheduler.go",
