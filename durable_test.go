@@ -467,7 +467,7 @@ func TestOneStuckPartition(t *testing.T) {
 			c.Retry.BackOff.MaxElapsedTime = 0
 		})
 		h := m.boot()
-		const payloads, series = 3000, 64
+		const payloads, series = 3000, 32
 		for range payloads {
 			h.consume(gauge(time.Now(), series))
 			time.Sleep(100 * time.Millisecond)
