@@ -193,8 +193,8 @@ func (l *Log) add(r *Record, bytes int) {
 	l.index[r.Number] = entryOf(r, bytes)
 }
 
-// Trim makes records unknown, like those of an earlier process, if more than so many are known from a number on and most of what the
-// log has must be kept. There must be a reader that reads them in their order.
+// Trim makes records unknown, like those of an earlier process, if more than so many are known from a number on and three quarters of
+// all bytes must be kept: what is unknown cannot be rewritten. There must be a reader that reads them in their order.
 func (l *Log) Trim(from uint64, most int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -202,7 +202,7 @@ func (l *Log) Trim(from uint64, most int) {
 		from = l.own
 	}
 	from = max(from, l.first)
-	if l.next < from+uint64(most) || l.live < l.stored/2 {
+	if l.next < from+uint64(most) || l.live < l.stored/4*3 {
 		return
 	}
 	for number := from; number < l.next; number++ {
