@@ -142,11 +142,17 @@ func (l *Log) probe(ctx context.Context) error {
 
 // restart makes a log without anything to keep one with other lanes.
 func (l *Log) restart(layout Layout) {
+	l.dropAll()
+	l.Layout, l.lanes = layout, make([]lane, layout.Lanes)
+}
+
+// dropAll makes all records obsolete, also those of which nothing is known.
+func (l *Log) dropAll() {
 	for ; l.first < l.next; l.first++ {
 		l.obsolete = append(l.obsolete, l.first)
 	}
 	clear(l.index)
-	l.Layout, l.lanes, l.stored = layout, make([]lane, layout.Lanes), 0
+	l.stored, l.unread, l.sweep = 0, max(l.unread, l.own), l.first
 }
 
 // Restart gives another layout to a log that keeps nothing, and returns false for one that keeps something. The next write stores
@@ -158,7 +164,7 @@ func (l *Log) Restart(layout Layout) bool {
 		return false
 	}
 	l.restart(layout)
-	l.unread, l.sweep, l.live, l.dirty = max(l.unread, l.own), l.first, 0, true
+	l.live, l.dirty = 0, true
 	return true
 }
 
@@ -379,9 +385,7 @@ func (l *Log) commit(ctx context.Context, r *Record) error {
 		}
 	}
 	ops = append(ops, h.operation())
-	for _, number := range deletes {
-		ops = append(ops, storage.DeleteOperation(recordKey(number)))
-	}
+	ops = append(ops, deleteOperations(deletes)...)
 	return l.write(ctx, h.generation, len(deletes), ops, func() {
 		if r != nil {
 			l.add(r, len(record))
@@ -390,7 +394,15 @@ func (l *Log) commit(ctx context.Context, r *Record) error {
 	})
 }
 
-// prepare returns the head that is to be written next, and what can be deleted together with it.
+func deleteOperations(numbers []uint64) []*storage.Operation {
+	ops := make([]*storage.Operation, len(numbers))
+	for i, number := range numbers {
+		ops[i] = storage.DeleteOperation(recordKey(number))
+	}
+	return ops
+}
+
+// prepare returns the head that is to be written next, and what must be deleted together with it: it does not tell of that any more.
 func (l *Log) prepare() (h head, deletes []uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -424,6 +436,10 @@ func (l *Log) write(ctx context.Context, generation uint64, deletes int, ops []*
 
 // collectLocked finds records that need not be kept: those at the front, and some of the others.
 func (l *Log) collectLocked() {
+	if l.empty() {
+		l.dropAll()
+		return
+	}
 	for l.first < l.next {
 		e := l.index[l.first]
 		if e == nil && !l.knownLocked(l.first) || e != nil && e.open(l.lanes) > 0 {

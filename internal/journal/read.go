@@ -113,7 +113,7 @@ func (l *Log) Rewrite(ctx context.Context, until time.Time, maxBytes, room int64
 		return false, err
 	}
 	// What the head says of acknowledgements must be stored before what needs no keeping is left out.
-	h, _ := l.prepare()
+	h, deletes := l.prepare()
 	ops := []*storage.Operation{h.operation()}
 	var again []*entry
 	for _, get := range gets {
@@ -129,7 +129,8 @@ func (l *Log) Rewrite(ctx context.Context, until time.Time, maxBytes, room int64
 		again = append(again, entryOf(&r, len(value)))
 		ops = append(ops, storage.SetOperation(recordKey(r.Number), value))
 	}
-	err = l.write(ctx, h.generation, 0, ops, func() {
+	// Some of the records may be among those that are not needed any more by now.
+	err = l.write(ctx, h.generation, len(deletes), append(ops, deleteOperations(deletes)...), func() {
 		for _, e := range again {
 			l.rewrittenLocked(e)
 		}
