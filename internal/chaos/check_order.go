@@ -152,11 +152,17 @@ func (c *checker) checkApart(x *flight) {
 			continue
 		case it.Timestamp <= before.Timestamp && c.Settings.OutOfOrder != "send":
 			c.problem("%v goes back in time from %d: %v", x, before.Timestamp, it.Point)
-		case it.apart != before.apart && (it.late || before.late) && !c.held(it.Series):
+		case it.apart != before.apart && (it.late || before.late) && !c.held(it.Series) && !c.twice(it) && !c.twice(before):
 			c.problem("%v has a late sample of %d together with one of %d: %v", x, it.Timestamp, before.Timestamp, it.Point)
 		}
 		newest[it.Series] = it
 	}
+}
+
+// twice tells whether a sample was accepted in order and once more as a late one: which of them is in a request cannot be told.
+func (c *checker) twice(it *item) bool {
+	s := c.model.series[it.Series]
+	return s != nil && len(s.line.at[it.at()]) > 0 && len(s.apart.at[it.at()]) > 0
 }
 
 // held tells whether samples of a series travel apart though they are not late: what the exporter holds back behind them may join
