@@ -225,7 +225,7 @@ func TestPrometheusTroubleIsTheComponentsStatus(t *testing.T) {
 			{
 				// The answer says that the endpoint is wrong, and the configuration that the collector must stop then.
 				name: "fatal", config: "on_error: {fatal: fail}", statuses: []int{404},
-				expected: []componentstatus.Status{componentstatus.StatusRecoverableError, componentstatus.StatusFatalError},
+				expected: []componentstatus.Status{componentstatus.StatusFatalError},
 				dropped:  map[rig.Drop]int64{{Reason: "fatal", Status: 404}: 5},
 			},
 			{
