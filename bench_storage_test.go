@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.opentelemetry.io/collector/pdata/pcommon"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/journal"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/storagetest"
@@ -42,25 +41,7 @@ func BenchmarkStorage(b *testing.B) {
 				if stored {
 					p.store(b, cfg)
 				}
-				ts := pcommon.NewTimestampFromTime(time.Now())
-				samples := payloads[0].DataPointCount() * load.samples
-				total := 0
-				b.ReportAllocs()
-				b.ResetTimer()
-				b.StopTimer()
-				m := newMeter(b)
-				for i := 0; i < b.N; i += len(payloads) {
-					ts += 1_000_000
-					for _, md := range payloads {
-						setTimes(md, ts)
-					}
-					m.start()
-					for j := i; j < min(i+len(payloads), b.N); j++ {
-						total += p.consume(b, payloads[j%len(payloads)])
-					}
-					m.stop()
-				}
-				m.report(samples, total)
+				p.measure(b, payloads, load.samples)
 			})
 		}
 	}

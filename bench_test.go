@@ -181,28 +181,33 @@ func BenchmarkExporter(b *testing.B) {
 				payloads := load.payloads()
 				p := newBenchPipeline(createDefaultConfig().(*Config))
 				p.protocol = version
-				samples := payloads[0].DataPointCount() * load.samples
-				ts := pcommon.NewTimestampFromTime(time.Now())
-				total := 0
-				b.ReportAllocs()
-				b.ResetTimer()
-				b.StopTimer()
-				m := newMeter(b)
-				for i := 0; i < b.N; i += len(payloads) {
-					ts += 1_000_000
-					for _, md := range payloads {
-						setTimes(md, ts)
-					}
-					m.start()
-					for j := i; j < min(i+len(payloads), b.N); j++ {
-						total += p.consume(b, payloads[j%len(payloads)])
-					}
-					m.stop()
-				}
-				m.report(samples, total)
+				p.measure(b, payloads, load.samples)
 			})
 		}
 	}
+}
+
+// measure consumes the payloads in turn, with new times in each turn, and reports what a sample costs.
+func (p *benchPipeline) measure(b *testing.B, payloads []pmetric.Metrics, samplesOfPoint int) {
+	samples := payloads[0].DataPointCount() * samplesOfPoint
+	ts := pcommon.NewTimestampFromTime(time.Now())
+	total := 0
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.StopTimer()
+	m := newMeter(b)
+	for i := 0; i < b.N; i += len(payloads) {
+		ts += 1_000_000
+		for _, md := range payloads {
+			setTimes(md, ts)
+		}
+		m.start()
+		for j := i; j < min(i+len(payloads), b.N); j++ {
+			total += p.consume(b, payloads[j%len(payloads)])
+		}
+		m.stop()
+	}
+	m.report(samples, total)
 }
 
 // BenchmarkFloor is prompb's Marshal and Snappy over the same series, in requests of the same size.
