@@ -136,9 +136,9 @@ func (c *chunk) packedForm() (packed []byte, size int, from []*chunk) {
 	if c.protocol == wire.V2 {
 		return mergedBody(from), 0, from
 	}
-	elements, size := joinedElements(from)
-	defer buffers.Give(elements)
-	return buffers.Copy(elements), size, from
+	j := joinChunks(from)
+	defer joiners.Put(j)
+	return buffers.Copy(j.Elements()), j.Size(), from
 }
 
 // giveBytes gives back the bytes of chunks that nobody else knows any more, and of which something else was made. That may be
@@ -163,20 +163,23 @@ func body(p wire.Protocol, chunks []*chunk) []byte {
 
 // joinedBody is the body of a 1.0 message.
 func joinedBody(chunks []*chunk) []byte {
-	elements, size := joinedElements(chunks)
-	defer buffers.Give(elements)
-	return block.WithSize(elements, size)
+	j := joinChunks(chunks)
+	defer joiners.Put(j)
+	return block.WithSize(j.Elements(), j.Size())
 }
 
-// joinedElements are the elements of chunks in a row, in a buffer, and how many bytes they were. Neighbouring plain runs are
-// compressed together.
-func joinedElements(chunks []*chunk) (elements []byte, size int) {
-	elements = buffers.Take()
+// joiners join the elements of chunks. Each has an owner from Get to Put.
+var joiners = sync.Pool{New: func() any { return new(block.Joiner) }}
+
+// joinChunks joins the elements of chunks in a row. Neighbouring plain runs are compressed together.
+func joinChunks(chunks []*chunk) *block.Joiner {
+	j := joiners.Get().(*block.Joiner)
+	j.Reset()
 	plain := buffers.Take()
 	flush := func(least int) {
 		for len(plain) > least {
 			n := min(len(plain), block.Size)
-			elements = block.AppendElements(elements, plain[:n])
+			j.AddPlain(plain[:n])
 			plain = plain[:copy(plain, plain[n:])]
 		}
 	}
@@ -184,17 +187,15 @@ func joinedElements(chunks []*chunk) (elements []byte, size int) {
 		c.wait()
 		if c.plain != nil {
 			plain = append(plain, c.plain...)
-			size += len(c.plain)
 			flush(block.Size)
 			continue
 		}
 		flush(0)
-		elements = append(elements, c.packed...)
-		size += c.size
+		j.Add(c.packed, c.size)
 	}
 	flush(0)
 	buffers.Give(plain)
-	return elements, size
+	return j
 }
 
 // wait waits until nobody packs the chunk any more.
