@@ -148,33 +148,29 @@ func BenchmarkPartitions(b *testing.B) {
 
 // BenchmarkPayloadSize shows what a sample costs by the size of its payload: the last one is of about 10 MB.
 func BenchmarkPayloadSize(b *testing.B) {
-	for _, points := range []int{1000, 4000, 16_000} {
-		b.Run(fmt.Sprintf("points=%d", points), func(b *testing.B) {
-			md, m := benchMetric()
-			m.SetName("http.server.active_requests")
-			for _, part := range benchGauges(points, 20) {
-				from := part.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints()
-				if m.Type() == pmetric.MetricTypeEmpty {
-					m.SetEmptyGauge()
-				}
-				from.MoveAndAppendTo(m.Gauge().DataPoints())
-			}
-			p := newBenchPipeline(createDefaultConfig().(*Config))
-			ts := pcommon.NewTimestampFromTime(time.Now())
-			b.ReportAllocs()
-			b.ResetTimer()
-			b.StopTimer()
-			meter := newMeter(b)
-			for range b.N {
-				ts += 1_000_000
-				setTimes(md, ts)
-				meter.start()
-				p.consume(b, md)
-				meter.stop()
-			}
-			meter.report(points, 0)
-		})
+	for _, version := range []wire.Protocol{wire.V1, wire.V2} {
+		for _, points := range []int{10, 100, 1000, 4000, 16_000} {
+			b.Run(fmt.Sprintf("message=%d/points=%d", 1+version, points), func(b *testing.B) {
+				p := newBenchPipeline(createDefaultConfig().(*Config))
+				p.protocol = version
+				p.measure(b, []pmetric.Metrics{benchPayload(points)}, 1)
+			})
+		}
 	}
+}
+
+// benchPayload is a payload of so many gauges with 20 attributes.
+func benchPayload(points int) pmetric.Metrics {
+	payloads := benchGauges(max(points, 1000), 20)
+	gauge := func(md pmetric.Metrics) pmetric.NumberDataPointSlice {
+		return md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints()
+	}
+	all, n := gauge(payloads[0]), 0
+	for _, more := range payloads[1:] {
+		gauge(more).MoveAndAppendTo(all)
+	}
+	all.RemoveIf(func(pmetric.NumberDataPoint) bool { n++; return n > points })
+	return payloads[0]
 }
 
 // BenchmarkProducers shows whether producers hinder each other: with as many processors as producers, the samples per

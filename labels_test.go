@@ -21,8 +21,7 @@ func TestLabelSetsFromTheOneBefore(t *testing.T) {
 	r := rand.New(rand.NewPCG(s, 0))
 	n := testNamer(configOf(nil))
 	used := newLabeler(n)
-	const partitions = 3
-	var tables [partitions]wire.Symbols
+	var table wire.Symbols
 	value := func() string {
 		switch r.IntN(12) {
 		case 0:
@@ -67,14 +66,13 @@ func TestLabelSetsFromTheOneBefore(t *testing.T) {
 			assert.Equal(t, want.hash, got.hash)
 			assert.Equal(t, [2]string{want.le, want.quantile}, [2]string{got.le, got.quantile})
 
-			partition := r.IntN(partitions)
 			if r.IntN(20) == 0 {
-				tables[partition].Reset()
+				table.Reset()
 			}
 			var m, plain wire.Merger
 			var empty wire.Symbols
-			m.AddDrafts(draftOf(&tables[partition], used.refs(&tables[partition], partition, partitions)))
-			plain.AddDrafts(draftOf(&empty, fresh.refs(&empty, 0, 1)))
+			m.AddDrafts(draftOf(&table, used.refs(&table)))
+			plain.AddDrafts(draftOf(&empty, fresh.refs(&empty)))
 			assert.Equal(t, plain.Message(nil), m.Message(nil), "references")
 			used.forget()
 			if t.Failed() {
@@ -85,7 +83,9 @@ func TestLabelSetsFromTheOneBefore(t *testing.T) {
 }
 
 // draftOf is a part with a series that has no labels but those of a base.
-func draftOf(s *wire.Symbols, m *planMemo) []byte {
-	part := wire.AppendDraftBase(s.AppendDraftTable(nil), m.refs, &m.cut)
+func draftOf(of *wire.Symbols, m *planMemo) []byte {
+	s := wire.PartSymbols{Of: of}
+	s.UseRefs(m.refs)
+	part := wire.AppendDraftBase(s.AppendTable(nil), m.refs, &m.cut)
 	return wire.AppendDraft(part, &wire.Draft{Point: wire.AppendSampleV2(nil, 1, 2, 3)})
 }

@@ -2,13 +2,18 @@
 
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
-import "github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
+import (
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
+)
 
 // payload is what the translation makes of one call: segments for the queues, and what was dropped on the way.
 type payload struct {
 	// segments are by partition; touched are the indices of those that hold something, in order.
 	segments []segment
 	touched  []int
+	// symbols are those of all segments in 2.0.
+	symbols wire.Symbols
 	// needs are those of the touched partitions, once the payload is measured.
 	needs []need
 	// points counts what was asked to be translated: samples in segments or dropped.

@@ -29,9 +29,9 @@ type plan struct {
 	size int
 	// classic says that all label names can be sent in 1.0.
 	classic bool
-	// memos are the plan's references by partition.
-	memos []planMemo
-	// held is what the plan takes of the caches' budget, besides its memos.
+	// memo has the plan's references.
+	memo planMemo
+	// held is what the plan takes of the caches' budget, besides its memo.
 	held int
 }
 
@@ -58,10 +58,9 @@ type planItem struct {
 	fallbackHash, fallbackPlace uint64
 }
 
-// cost is the bytes of the plan, without what its memos refer to.
+// cost is the bytes of the plan, without what its memo refers to.
 func (p *plan) cost() int {
-	cost := cap(p.items)*int(unsafe.Sizeof(planItem{})) + cap(p.slots)*int(unsafe.Sizeof(planSlot{})) + cap(p.scope)*stringSize +
-		cap(p.memos)*memoSize
+	cost := cap(p.items)*int(unsafe.Sizeof(planItem{})) + cap(p.slots)*int(unsafe.Sizeof(planSlot{})) + cap(p.scope)*stringSize
 	for i := range p.items {
 		it := &p.items[i]
 		cost += cap(it.constant) + cap(it.constants)*int(unsafe.Sizeof(constLabel{})) + len(it.name) + cap(it.fallback) + len(it.fallbackValue) + 3*allocation
@@ -107,11 +106,9 @@ func (p *plan) addConstants(it *planItem, labels []constLabel) {
 
 // build merges labels from attributes of the keys with those of the context, both sorted by name.
 func (p *plan) build(attrs []shapeAttr, keys []string, c *labelContext) {
-	for i := range p.memos {
-		p.memos[i].generation = 0
-	}
+	p.memo.generation = 0
 	*p = plan{
-		epoch: c.epoch, classic: true, memos: p.memos, held: p.held,
+		epoch: c.epoch, classic: true, memo: p.memo, held: p.held,
 		// Besides the labels from attributes there are those before __name__, le and quantile, and after all.
 		items: slices.Grow(p.items[:0], len(attrs)+4), slots: slices.Grow(p.slots[:0], len(attrs)),
 	}

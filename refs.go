@@ -6,16 +6,12 @@ import (
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
-// refs returns the references of the label set that was made last to the symbols of a partition's segment. They are valid
-// until the next call.
-func (l *labeler) refs(s *wire.Symbols, partition, partitions int) *planMemo {
+// refs returns the references of the label set that was made last to the symbols of its payload. They are valid until the next
+// call.
+func (l *labeler) refs(s *wire.Symbols) *planMemo {
 	p, ls := l.plan, &l.set
-	if len(p.memos) == 0 {
-		p.memos = make([]planMemo, partitions)
-		l.hold(p, &p.held, p.cost())
-	}
-	m := &p.memos[partition]
-	if m.built = m.generation != s.Generation()+1 || !m.change(ls, s); m.built {
+	m := &p.memo
+	if m.generation != s.Generation() || !m.change(ls, s) {
 		m.build(p, ls, s)
 		l.hold(p, &m.held, m.cost())
 	}
@@ -26,7 +22,6 @@ func (l *labeler) refs(s *wire.Symbols, partition, partitions int) *planMemo {
 // change makes the references those of a label set by exchanging what is different. It returns false if the two do not have
 // the same labels.
 func (m *planMemo) change(ls *labelSet, s *wire.Symbols) bool {
-	m.changed = m.changed[:0]
 	for i := range ls.values {
 		v := &ls.values[i]
 		if v.changed <= m.serial {
@@ -38,7 +33,6 @@ func (m *planMemo) change(ls *labelSet, s *wire.Symbols) bool {
 		}
 		if len(value) > 0 {
 			wire.PutDraftRef(m.refs[m.at[i]:], s.RefBytes(value, v.hash))
-			m.changed = append(m.changed, m.at[i])
 		}
 	}
 	return true
@@ -46,7 +40,7 @@ func (m *planMemo) change(ls *labelSet, s *wire.Symbols) bool {
 
 // build makes the references of a label set anew.
 func (m *planMemo) build(p *plan, ls *labelSet, s *wire.Symbols) {
-	m.generation, m.refs, m.at = s.Generation()+1, m.refs[:0], m.at[:0]
+	m.generation, m.built, m.refs, m.at = s.Generation(), ls.serial, m.refs[:0], m.at[:0]
 	run := 0
 	for i := range p.items {
 		for run < 3 && p.cut[run] == i {

@@ -29,13 +29,16 @@ type segment struct {
 	// elements are compressed series of 1.0 that come before those of plain, and packed is how many bytes they were.
 	elements []byte
 	packed   int
-	table    wire.Symbols
-	draft    wire.Draft
+	// table has the symbols of drafts.
+	table wire.PartSymbols
+	draft wire.Draft
 	// base is the label set that is the base of drafts, and metric the metric that the draft's metadata is of; 0 is none.
 	base, metric uint64
 	// memo is where the base is from, and baseRefs the number of its references.
 	memo     *planMemo
 	baseRefs int
+	// changed is scratch.
+	changed []int
 	// scratch and histogram are where points are encoded.
 	scratch, histogram []byte
 	// index is of the series that are not cut yet, in their order.
@@ -53,7 +56,7 @@ func (s *segment) empty() bool {
 // capacity is the bytes of the segment's buffers.
 func (s *segment) capacity() int {
 	return cap(s.plain) + cap(s.elements) + cap(s.scratch) + cap(s.histogram) + cap(s.index)*int(unsafe.Sizeof(indexEntry{})) +
-		cap(s.part) + cap(s.chunks)*int(unsafe.Sizeof(indexedChunk{})) + s.table.Capacity()
+		cap(s.part) + cap(s.chunks)*int(unsafe.Sizeof(indexedChunk{})) + cap(s.changed)*8 + s.table.Capacity()
 }
 
 // received is the number of samples of a finished segment that were received.
@@ -189,7 +192,7 @@ func (s *segment) cut() {
 
 // partSize is the bytes that appendPart appends.
 func (s *segment) partSize() int {
-	return partHeaderLen + len(s.plain) + s.table.DraftSize()
+	return partHeaderLen + len(s.plain) + s.table.TableSize()
 }
 
 // chunk is what the segment holds, packed if it is large, or else still without its bytes.
@@ -211,7 +214,7 @@ func (s *segment) end(c indexedChunk) {
 // appendPart appends the drafts with their symbol table, as a chunk has them.
 func (s *segment) appendPart(b []byte) []byte {
 	b, start := beginPart(b)
-	b = append(s.table.AppendDraftTable(b), s.plain...)
+	b = append(s.table.AppendTable(b), s.plain...)
 	endPart(b, start)
 	return b
 }
@@ -221,16 +224,20 @@ func (s *segment) based(serial uint64) bool {
 	return s.base == serial
 }
 
-// rebase makes the label set, whose references are m, the base of the drafts that follow. The base is not part of a series:
-// when that is excised, others may need it.
-func (s *segment) rebase(m *planMemo) {
-	s.base = m.serial
-	if m.built || m != s.memo {
+// rebase makes a label set, whose references are m, the base of the drafts that follow. The base is not part of a series: when
+// that is excised, others may need it.
+func (s *segment) rebase(ls *labelSet, m *planMemo) {
+	if m != s.memo || m.built > s.base {
+		s.table.UseRefs(m.refs)
 		s.plain = wire.AppendDraftBase(s.plain, m.refs, &m.cut)
 	} else {
-		s.plain = wire.AppendDraftChange(s.plain, m.refs, m.changed)
+		s.changed = m.changedSince(s.changed[:0], ls, s.base)
+		for _, at := range s.changed {
+			s.table.UseRefs(m.refs[at : at+wire.DraftRefLen])
+		}
+		s.plain = wire.AppendDraftChange(s.plain, m.refs, s.changed)
 	}
-	s.memo, s.baseRefs = m, len(m.refs)/wire.DraftRefLen
+	s.base, s.memo, s.baseRefs = ls.serial, m, len(m.refs)/wire.DraftRefLen
 }
 
 // appendDraft is the 2.0 encoding of add.

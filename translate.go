@@ -72,7 +72,7 @@ func newTranslator(tr translation, memory *boundMemory, families *families) *tra
 		payload:        payload{segments: make([]segment, tr.partitions)},
 	}
 	for i := range t.segments {
-		t.segments[i].limits = &t.limits
+		t.segments[i].limits, t.segments[i].table.Of = &t.limits, &t.symbols
 	}
 	t.bounds.account = account
 	account.clear = func() {
@@ -416,7 +416,7 @@ func (t *translator) put(partition int, sr *series) {
 	}
 	s.makeRoom(sr)
 	if t.protocol == wire.V2 && !s.based(sr.labels.serial) {
-		s.rebase(t.labeler.refs(&s.table, partition, t.partitions))
+		s.rebase(sr.labels, t.labeler.refs(&t.symbols))
 	}
 	s.add(sr)
 }
@@ -509,6 +509,7 @@ func (t *translator) reset() {
 		t.segments[i].reset(t.protocol)
 	}
 	t.touched = t.touched[:0]
+	t.symbols.Reset()
 	t.seen.reset()
 	t.points = 0
 	t.drops = account.Drops{}
@@ -523,7 +524,8 @@ func (t *translator) reset() {
 
 // scratch is the bytes of the translator's buffers, which are as large as the largest payload was.
 func (t *translator) scratch() int {
-	n := cap(t.labeler.set.buf) + cap(t.labeler.set.values)*int(unsafe.Sizeof(valueSpan{})) + len(t.seen.slots)*int(unsafe.Sizeof(timelineSlot{}))
+	n := cap(t.labeler.set.buf) + cap(t.labeler.set.values)*int(unsafe.Sizeof(valueSpan{})) + len(t.seen.slots)*int(unsafe.Sizeof(timelineSlot{})) +
+		t.symbols.Capacity()
 	for i := range t.segments {
 		n += t.segments[i].capacity()
 	}

@@ -9,13 +9,14 @@ import (
 )
 
 // A draft is a series of a 2.0 message before it is known in which message it goes, and so before its references are. It
-// refers to the symbol table of its part: a part is a table and the drafts that use it. A Merger makes a message of parts.
+// refers to the symbol table of its payload. A part is drafts with the symbols that they use, so that it needs nothing else. A
+// Merger makes a message of parts.
 //
 // Parts are bytes, so that to queue them is a copy, and all their numbers have four bytes, so that a reference is exchanged
 // by a look into a table instead of reading a message anew:
 //
-//	part:     number of symbols, size of the strings, for each symbol its Hash (8 bytes), start and end, the strings, then
-//	          bases and drafts
+//	part:     number of symbols, size of the strings, generation of the payload's table (8 bytes), for each symbol its Hash (8
+//	          bytes), its reference and where it ends, the strings, then bases and drafts
 //	base:     0, its size, where it is cut (3 numbers), references of name and value of each label
 //	change:   0, 2^32-1, the number of labels that are changed in the last base, for each where it stands and its new value
 //	draft:    size of the point, size of the exemplars, metadata's type, help and unit, the labels that go where the base is
@@ -43,6 +44,7 @@ const (
 	draftBaseLen   = 5 * 4
 	draftChangeLen = 3 * 4
 	draftHeaderLen = 5*4 + 3*draftLabelLen
+	partTableLen   = 2*4 + 8
 	symbolEntryLen = 8 + 2*4
 	draftLabelLen  = 2 * DraftRefLen
 )
@@ -104,7 +106,7 @@ func AppendDraftRefs(b []byte, name, value uint32) []byte {
 func PutDraftRef(b []byte, ref uint32) { le.PutUint32(b, ref) }
 
 // AppendDraftExemplar appends an exemplar to those of a draft.
-func AppendDraftExemplar(b []byte, e *Exemplar, s *Symbols) []byte {
+func AppendDraftExemplar(b []byte, e *Exemplar, s *PartSymbols) []byte {
 	b = le.AppendUint64(b, 0)
 	start := len(b)
 	for _, l := range e.Labels {
@@ -118,28 +120,9 @@ func AppendDraftExemplar(b []byte, e *Exemplar, s *Symbols) []byte {
 	return b
 }
 
-// DraftSize is how many bytes AppendDraftTable appends.
-func (s *Symbols) DraftSize() int { return 8 + len(s.spans)*symbolEntryLen + len(s.encoded) }
-
-// AppendDraftTable appends the table as it stands at the beginning of a part.
-func (s *Symbols) AppendDraftTable(b []byte) []byte {
-	b = slices.Grow(b, s.DraftSize())
-	b = le.AppendUint32(b, uint32(len(s.spans)))
-	b = le.AppendUint32(b, uint32(len(s.encoded)))
-	for i := range s.spans {
-		span := &s.spans[i]
-		b = le.AppendUint64(b, span.hash)
-		b = le.AppendUint64(b, uint64(span.start)|uint64(span.end)<<32)
-	}
-	return append(b, s.encoded...)
-}
-
 // draftPart is what a Merger keeps of the part that it reads.
 type draftPart struct {
-	entries, strings []byte
-	// foreign says that another process has made the part, and stored it: the hashes in it are not those of this one.
-	foreign bool
-	// refs are the references of the part's symbols in the new table, 0 where not yet known.
+	// refs are the references of the payload's symbols in the new table, of those at least that the part has.
 	refs []uint32
 
 	// labels are the base, and cut where it is cut. They are exchanged when a draft needs them: a table has no symbols that
@@ -167,17 +150,8 @@ type exchangedLabel struct {
 
 // AddDrafts adds the series of a part, which must be as the functions above have made it.
 func (m *Merger) AddDrafts(part []byte) {
-	symbols, size := int(le.Uint32(part)), int(le.Uint32(part[4:]))
-	part = part[8:]
 	d := &m.drafts
-	d.entries, part = part[:symbols*symbolEntryLen], part[symbols*symbolEntryLen:]
-	d.strings, part = part[:size], part[size:]
-	if symbols > 0 {
-		first, hash := d.symbol(1)
-		d.foreign = hash != HashBytes(first)
-	}
-	d.refs = slices.Grow(d.refs[:0], symbols+1)[:symbols+1]
-	clear(d.refs)
+	d.refs, part = m.exchange(part)
 	d.labels, d.stale, d.encoded = d.labels[:0], d.stale[:0], d.encoded[:0]
 	for len(part) > 0 {
 		point := int(le.Uint32(part))
@@ -187,12 +161,12 @@ func (m *Merger) AddDrafts(part []byte) {
 		}
 		exemplars := int(le.Uint32(part[4:]))
 		if !d.whole || len(d.stale) > 0 {
-			m.exchangeBase()
+			d.exchangeBase()
 		}
 		md := Metadata{Type: MetricType(le.Uint32(part[8:])), Help: le.Uint32(part[12:]), Unit: le.Uint32(part[16:])}
 		if len(d.encoded) == 0 || d.metadata != md {
 			d.metadata = md
-			d.encoded = AppendMetadata(d.encoded[:0], Metadata{Type: md.Type, Help: m.draftRef(md.Help), Unit: m.draftRef(md.Unit)})
+			d.encoded = AppendMetadata(d.encoded[:0], Metadata{Type: md.Type, Help: d.refs[md.Help], Unit: d.refs[md.Unit]})
 		}
 		own := part[20:draftHeaderLen]
 		part = part[draftHeaderLen:]
@@ -209,7 +183,7 @@ func (m *Merger) appendDraft(own, point []byte) {
 	size := len(d.exchanged)
 	for i := range labels {
 		if labels[i].set(le.Uint64(own[i*draftLabelLen:])); labels[i].stale {
-			m.exchangeLabel(&labels[i])
+			d.exchangeLabel(&labels[i])
 			size += labels[i].size
 		}
 	}
@@ -262,12 +236,11 @@ func (l *exchangedLabel) set(label uint64) {
 }
 
 // exchangeBase exchanges the references of the base that have changed.
-func (m *Merger) exchangeBase() {
-	d := &m.drafts
+func (d *draftPart) exchangeBase() {
 	for _, i := range d.stale {
 		l := &d.labels[i]
 		size := l.size
-		m.exchangeLabel(l)
+		d.exchangeLabel(l)
 		if d.whole = d.whole && l.size == size; d.whole {
 			for j := range size {
 				d.exchanged[l.at+j] = byte(l.encoded >> (8 * j))
@@ -286,7 +259,7 @@ func (m *Merger) exchangeBase() {
 			run++
 		}
 		l := &d.labels[i]
-		m.exchangeLabel(l)
+		d.exchangeLabel(l)
 		l.at = len(to)
 		to = le.AppendUint64(to, l.encoded)[:l.at+l.size]
 	}
@@ -297,12 +270,12 @@ func (m *Merger) exchangeBase() {
 }
 
 // exchangeLabel exchanges the references of a label if they have changed.
-func (m *Merger) exchangeLabel(l *exchangedLabel) {
+func (d *draftPart) exchangeLabel(l *exchangedLabel) {
 	if !l.stale {
 		return
 	}
-	name, n := refBits(m.draftRef(uint32(l.label)))
-	value, v := refBits(m.draftRef(uint32(l.label >> 32)))
+	name, n := refBits(d.refs[uint32(l.label)])
+	value, v := refBits(d.refs[l.label>>32])
 	l.encoded, l.size, l.stale = name|value<<(8*n), n+v, false
 }
 
@@ -322,26 +295,6 @@ func refBits(r uint32) (bits uint64, size int) {
 	}
 }
 
-// draftRef returns the new reference for one of the part.
-func (m *Merger) draftRef(old uint32) uint32 {
-	d := &m.drafts
-	if old == 0 || d.refs[old] != 0 {
-		return d.refs[old]
-	}
-	symbol, hash := d.symbol(old)
-	if d.foreign {
-		hash = HashBytes(symbol)
-	}
-	d.refs[old] = refHashed(&m.symbols, symbol, hash)
-	return d.refs[old]
-}
-
-// symbol returns a symbol of the part, and the hash that the process that made it knows it by.
-func (d *draftPart) symbol(ref uint32) (symbol []byte, hash uint64) {
-	entry := d.entries[(ref-1)*symbolEntryLen:]
-	return d.strings[le.Uint32(entry[8:]):le.Uint32(entry[12:])], le.Uint64(entry)
-}
-
 // draftExemplars makes m.rest the exemplars of a draft.
 func (m *Merger) draftExemplars(exemplars []byte) {
 	m.rest = m.rest[:0]
@@ -350,7 +303,7 @@ func (m *Merger) draftExemplars(exemplars []byte) {
 		exemplars = exemplars[8:]
 		m.packed = m.packed[:0]
 		for refs := exemplars[:labels]; len(refs) > 0; refs = refs[DraftRefLen:] {
-			m.packed = appendRef(m.packed, m.draftRef(le.Uint32(refs)))
+			m.packed = appendRef(m.packed, m.drafts.refs[le.Uint32(refs)])
 		}
 		e := m.scratch[:0]
 		if labels > 0 {

@@ -9,9 +9,17 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// draftPart makes a part of series, each with one of some bases, and leaves some series out like the guard does: what it
-// leaves out has its base in the part all the same. It returns the series that it has kept.
-func (r random) draftPart(t *testing.T, s *Symbols, n int) (part []byte, kept []*series) {
+// draftParts makes parts of a payload, of series which each have one of some bases. It returns the series too.
+func (r random) draftParts(t *testing.T, s *Symbols, parts, n int) (made [][]byte, all []*series) {
+	s.Reset()
+	for range parts {
+		part, of := r.draftPart(t, &PartSymbols{Of: s}, n)
+		made, all = append(made, part), append(all, of...)
+	}
+	return made, all
+}
+
+func (r random) draftPart(t *testing.T, s *PartSymbols, n int) (part []byte, all []*series) {
 	s.Reset()
 	own := []Label{{"__name__", "a"}, {"le", "0.5"}, {"quantile", "0.9"}}
 	var drafts, base []byte
@@ -38,7 +46,7 @@ func (r random) draftPart(t *testing.T, s *Symbols, n int) (part []byte, kept []
 				if r.IntN(3) == 0 {
 					labels[i].Value = pick(r, "v"+r.string(), fmt.Sprint(r.IntN(1+n*n)))
 					at := i*draftLabelLen + DraftRefLen
-					PutDraftRef(base[at:], s.RefBytes([]byte(labels[i].Value), Hash(labels[i].Value)))
+					PutDraftRef(base[at:], s.Ref(labels[i].Value))
 					changed = append(changed, at)
 				}
 			}
@@ -65,15 +73,12 @@ func (r random) draftPart(t *testing.T, s *Symbols, n int) (part []byte, kept []
 		for _, e := range p.exemplars {
 			d.Exemplars = AppendDraftExemplar(d.Exemplars, e, s)
 		}
-		encoded := AppendDraft(nil, &d)
-		if r.IntN(4) > 0 {
-			drafts = append(drafts, encoded...)
-			kept = append(kept, p)
-		}
+		drafts = AppendDraft(drafts, &d)
+		all = append(all, p)
 	}
-	part = s.AppendDraftTable(nil)
-	assert.Len(t, part, s.DraftSize())
-	return append(part, drafts...), kept
+	part = s.AppendTable(nil)
+	assert.Len(t, part, s.TableSize())
+	return append(part, drafts...), all
 }
 
 // TestDrafts makes messages of parts, with the symbols that their series use and no others.
@@ -84,9 +89,11 @@ func TestDrafts(t *testing.T) {
 		m.Reset()
 		var want []*series
 		for range 1 + r.IntN(5) {
-			part, kept := r.draftPart(t, &s, r.IntN(12))
-			m.AddDrafts(part)
-			want = append(want, kept...)
+			parts, all := r.draftParts(t, &s, r.IntN(4), r.IntN(12))
+			for _, part := range parts {
+				m.AddDrafts(part)
+			}
+			want = append(want, all...)
 		}
 		message := m.Message(nil)
 		got, plain := unmarshalV2(t, message), writev2Request(want)
@@ -122,12 +129,14 @@ func TestDraftsOfOtherProcesses(t *testing.T) {
 		m.Reset()
 		var want []*series
 		for process := range 4 {
-			part, kept := r.draftPart(t, &s, 1+r.IntN(12))
-			for entry, n := part[8:], le.Uint32(part); n > 0; entry, n = entry[symbolEntryLen:], n-1 {
-				le.PutUint64(entry, le.Uint64(entry)^uint64(process))
+			parts, all := r.draftParts(t, &s, 2, 1+r.IntN(12))
+			for _, part := range parts {
+				for entry, n := part[partTableLen:], le.Uint32(part); n > 0; entry, n = entry[symbolEntryLen:], n-1 {
+					le.PutUint64(entry, le.Uint64(entry)^uint64(process))
+				}
+				m.AddDrafts(part)
 			}
-			m.AddDrafts(part)
-			want = append(want, kept...)
+			want = append(want, all...)
 		}
 		got, plain := unmarshalV2(t, m.Message(nil)), writev2Request(want)
 		assert.Equal(t, resolve(t, plain), resolve(t, got))
@@ -146,9 +155,9 @@ func TestDraftsOfManySymbols(t *testing.T) {
 			m.symbols.Ref(fmt.Sprint("known ", i))
 		}
 		for range 5 {
-			part, kept := r.draftPart(t, &s, 100)
-			m.AddDrafts(part)
-			want = append(want, kept...)
+			parts, all := r.draftParts(t, &s, 1, 100)
+			m.AddDrafts(parts[0])
+			want = append(want, all...)
 		}
 		assert.Greater(t, m.symbols.Len(), known+100)
 		assert.Equal(t, resolve(t, writev2Request(want)), resolve(t, unmarshalV2(t, m.Message(nil))))

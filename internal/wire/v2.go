@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math"
+	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"unsafe"
 )
 
@@ -60,7 +62,7 @@ type Symbols struct {
 	spans []symbolSpan
 	// slots is a hash table of references, as small as possible, because time goes into waiting for it.
 	slots []symbolSlot
-	// generation tells the contents between two resets apart.
+	// generation is what Generation returns, or 0 if nobody has asked since the last reset.
 	generation uint64
 }
 
@@ -86,8 +88,20 @@ func (s *Symbols) Capacity() int {
 	return cap(s.encoded) + cap(s.spans)*int(unsafe.Sizeof(symbolSpan{})) + len(s.slots)*int(unsafe.Sizeof(symbolSlot{}))
 }
 
-// Generation changes with each reset. References are good for one generation.
-func (s *Symbols) Generation() uint64 { return s.generation }
+// generations makes the generations of tables different from each other, those of other processes included.
+var generations = func() *atomic.Uint64 {
+	var g atomic.Uint64
+	g.Store(rand.Uint64())
+	return &g
+}()
+
+// Generation changes with each reset, and is never 0. References are good for one generation, which no other table has.
+func (s *Symbols) Generation() uint64 {
+	for s.generation == 0 {
+		s.generation = generations.Add(1)
+	}
+	return s.generation
+}
 
 // Reset empties the table.
 func (s *Symbols) Reset() {
@@ -104,7 +118,7 @@ func (s *Symbols) Reset() {
 		}
 	}
 	s.encoded, s.spans = s.encoded[:0], s.spans[:0]
-	s.generation++
+	s.generation = 0
 }
 
 // Ref returns the reference of a string, which it adds to the table if it is new.
@@ -343,9 +357,11 @@ func (p *ParsedV2) labels(refs []byte) ([]Label, error) {
 type Merger struct {
 	symbols Symbols
 	series  []byte
-	// refs are the references of the current source's symbols in the new table, 0 where not yet known.
-	refs   []uint32
-	drafts draftPart
+	// refs are the references of the current message's symbols in the new table, 0 where not yet known.
+	refs []uint32
+	// payloads have those of the symbols of parts.
+	payloads payloadRefs
+	drafts   draftPart
 
 	labels  []byte
 	rest    []byte
@@ -374,6 +390,7 @@ func (m *Merger) Message(b []byte) []byte {
 func (m *Merger) Reset() {
 	m.symbols.Reset()
 	m.series = m.series[:0]
+	m.payloads.reset()
 }
 
 func (m *Merger) addSeries(p *ParsedV2, series []byte) error {
