@@ -179,12 +179,13 @@ func (m *Merger) AddDrafts(part []byte) {
 // appendDraft appends a series of the message: the base with the draft's own labels where it is cut, and the rest.
 func (m *Merger) appendDraft(own, point []byte) {
 	d := &m.drafts
-	var labels [len(d.cut)]exchangedLabel
+	var labels [len(d.cut)]uint64
+	var sizes [len(d.cut)]int
 	size := len(d.exchanged)
 	for i := range labels {
-		if labels[i].set(le.Uint64(own[i*draftLabelLen:])); labels[i].stale {
-			d.exchangeLabel(&labels[i])
-			size += labels[i].size
+		if l := le.Uint64(own[i*draftLabelLen:]); l != 0 {
+			labels[i], sizes[i] = d.labelBits(l)
+			size += sizes[i]
 		}
 	}
 	b := append(m.series, requestTimeseriesV2<<3|wireLen)
@@ -193,8 +194,8 @@ func (m *Merger) appendDraft(own, point []byte) {
 	at := 0
 	for i := range labels {
 		b = append(b, d.exchanged[at:d.ends[i]]...)
-		b = le.AppendUint64(b, labels[i].encoded)
-		b = b[:len(b)-8+labels[i].size]
+		b = le.AppendUint64(b, labels[i])
+		b = b[:len(b)-8+sizes[i]]
 		at = d.ends[i]
 	}
 	b = append(b, d.exchanged[at:]...)
@@ -274,9 +275,15 @@ func (d *draftPart) exchangeLabel(l *exchangedLabel) {
 	if !l.stale {
 		return
 	}
-	name, n := refBits(d.refs[uint32(l.label)])
-	value, v := refBits(d.refs[l.label>>32])
-	l.encoded, l.size, l.stale = name|value<<(8*n), n+v, false
+	l.encoded, l.size = d.labelBits(l.label)
+	l.stale = false
+}
+
+// labelBits is a label with its new references as varints, of size bytes together, the first of which is the lowest.
+func (d *draftPart) labelBits(label uint64) (bits uint64, size int) {
+	name, n := refBits(d.refs[uint32(label)])
+	value, v := refBits(d.refs[label>>32])
+	return name | value<<(8*n), n + v
 }
 
 // refBits is a reference as a varint of size bytes, the first of which is the lowest. It is good up to 2^28: a message has

@@ -64,7 +64,18 @@ type Symbols struct {
 	slots []symbolSlot
 	// generation is what Generation returns, or 0 if nobody has asked since the last reset.
 	generation uint64
+	// recent are strings that RefHashed has looked up, by the lower bits of their hashes. Neighbours have the same names and
+	// bounds, which are the same strings in memory, so that to compare them is to compare pointers.
+	recent []recentSymbol
 }
+
+type recentSymbol struct {
+	symbol string
+	ref    uint32
+}
+
+// recentSymbols is how many strings are remembered.
+const recentSymbols = 64
 
 type symbolSpan struct {
 	hash       uint64
@@ -85,7 +96,8 @@ func (s *Symbols) Size() int { return emptySymbol + len(s.encoded) }
 
 // Capacity is the bytes that the table holds, used or not.
 func (s *Symbols) Capacity() int {
-	return cap(s.encoded) + cap(s.spans)*int(unsafe.Sizeof(symbolSpan{})) + len(s.slots)*int(unsafe.Sizeof(symbolSlot{}))
+	return cap(s.encoded) + cap(s.spans)*int(unsafe.Sizeof(symbolSpan{})) + len(s.slots)*int(unsafe.Sizeof(symbolSlot{})) +
+		len(s.recent)*int(unsafe.Sizeof(recentSymbol{}))
 }
 
 // generations makes the generations of tables different from each other, those of other processes included.
@@ -118,6 +130,7 @@ func (s *Symbols) Reset() {
 		}
 	}
 	s.encoded, s.spans = s.encoded[:0], s.spans[:0]
+	clear(s.recent)
 	s.generation = 0
 }
 
@@ -139,7 +152,14 @@ func (s *Symbols) RefBytes(symbol []byte, hash uint64) uint32 {
 
 // RefHashed is Ref for a string that is not empty and whose Hash is known.
 func (s *Symbols) RefHashed(symbol string, hash uint64) uint32 {
-	return refHashed(s, symbol, hash)
+	if s.recent == nil {
+		s.recent = make([]recentSymbol, recentSymbols)
+	}
+	r := &s.recent[hash%recentSymbols]
+	if r.symbol != symbol {
+		*r = recentSymbol{symbol, refHashed(s, symbol, hash)}
+	}
+	return r.ref
 }
 
 func refHashed[T string | []byte](s *Symbols, symbol T, hash uint64) uint32 {
