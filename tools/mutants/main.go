@@ -171,6 +171,21 @@ var mutants = []mutant{
 		},
 		tests: []guard{{"TestPartitionsChangeWhileRunning", "panic|FAIL"}},
 	},
+	{
+		name: "first series refer to the wrong bytes", file: "internal/block/joiner.go",
+		replace: [][2]string{{"back := offset + r.at - r.from", "back := offset + r.at - r.from + 1"}},
+		tests:   []guard{{"TestJoinedChunks", "golang/snappy|corrupt"}, {"TestBodiesKeepTheirBytes", "FAIL"}},
+	},
+	{
+		name: "payloads share their references", file: "internal/wire/part.go",
+		replace: [][2]string{{"m.payloads.of(le.Uint64(part[8:]))", "m.payloads.of(1)"}},
+		tests:   []guard{{"TestConformanceV2SeriesLabels", "FAIL"}, {"TestConformanceV2Samples", "FAIL"}},
+	},
+	{
+		name: "a part lacks the symbols of what has changed", file: "segment.go",
+		replace: [][2]string{{"s.table.UseRefs(m.refs[at : at+wire.DraftRefLen])", "_ = at"}},
+		tests:   []guard{{"TestBodiesKeepTheirBytes", "FAIL"}},
+	},
 }
 
 func main() {
