@@ -53,20 +53,27 @@ func (p *PartSymbols) UseRefs(labels []byte) {
 
 // Use says that the part uses a reference of the payload's table, and returns it.
 func (p *PartSymbols) Use(ref uint32) uint32 {
-	word, bit := int(ref/64), uint64(1)<<(ref%64)
+	if word := int(ref / 64); word >= len(p.used) || p.used[word]>>(ref%64)&1 == 0 {
+		p.add(ref)
+	}
+	return ref
+}
+
+// add copies a symbol that is new to the part.
+func (p *PartSymbols) add(ref uint32) {
+	word := int(ref / 64)
 	if word >= len(p.used) {
 		p.used = append(p.used, make([]uint64, word+1-len(p.used))...)
 	}
-	if p.used[word]&bit != 0 || ref == 0 {
-		return ref
+	p.used[word] |= 1 << (ref % 64)
+	if ref == 0 {
+		return
 	}
-	p.used[word] |= bit
 	span := &p.Of.spans[ref-1]
 	p.strings = append(p.strings, p.Of.encoded[span.start:span.end]...)
 	p.entries = le.AppendUint64(p.entries, span.hash)
 	p.entries = le.AppendUint64(p.entries, uint64(ref)|uint64(len(p.strings))<<32)
 	p.size += lenFieldLen(int(span.end - span.start))
-	return ref
 }
 
 // TableSize is how many bytes AppendTable appends.
