@@ -68,7 +68,7 @@ var mutants = []mutant{
 		name: "a suspect travels with others", file: "scheduler.go",
 		replace: [][2]string{
 			{"if p.busy || p.suspect ||", "if p.busy ||"},
-			{"|| first.suspect {", "{"},
+			{"|| first.suspect ||", "||"},
 		},
 		tests: []guard{{"TestSchedulerModel", "suspects travel alone"}},
 	},
