@@ -111,18 +111,15 @@ func (j *Joiner) appendRest(series int) {
 	}
 }
 
-// The lower two bits of an element's first byte say what it is (Snappy, "format_description.txt", 2).
-const (
-	tagLiteral = 0
-	tagCopy1   = 1
-	tagCopy2   = 2
-)
-
 // readElement reads the beginning of an element, of size bytes. It stands for the n bytes that stand offset bytes before, or for
 // those that follow if offset is 0. n is 0 for an element that golang/snappy and this package do not make of a single block.
 func readElement(b []byte) (offset, n, size int) {
 	if len(b) < 3 {
-		return 0, 0, 0
+		var padded [3]byte
+		if offset, n, size = readElement(append(padded[:0], b...)[:3]); size > len(b) {
+			return 0, 0, 0
+		}
+		return offset, n, size
 	}
 	tag := int(b[0])
 	switch tag & 3 {
@@ -137,7 +134,7 @@ func readElement(b []byte) (offset, n, size int) {
 		}
 		return 0, n, 1
 	case tagCopy1:
-		offset, n, size = tag>>5<<8|int(b[1]), 4+tag>>2&7, 2
+		offset, n, size = tag>>5<<8|int(b[1]), minCopy+tag>>2&7, 2
 	case tagCopy2:
 		offset, n, size = int(b[1])|int(b[2])<<8, 1+tag>>2, 3
 	}
@@ -191,7 +188,7 @@ func (j *Joiner) compareField(series, before []byte, at, from, n, m int) {
 
 // same takes what the two have in common from there on, of at most n bytes, and returns how much it is.
 func (j *Joiner) same(series, before []byte, at, from, n int) int {
-	k := common(series[at:at+n], before[from:from+n])
+	k := CommonStart(series[at:at+n], before[from:from+n])
 	j.found(at, from, k)
 	return k
 }
@@ -210,15 +207,15 @@ func (j *Joiner) found(at, from, n int) {
 	j.repeats = append(j.repeats, repeat{at, from, n})
 }
 
-// common is how many bytes two slices of one length begin with that are the same.
-func common(a, b []byte) int {
-	k := 0
-	for ; k+8 <= len(a); k += 8 {
-		if x := binary.LittleEndian.Uint64(a[k:]) ^ binary.LittleEndian.Uint64(b[k:]); x != 0 {
+// CommonStart is how many bytes two slices begin with that are the same.
+func CommonStart(a, b []byte) int {
+	n, k := min(len(a), len(b)), 0
+	for ; k+8 <= n; k += 8 {
+		if x := le.Uint64(a[k:]) ^ le.Uint64(b[k:]); x != 0 {
 			return k + bits.TrailingZeros64(x)/8
 		}
 	}
-	for k < len(a) && a[k] == b[k] {
+	for k < n && a[k] == b[k] {
 		k++
 	}
 	return k
@@ -268,41 +265,4 @@ func appendRepeating(b, raw []byte, repeats []repeat, offset int) []byte {
 		at = r.at + r.length
 	}
 	return appendLiteral(b, raw[at:])
-}
-
-// maxShortLiteral is the most bytes of a literal whose length is in its tag.
-const maxShortLiteral = 60
-
-func appendLiteral(b, raw []byte) []byte {
-	switch n := len(raw) - 1; {
-	case n < 0:
-		return b
-	case n < maxShortLiteral:
-		b = append(b, byte(n)<<2|tagLiteral)
-	case n < 1<<8:
-		b = append(b, maxShortLiteral<<2|tagLiteral, byte(n))
-	default:
-		b = append(b, (maxShortLiteral+1)<<2|tagLiteral, byte(n), byte(n>>8))
-	}
-	return append(b, raw...)
-}
-
-// maxCopy is the most bytes that an element copies.
-const maxCopy = 64
-
-// appendCopy appends elements that copy n bytes, at least four, from offset bytes before, less than Size.
-func appendCopy(b []byte, offset, n int) []byte {
-	low, high := byte(offset), byte(offset>>8)
-	for ; n >= maxCopy+4; n -= maxCopy {
-		b = append(b, (maxCopy-1)<<2|tagCopy2, low, high)
-	}
-	if n > maxCopy {
-		// No less than four bytes may be left for the last one.
-		b = append(b, (maxCopy-4-1)<<2|tagCopy2, low, high)
-		n -= maxCopy - 4
-	}
-	if n < 12 && offset < 1<<11 {
-		return append(b, high<<5|byte(n-4)<<2|tagCopy1, low)
-	}
-	return append(b, byte(n-1)<<2|tagCopy2, low, high)
 }
