@@ -19,11 +19,14 @@ type extraLabel struct {
 // noLabel is none.
 var noLabel extraLabel
 
-// set makes e the label of a value.
+// set makes e the label of a value. The encoded label is never written to again, as others may have it.
 func (e *extraLabel) set(name, value string) *extraLabel {
+	if e.value == value {
+		return e
+	}
 	e.value, e.hash = value, wire.Hash(value)
 	e.identity = labelHash(nameHash(name), e.hash)
-	e.label = wire.AppendLabel(e.label[:0], name, value)
+	e.label = wire.AppendLabel(nil, name, value)
 	return e
 }
 

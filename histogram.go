@@ -63,6 +63,7 @@ func (t *translator) classicHistogram(ls *labelSet, names *metricNames, bounds *
 		sortStable(exemplars, func(a, b wire.Exemplar) int { return compareFloats(a.Value, b.Value) })
 	}
 	start := startTimestamp(dp.StartTimestamp(), dp.Timestamp())
+	t.point = point{timestamp: ts, start: start}
 	counts := dp.BucketCounts()
 	cumulative := uint64(0)
 	for i := range bounds.labels {
@@ -81,7 +82,7 @@ func (t *translator) classicHistogram(ls *labelSet, names *metricNames, bounds *
 			}
 		}
 		sortExemplars(exemplars[:n])
-		t.point = point{timestamp: ts, start: start, value: value, exemplars: exemplars[:n]}
+		t.point.value, t.point.exemplars = value, exemplars[:n]
 		exemplars = exemplars[n:]
 		t.emit(ls, &names.bucket, &bounds.labels[i], &noLabel)
 	}

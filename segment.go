@@ -26,9 +26,10 @@ type segment struct {
 	sizes sizes
 	// plain is drafts without a symbol table in 2.0, and in 1.0 the series that are not compressed yet.
 	plain []byte
-	// elements are compressed series of 1.0 that come before those of plain, and packed is how many bytes they were.
+	// elements are compressed series of 1.0 that come before those of plain.
 	elements []byte
-	packed   int
+	// followers are series of 1.0 between those of plain that are compressed without having been plain.
+	followers followers
 	// table has the symbols of drafts.
 	table wire.PartSymbols
 	draft wire.Draft
@@ -55,8 +56,8 @@ func (s *segment) empty() bool {
 
 // capacity is the bytes of the segment's buffers.
 func (s *segment) capacity() int {
-	return cap(s.plain) + cap(s.elements) + cap(s.scratch) + cap(s.histogram) + cap(s.index)*int(unsafe.Sizeof(indexEntry{})) +
-		cap(s.part) + cap(s.chunks)*int(unsafe.Sizeof(indexedChunk{})) + cap(s.changed)*8 + s.table.Capacity()
+	return cap(s.plain) + cap(s.elements) + s.followers.capacity() + cap(s.scratch) + cap(s.histogram) +
+		cap(s.index)*int(unsafe.Sizeof(indexEntry{})) + cap(s.part) + cap(s.chunks)*int(unsafe.Sizeof(indexedChunk{})) + cap(s.changed)*8 + s.table.Capacity()
 }
 
 // received is the number of samples of a finished segment that were received.
@@ -96,7 +97,8 @@ func (s *segment) reset(p wire.Protocol) {
 // restart empties the message.
 func (s *segment) restart(p wire.Protocol) {
 	s.tally, s.protocol, s.sizes = tally{}, p, sizes{}
-	s.plain, s.elements, s.packed = s.plain[:0], s.elements[:0], 0
+	s.plain, s.elements = s.plain[:0], s.elements[:0]
+	s.followers.reset()
 	s.table.Reset()
 	s.base, s.metric, s.memo = 0, 0, nil
 }
@@ -122,10 +124,10 @@ func (s *segment) add(sr *series) {
 		s.appendDraft(sr)
 	} else {
 		s.appendSeries(sr)
-		s.sizes.plain = s.packed + len(s.plain)
 	}
-	if s.protocol == wire.V1 && len(s.plain) >= block.Size {
-		s.pack(block.Size)
+	full := len(s.plain) >= block.Size || s.followers.serial != 0 && len(s.plain)+s.followers.inserts.Len() >= block.Size
+	if s.protocol == wire.V1 && full {
+		s.pack(min(len(s.plain), block.Size))
 	}
 	p := sr.point
 	s.count(p.timestamp, p.histogram != nil, len(p.exemplars))
@@ -134,24 +136,47 @@ func (s *segment) add(sr *series) {
 
 // appendSeries is the 1.0 encoding of add.
 func (s *segment) appendSeries(sr *series) {
+	f, at := &s.followers, s.sizes.plain
+	if f.serial != 0 {
+		if end, ok := f.addAlike(sr, at); ok {
+			s.sizes.plain = end
+			return
+		}
+	}
 	p, b := sr.point, s.scratch[:0]
 	if p.histogram == nil {
 		b = wire.AppendSample(b, p.value, p.timestamp)
 	} else {
 		b, s.histogram = wire.AppendHistogram(b, p.histogram, p.timestamp, s.histogram)
 	}
+	sample := len(b)
 	for i := range p.exemplars {
 		b = wire.AppendExemplar(b, &p.exemplars[i])
 	}
-	s.plain = wire.AppendSeriesHeader(s.plain, sr.labelsSize()+len(b))
-	s.plain = append(sr.appendLabels(s.plain), b...)
 	s.scratch = b
+	if f.takes(sr, at) {
+		s.sizes.plain = f.add(sr, b, sample, at)
+		return
+	}
+	if f.serial != 0 {
+		f.inserts.Close(len(s.plain))
+	}
+	start, size := len(s.plain), sr.labelsSize()+len(b)
+	s.plain = append(sr.appendLabels(wire.AppendSeriesHeader(s.plain, size)), b...)
+	s.sizes.plain += len(s.plain) - start
+	f.leads(sr, at, size, sample)
 }
 
-// pack compresses the first n bytes of plain.
+// pack compresses the first n bytes of plain, or all if there are followers between them.
 func (s *segment) pack(n int) {
+	if in := &s.followers.inserts; !in.Empty() {
+		in.Close(len(s.plain))
+		s.elements = in.AppendElements(s.elements, s.plain)
+		s.plain = s.plain[:0]
+		in.Reset()
+		return
+	}
 	s.elements = block.AppendElements(s.elements, s.plain[:n])
-	s.packed += n
 	s.plain = s.plain[:copy(s.plain, s.plain[n:])]
 }
 
@@ -195,12 +220,12 @@ func (s *segment) partSize() int {
 	return partHeaderLen + len(s.plain) + s.table.TableSize()
 }
 
-// chunk is what the segment holds, packed if it is large, or else still without its bytes.
+// chunk is what the segment holds, packed if it is large or has followers, or else still without its bytes.
 func (s *segment) chunk() indexedChunk {
 	c := indexedChunk{chunk: chunk{tally: s.tally, protocol: s.protocol, sizes: s.openSizes()}, index: s.index}
-	if s.protocol == wire.V1 && s.packed+len(s.plain) >= minPacked {
+	if s.protocol == wire.V1 && (len(s.elements) > 0 || len(s.plain) >= minPacked || !s.followers.inserts.Empty()) {
 		s.pack(len(s.plain))
-		c.packed, c.size = buffers.Copy(s.elements), s.packed
+		c.packed, c.size = buffers.Copy(s.elements), s.sizes.plain
 	}
 	return c
 }

@@ -47,7 +47,10 @@ func (in *Inserts) Close(plain int) {
 	}
 }
 
-// Len is the number of bytes of the elements of runs.
+// Empty says that there is no run.
+func (in *Inserts) Empty() bool { return len(in.runs) == 0 && !in.open }
+
+// Len is the number of bytes of the elements so far, besides those that are still pending.
 func (in *Inserts) Len() int { return len(in.b) }
 
 // Capacity is the bytes of the buffers.
@@ -81,7 +84,7 @@ func (in *Inserts) AppendElements(b, plain []byte) []byte {
 	return b
 }
 
-// near is up to where plain bytes from from on, and what stands between them, are as many as can be copied from.
+// near is up to where plain bytes from from on can copy from each other, with what stands between them.
 func near(runs []insert, from, plain int) int {
 	at, left := from, maxOffset
 	for i := range runs {
@@ -221,7 +224,7 @@ func (s *splicer) copy(offset, n int) {
 			k = min(k, s.places[i+1].at-from)
 		}
 		back := offset + s.places[len(s.places)-1].shift - s.places[i].shift
-		if k >= minCopy && back <= maxOffset {
+		if k >= minCopy {
 			s.endLiteral()
 			s.b = appendCopy(s.b, back, k)
 			s.literal = s.at + k

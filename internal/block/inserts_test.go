@@ -98,6 +98,21 @@ func TestWriter(t *testing.T) {
 	}
 }
 
+// TestWriterReaches: a writer copies what two bytes can say how far back it is, and nothing that is farther.
+func TestWriterReaches(t *testing.T) {
+	for distance := maxOffset - 2; distance < maxOffset+3; distance++ {
+		message := bytes.Repeat([]byte("0123456789"), 7000)[:distance]
+		var w Writer
+		w.Begin(nil, 0)
+		w.Literal(message)
+		w.Repeat(message[:8], 0)
+		w.Literal([]byte("literal"))
+		elements := w.End()
+		assert.Equal(t, distance <= maxOffset, len(elements) < distance+3+3+1+8, distance)
+		requireElements(t, slices.Concat(message, message[:8], []byte("literal")), elements)
+	}
+}
+
 // TestInserts: plain bytes and elements between them become what they are in a row, in few more bytes than they are held in.
 func TestInserts(t *testing.T) {
 	r := newRandom(t)

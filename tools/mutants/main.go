@@ -177,6 +177,21 @@ var mutants = []mutant{
 		tests:   []guard{{"TestJoinedChunks", "golang/snappy|corrupt"}, {"TestBodiesKeepTheirBytes", "FAIL"}},
 	},
 	{
+		name: "a follower copies what is beside its label", file: "followers.go",
+		replace: [][2]string{{"m.leAt = m.nameAt + len(m.name.label) + ls.cut[1] - ls.cut[0]", "m.leAt = m.nameAt + len(m.name.label) + ls.cut[1] - ls.cut[0] + 1"}},
+		tests:   []guard{{"TestFollowers", "golang/snappy|corrupt"}, {"TestBothMessagesSayTheSame", "the message as 1.0"}},
+	},
+	{
+		name: "a follower is taken for its twin", file: "followers.go",
+		replace: [][2]string{{"!bytes.Equal(sr.le.label, t.le) || ", ""}},
+		tests:   []guard{{"TestFollowers", "golang/snappy|corrupt"}},
+	},
+	{
+		name: "what is between plain bytes is not counted", file: "internal/block/inserts.go",
+		replace: [][2]string{{"offset + s.places[len(s.places)-1].shift - s.places[i].shift", "offset"}},
+		tests:   []guard{{"TestFollowers", "golang/snappy|corrupt"}},
+	},
+	{
 		name: "payloads share their references", file: "internal/wire/part.go",
 		replace: [][2]string{{"m.payloads.of(le.Uint64(part[8:]))", "m.payloads.of(1)"}},
 		tests:   []guard{{"TestConformanceV2SeriesLabels", "FAIL"}, {"TestConformanceV2Samples", "FAIL"}},
