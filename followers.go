@@ -14,8 +14,9 @@ import (
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
-// followers are the series of classic histograms and summaries in a segment of 1.0, but for the first. A series of the same point
-// as the one before differs from it in name, le, quantile and sample only, and one of the next point in some label values
+// followers are the series of classic histograms and summaries in a segment of 1.0, but for the first. They are of points that
+// become at least minSiblings series: of fewer, the first series of the points take more than what is won. A series of the same
+// point as the one before differs from it in name, le, quantile and sample only, and one of the next point in some label values
 // besides. So they are written as Snappy's copies of what stands in the message before: neither are all their bytes ever written,
 // nor does Snappy look for what they repeat, which took a third of the time of the whole way.
 //
@@ -57,6 +58,8 @@ type member struct {
 }
 
 const (
+	// minSiblings is the least series of a point that are written as copies.
+	minSiblings = 12
 	// maxFollowed is the most bytes of labels of a series that is written as copies, which reach 64 kB back.
 	maxFollowed = 16 << 10
 	// maxBetween is the most bytes that may be between it and the series that it copies.
@@ -90,13 +93,13 @@ func (f *followers) capacity() int {
 
 // takes says whether a series that begins at at in the message is written as copies.
 func (f *followers) takes(sr *series, at int) bool {
-	return f.serial != 0 && (sr.labels.serial == f.serial || sr.le.label != nil || sr.quantile.label != nil) &&
+	return f.serial != 0 && sr.point.siblings >= minSiblings && (sr.labels.serial == f.serial || sr.le.label != nil || sr.quantile.label != nil) &&
 		sr.point.histogram == nil && sr.labelsSize() <= maxFollowed && at-f.start <= maxBetween
 }
 
 // leads takes note of a plain series, which begins at at in the message, that others may follow.
 func (f *followers) leads(sr *series, at, size, sample int) {
-	if sr.le.label == nil && sr.quantile.label == nil || sr.point.histogram != nil || size > maxFollowed {
+	if sr.point.siblings < minSiblings || sr.le.label == nil && sr.quantile.label == nil || sr.point.histogram != nil || size > maxFollowed {
 		return
 	}
 	ls := sr.labels

@@ -81,7 +81,7 @@ func (r *followerSource) bits() float64 {
 func (r *followerSource) point() {
 	ls := r.t.labeler.labelSet(r.attributes(), &r.t.context, plainKind)
 	n := 1 + r.IntN(2)*r.IntN(1+r.IntN(40))
-	p := point{timestamp: 1_700_000_000_000 + r.Int64N(1000)}
+	p := point{timestamp: 1_700_000_000_000 + r.Int64N(1000), siblings: pick(r.Rand, minSiblings, minSiblings, minSiblings, n)}
 	bounds := newBoundSet(leLabel, []float64{0.005, 0.01, 0.25, 1, 2.5, 1e6, 0.1 + 0.2})
 	quantiles := newBoundSet(quantileLabel, []float64{0, 0.5, 0.99, 1})
 	kind, steady := r.IntN(5), r.IntN(4)

@@ -63,7 +63,8 @@ func (t *translator) classicHistogram(ls *labelSet, names *metricNames, bounds *
 		sortStable(exemplars, func(a, b wire.Exemplar) int { return compareFloats(a.Value, b.Value) })
 	}
 	start := startTimestamp(dp.StartTimestamp(), dp.Timestamp())
-	t.point = point{timestamp: ts, start: start}
+	siblings := len(bounds.labels) + 2
+	t.point = point{timestamp: ts, start: start, siblings: siblings}
 	counts := dp.BucketCounts()
 	cumulative := uint64(0)
 	for i := range bounds.labels {
@@ -87,15 +88,16 @@ func (t *translator) classicHistogram(ls *labelSet, names *metricNames, bounds *
 		t.emit(ls, &names.bucket, &bounds.labels[i], &noLabel)
 	}
 	if dp.HasSum() {
-		t.point = point{timestamp: ts, start: start, value: wire.Recorded(dp.Sum())}
+		t.point = point{timestamp: ts, start: start, value: wire.Recorded(dp.Sum()), siblings: siblings}
 		t.emit(ls, &names.sum, &noLabel, &noLabel)
 	}
-	t.point = point{timestamp: ts, start: start, value: float64(dp.Count())}
+	t.point = point{timestamp: ts, start: start, value: float64(dp.Count()), siblings: siblings}
 	t.emit(ls, &names.count, &noLabel, &noLabel)
 }
 
 // staleClassic ends the series of a classic histogram with t.point.
 func (t *translator) staleClassic(ls *labelSet, names *metricNames, sent remembered) {
+	t.point.siblings = len(sent.bounds.labels) + 2
 	for i := range sent.bounds.labels {
 		if t.watch.done(1 + len(ls.buf)/64) {
 			return
@@ -138,6 +140,7 @@ func (t *translator) summaries(m pmetric.Metric, points pmetric.SummaryDataPoint
 			}
 			return wire.Recorded(v)
 		}
+		siblings := len(quantiles.labels) + 2
 		for i := range quantiles.labels {
 			if t.watch.done(1 + len(ls.buf)/64) {
 				return
@@ -146,12 +149,12 @@ func (t *translator) summaries(m pmetric.Metric, points pmetric.SummaryDataPoint
 			if !stale {
 				v = dp.QuantileValues().At(i).Value()
 			}
-			t.point = point{timestamp: ts, start: start, value: value(v)}
+			t.point = point{timestamp: ts, start: start, value: value(v), siblings: siblings}
 			t.emit(ls, &names.plain, &noLabel, &quantiles.labels[i])
 		}
-		t.point = point{timestamp: ts, start: start, value: value(dp.Sum())}
+		t.point = point{timestamp: ts, start: start, value: value(dp.Sum()), siblings: siblings}
 		t.emit(ls, &names.sum, &noLabel, &noLabel)
-		t.point = point{timestamp: ts, start: start, value: value(float64(dp.Count()))}
+		t.point = point{timestamp: ts, start: start, value: value(float64(dp.Count())), siblings: siblings}
 		t.emit(ls, &names.count, &noLabel, &noLabel)
 	}
 }

@@ -27,6 +27,8 @@ type point struct {
 	// histogram is nil for a sample.
 	histogram *wire.Histogram
 	exemplars []wire.Exemplar
+	// siblings is how many series the point of a classic histogram or summary becomes.
+	siblings int
 }
 
 // metricMetadata is what 2.0 says of a metric on each of its series.
