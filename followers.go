@@ -57,9 +57,10 @@ type member struct {
 	nameAt, leAt, quantileAt, sampleAt int
 }
 
+// minSiblings is the least series of a point that are written as copies. Tests have it smaller.
+var minSiblings = 12
+
 const (
-	// minSiblings is the least series of a point that are written as copies.
-	minSiblings = 12
 	// maxFollowed is the most bytes of labels of a series that is written as copies, which reach 64 kB back.
 	maxFollowed = 16 << 10
 	// maxBetween is the most bytes that may be between it and the series that it copies.
