@@ -229,8 +229,18 @@ func (g *guard) runsLocked(c *indexedChunk, now time.Time, drops *account.Drops,
 	if s.all {
 		return append(runs, run{chunk: &c.chunk})
 	}
-	from := c.contents()
-	part := func(f fate) *chunk { return c.part(from, s.by[f]) }
+	var from contents
+	part := func(f fate) *chunk {
+		of := s.by[f]
+		if len(of) == len(c.index) {
+			// A client whose clock is wrong sends nothing else.
+			return &c.chunk
+		}
+		if len(of) > 0 && from == nil {
+			from = c.contents()
+		}
+		return c.part(from, of)
+	}
 	drop := func(f fate) {
 		if of := s.by[f]; len(of) > 0 {
 			drops.Add(f.reason(), len(of), func() string { return c.exampleOf(of[0]) })
