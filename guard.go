@@ -167,7 +167,8 @@ func (g *guard) sortLocked(index []indexEntry, now time.Time) sorted {
 		if i%fetchAhead == 0 {
 			g.fetchLocked(index[i:min(i+fetchAhead, len(index))])
 		}
-		f := g.heldLocked(&index[i], g.fateLocked(&index[i], good))
+		own := g.fateLocked(&index[i], good)
+		f := g.heldLocked(&index[i], own)
 		if f == fateGood && s.all {
 			continue
 		}
@@ -177,7 +178,7 @@ func (g *guard) sortLocked(index []indexEntry, now time.Time) sorted {
 				s.by[fateGood] = append(s.by[fateGood], j)
 			}
 		}
-		if f != fateGood && f != fateOffender && index[i].guard == madeTarget {
+		if own != fateGood && index[i].guard == madeTarget {
 			continue
 		}
 		s.by[f] = append(s.by[f], i)

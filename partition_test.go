@@ -332,6 +332,26 @@ func TestGuardKnowsOnlyWhatWasAccepted(t *testing.T) {
 	})
 }
 
+// TestMadeTargetInfoWaitsBehindItsSeries: target_info that is good travels apart when samples of its series wait there, and is not
+// left out like one that is late.
+func TestMadeTargetInfoWaitsBehindItsSeries(t *testing.T) {
+	g, now := newGuard(createDefaultConfig().(*Config).queueOptions().guard), time.Now()
+	g.holdLocked(1)
+	index := []indexEntry{
+		{identity: 1, target: 9, timestamp: now.UnixMilli(), guard: madeTarget},
+		{identity: 2, timestamp: now.UnixMilli()},
+	}
+	s := g.sortLocked(index, now)
+	assert.Equal(t, []int{0}, s.by[fatePast])
+	assert.Equal(t, []int{1}, s.by[fateGood])
+	// The same once more is late, and made for nothing.
+	s = g.sortLocked(index[:1], now)
+	assert.False(t, s.all)
+	for _, of := range s.by {
+		assert.Empty(t, of)
+	}
+}
+
 // TestTargetInfoNeverGoesBack, whatever the configuration says of other series.
 func TestTargetInfoNeverGoesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
