@@ -67,17 +67,23 @@ func TestJoinedChunks(t *testing.T) {
 			continue
 		}
 		joined := body(wire.V1, chunks)
-		got, err := snappy.Decode(nil, joined)
-		require.NoError(t, err)
-		assert.True(t, bytes.Equal(want, got), "golang/snappy")
-		got, err = s2.Decode(nil, joined)
-		require.NoError(t, err)
-		assert.True(t, bytes.Equal(want, got), "klauspost/compress")
+		requireMessage(t, want, joined)
 		q.mu.Lock()
 		assert.Equal(t, chunksCost(chunks), p.size, "what the queue counts is what it holds")
 		assert.LessOrEqual(t, int64(len(joined)), p.size+10)
 		q.mu.Unlock()
 	}
+}
+
+// requireMessage reads a body with two decoders of Snappy.
+func requireMessage(t *testing.T, want, body []byte) {
+	t.Helper()
+	got, err := snappy.Decode(nil, body)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(want, got), "golang/snappy")
+	got, err = s2.Decode(nil, body)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(want, got), "klauspost/compress")
 }
 
 // TestPackingTakesNoRoom: what is compressed in blocks as it comes takes as many bytes as in one piece, but for the size of
