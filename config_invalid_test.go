@@ -25,9 +25,10 @@ type invalid struct {
 }
 
 const (
-	badURL = "not a valid URL (not shown, as it may hold a password, whose special characters must be percent-encoded)"
-	isSet  = " (is an environment variable not set?)"
-	time30 = "must be a time with a unit of ms, s, m or h, like 500ms, 30s or 1h30m, not "
+	badURL     = "not a valid URL (not shown, as it may hold a password, whose special characters must be percent-encoded)"
+	isSet      = " (is an environment variable not set?)"
+	labelChars = ": letters, digits and _, no digit first"
+	time30     = "must be a time with a unit of ms, s, m or h, like 500ms, 30s or 1h30m, not "
 )
 
 // silentlyWrong are configurations that the first version took without a word.
@@ -130,13 +131,17 @@ func reservedHeader(name string) string {
 	return `http.headers: "` + name + `" is set by the Remote-Write protocol and cannot be overridden`
 }
 
-const noEndpoint = "http.endpoint: must be set to the URL of a Remote-Write endpoint"
+const noEndpoint = "http.endpoint: must be set to the URL of a Remote-Write endpoint, like http://localhost:9090/api/v1/write" + isSet
 
 // loudlyWrong are configurations that the first version refused too, if not in these words.
 var loudlyWrong = []invalid{
 	{`http: {endpoint: }`, noEndpoint},
 	{`http: {endpoint: "localhost:9090/api/v1/write"}`, "http.endpoint: must begin with http:// or https://"},
 	{`http: {endpoint: "ftp://localhost/write"}`, "http.endpoint: must begin with http:// or https://"},
+	{`http: {endpoint: "10.0.0.1:9090/api/v1/write"}`, "http.endpoint: must begin with http:// or https://"},
+	{`http: {endpoint: "user:hunter2@10.0.0.1:9090/api/v1/write"}`, "http.endpoint: must begin with http:// or https://"},
+	{`http: {endpoint: "http:/localhost/write"}`, "http.endpoint: must begin with http:// or https://"},
+	{`http: {proxy_url: "10.0.0.1:8080"}`, "http.proxy_url: must begin with http://, https://, socks5:// or socks5h://"},
 	{`http: {endpoint: "http:///api/v1/write"}`, "http.endpoint: has no host" + isSet},
 	{`http: {endpoint: "http://${env:UNSET}:9090/"}`, "http.endpoint: has no host" + isSet},
 	{`http: {endpoint: "http://user:secret/word@localhost/"}`, "http.endpoint: " + badURL},
@@ -163,7 +168,7 @@ var loudlyWrong = []invalid{
 	{`http: {headers: [Bearer hunter2]}`, "http.headers[0]: must be a section with keys, not a string"},
 	{`http: {auth: Bearer hunter2}`, "http.auth: must be a section with keys, not a string"},
 	{`http: {auth: {authenticatr: a}}`, "http.auth.authenticatr: unknown key, did you mean http.auth.authenticator?"},
-	{`http: {keepalive: {max_idle: 5}}`, "http.keepalive.max_idle: unknown key, did you mean http.keepalive.max_idle_conns?"},
+	{`http: {keepalive: {max_idle: 5}}`, "http.keepalive.max_idle: unknown key, did you mean http.keepalive.max_idle_conns or http.keepalive.max_idle_conns_per_host?"},
 	{`http: {keepalive: {enabled: "no"}}`, "http.keepalive.enabled: must be true or false, not a string"},
 	{`http: {cookies: {jar: a}}`, "http.cookies.jar: unknown key, the section has none"},
 	{`http: {auth: {authenticator: Bearer hunter2}}`, "http.auth.authenticator: must be the id of an extension, like file_storage or oauth2client/tenant"},
@@ -183,14 +188,14 @@ var loudlyWrong = []invalid{
 	{`translation_strategy: NoTranslation`, "translation_strategy: NoTranslation needs UTF-8 names, which protobuf_message prometheus.WriteRequest cannot carry"},
 	{`target_info: {enabled: false, keep_identifying_resource_attributes: true}`, "target_info.keep_identifying_resource_attributes: has no effect without target_info.enabled"},
 	{`{protobuf_message: io.prometheus.write.v2.Request, translation_strategy: NoTranslation, label_name_preserve_multiple_underscores: true}`, "label_name_preserve_multiple_underscores: has no effect with translation_strategy NoTranslation, which leaves label names as they are"},
-	{`namespace: my-shop`, `namespace: "my-shop" is not a valid metric name`},
+	{`namespace: my-shop`, `namespace: "my-shop" is not a valid metric name: letters, digits, _ and :, no digit first`},
 	{`namespace: 5`, "namespace: must be a string (a number or a truth value needs quotes), not 5"},
-	{`external_labels: {"": a}`, `external_labels: "" is not a valid label name`},
-	{`external_labels: {9lives: a}`, `external_labels: "9lives" is not a valid label name`},
-	{`external_labels: {k8s.cluster: a}`, `external_labels: "k8s.cluster" is not a valid label name`},
+	{`external_labels: {"": a}`, `external_labels: "" is not a valid label name` + labelChars},
+	{`external_labels: {9lives: a}`, `external_labels: "9lives" is not a valid label name` + labelChars},
+	{`external_labels: {k8s.cluster: a}`, `external_labels: "k8s.cluster" is not a valid label name` + labelChars},
 	{`external_labels: {__name__: a}`, `external_labels: "__name__" is reserved: names that begin with __ are Prometheus's own`},
 	{`external_labels: {le: a, quantile: a}`, `external_labels: "le" is reserved for histograms and summaries; external_labels: "quantile" is reserved for histograms and summaries`},
-	{`external_labels: {cluster: ""}`, `external_labels: "cluster" has an empty value`},
+	{`external_labels: {cluster: ""}`, `external_labels: "cluster" has an empty value` + isSet},
 	{`external_labels: {cluster: 5}`, `external_labels["cluster"]: must be a string (a number or a truth value needs quotes), not 5`},
 	{`external_labels: [cluster]`, "external_labels: must be a section with keys, not a list"},
 	{`resource_constant_labels: {included: 5}`, "resource_constant_labels.included: must be a list, not 5"},
@@ -277,6 +282,7 @@ var loudlyWrong = []invalid{
 		`out_of_order: must be one of separate, drop, send, not ""`},
 
 	{`partition: 8`, "partition: unknown key, did you mean partitions?"},
+	{`retry: {enabled: false}`, "retry: unknown key, did you mean retry_on_429 or retry_on_failure?"},
 	{`flush_timout: 8s`, "flush_timout: unknown key, did you mean batch.flush_timeout?"},
 	{`max_elapsed_time: 8s`, "max_elapsed_time: unknown key, did you mean retry_on_failure.max_elapsed_time?"},
 	{`max_size_bytes: 8`, "max_size_bytes: unknown key, did you mean batch.max_size_bytes or dead_letter.max_size_bytes or queue.max_size_bytes?"},
@@ -306,6 +312,8 @@ var pasted = []struct{ yaml, key, ours string }{
 	{`sending_queue: {queue_size: 1000}`, "sending_queue", "queue.max_size_bytes"},
 	{`batcher: {enabled: true}`, "batcher", "batch.max_samples"},
 	{`batch: {min_size: 5, max_size: 6}`, "batch.max_size", "batch.max_samples"},
+	{`batch: {timeout: 5s}`, "batch.timeout", "batch.flush_timeout"},
+	{`batch: {send_batch_size: 5, send_batch_max_size: 6}`, "batch.send_batch_max_size", "batch.max_samples"},
 	{`queue: {num_consumers: 5}`, "queue.num_consumers", "max_in_flight"},
 	{`queue: {queue_size: 5}`, "queue.queue_size", "queue.max_size_bytes"},
 	{`queue: {block_on_overflow: true}`, "queue.block_on_overflow", "queue.on_full: block"},

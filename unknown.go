@@ -23,12 +23,17 @@ func unknownKey(path, key string, section reflect.Type) string {
 	fields := make(map[string]reflect.Value)
 	addFields(fields, reflect.New(section).Elem())
 	siblings := slices.Sorted(maps.Keys(fields))
-	near := nearest(key, siblings)
-	if begun := slices.IndexFunc(siblings, func(s string) bool { return len(key) > 3 && strings.HasPrefix(s, key) }); begun >= 0 {
-		near = siblings[begun]
+	var near []string
+	for _, sibling := range siblings {
+		if len(key) > 3 && strings.HasPrefix(sibling, key) {
+			near = append(near, path+sibling)
+		}
 	}
-	if near != "" {
-		return fmt.Sprintf("%s%s: unknown key, did you mean %s?", path, key, path+near)
+	if sibling := nearest(key, siblings); len(near) == 0 && sibling != "" {
+		near = append(near, path+sibling)
+	}
+	if len(near) > 0 {
+		return fmt.Sprintf("%s%s: unknown key, did you mean %s?", path, key, strings.Join(near, " or "))
 	}
 	last := make([]string, len(known))
 	for i, k := range known {
@@ -132,8 +137,8 @@ func slips(a, b string) int {
 	return rows[len(a)][len(b)]
 }
 
-// foreignKeys says what to write for keys of prometheus_remote_write (contrib), of exporterhelper, of otlp_http and of
-// Prometheus's own remote_write.
+// foreignKeys says what to write for keys of prometheus_remote_write (contrib), of exporterhelper, of the batch processor, of
+// otlp_http and of Prometheus's own remote_write.
 var foreignKeys = map[string]string{
 	// prometheus_remote_write
 	"remote_write_queue":               "is of prometheus_remote_write: there always is a queue, with queue.max_size_bytes in place of queue_size and max_in_flight in place of num_consumers",
@@ -163,6 +168,11 @@ var foreignKeys = map[string]string{
 	"queue.sizer":             "is of other exporters: queue.max_size_bytes is in bytes",
 	"queue.block_on_overflow": "is of other exporters: write queue.on_full: block in place of true, queue.on_full: reject in place of false",
 	"queue.wait_for_result":   "is of other exporters and has no counterpart: a payload is accepted when it is in the queue",
+
+	// the batch processor
+	"batch.timeout":             "is of the batch processor: write batch.flush_timeout",
+	"batch.send_batch_size":     "is of the batch processor: write batch.max_samples",
+	"batch.send_batch_max_size": "is of the batch processor: write batch.max_samples",
 
 	// otlp_http
 	"metrics_endpoint": "is of otlp_http: write http.endpoint",

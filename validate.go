@@ -84,7 +84,7 @@ func (c *Config) validateTranslation() []error {
 		errs = append(errs, errors.New("target_info.keep_identifying_resource_attributes: has no effect without target_info.enabled"))
 	}
 	if c.Namespace != "" && !isClassicMetricName(c.Namespace) {
-		errs = append(errs, fmt.Errorf("namespace: %q is not a valid metric name", c.Namespace))
+		errs = append(errs, fmt.Errorf("namespace: %q is not a valid metric name: letters, digits, _ and :, no digit first", c.Namespace))
 	}
 	return errs
 }
@@ -93,13 +93,13 @@ func (c *Config) validateLabels() (errs []error) {
 	for _, name := range slices.Sorted(maps.Keys(c.ExternalLabels)) {
 		switch value := c.ExternalLabels[name]; {
 		case !isClassicLabelName(name):
-			errs = append(errs, fmt.Errorf("external_labels: %q is not a valid label name", name))
+			errs = append(errs, fmt.Errorf("external_labels: %q is not a valid label name: letters, digits and _, no digit first", name))
 		case strings.HasPrefix(name, "__"):
 			errs = append(errs, fmt.Errorf("external_labels: %q is reserved: names that begin with __ are Prometheus's own", name))
 		case name == "le" || name == "quantile":
 			errs = append(errs, fmt.Errorf("external_labels: %q is reserved for histograms and summaries", name))
 		case value == "":
-			errs = append(errs, fmt.Errorf("external_labels: %q has an empty value", name))
+			errs = append(errs, fmt.Errorf("external_labels: %q has an empty value %s", name, unset))
 		case !utf8.ValidString(value):
 			errs = append(errs, fmt.Errorf("external_labels: the value of %q is not valid UTF-8", name))
 		}

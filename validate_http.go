@@ -49,17 +49,17 @@ func (c *Config) validateHTTP() []error {
 // they cannot parse, like a password with an unescaped slash that they take for a port. The URL is nil if it is wrong.
 func validateEndpoint(endpoint string) (*url.URL, error) {
 	if endpoint == "" {
-		return nil, errors.New("http.endpoint: must be set to the URL of a Remote-Write endpoint")
+		return nil, errors.New("http.endpoint: must be set to the URL of a Remote-Write endpoint, like http://localhost:9090/api/v1/write " + unset)
 	}
 	if strings.TrimSpace(endpoint) != endpoint {
 		return nil, errors.New("http.endpoint: begins or ends with space or a line break")
 	}
+	if !hasScheme(endpoint, "http", "https") {
+		return nil, errors.New("http.endpoint: must begin with http:// or https://")
+	}
 	u, err := url.Parse(endpoint)
 	if err != nil {
 		return nil, errors.New("http.endpoint: " + invalidURL)
-	}
-	if u.Scheme != "http" && u.Scheme != "https" {
-		return nil, errors.New("http.endpoint: must begin with http:// or https://")
 	}
 	if u.Fragment != "" || strings.HasSuffix(endpoint, "#") {
 		return nil, errors.New("http.endpoint: has a # that is not percent-encoded, what follows it would not be sent")
@@ -78,17 +78,24 @@ func validateProxy(proxy string) error {
 	if proxy == "" {
 		return nil
 	}
+	if !hasScheme(proxy, "http", "https", "socks5", "socks5h") {
+		return errors.New("http.proxy_url: must begin with http://, https://, socks5:// or socks5h://")
+	}
 	u, err := url.ParseRequestURI(proxy)
 	if err != nil {
 		return errors.New("http.proxy_url: " + invalidURL)
-	}
-	if !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
-		return errors.New("http.proxy_url: must begin with http://, https://, socks5:// or socks5h://")
 	}
 	if wrong := wrongHost(u); wrong != "" {
 		return errors.New("http.proxy_url: " + wrong)
 	}
 	return nil
+}
+
+// hasScheme says whether a URL begins with one of the schemes. net/url cannot parse 10.0.0.1:9090/write, and would not say that it
+// lacks one.
+func hasScheme(s string, schemes ...string) bool {
+	scheme, _, ok := strings.Cut(s, "://")
+	return ok && slices.Contains(schemes, strings.ToLower(scheme))
 }
 
 // wrongHost says what is wrong with the host, port and user information of a URL, or "".
