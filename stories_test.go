@@ -114,6 +114,25 @@ func TestLogOfAPause(t *testing.T) {
 	})
 }
 
+// TestRemedies: a line about a pause says what must be set, also where only the path was forgotten.
+func TestRemedies(t *testing.T) {
+	const whole = "http://localhost:9090/api/v1/write"
+	for _, tc := range []struct {
+		status           int
+		endpoint, remedy string
+	}{
+		{401, whole, "Check http.auth, http.headers and the permissions of the credentials."},
+		{403, "http://localhost:9090", "Check http.auth, http.headers and the permissions of the credentials."},
+		{404, whole, "Check http.endpoint: it must be the URL of a Remote-Write endpoint."},
+		{302, whole, "Set http.endpoint to where the endpoint redirects to."},
+		{302, "http://localhost:9090", "Check http.endpoint: it has no path, and none is added; that of Prometheus is /api/v1/write."},
+		{405, "http://localhost:9090/", "Check http.endpoint: it has no path, and none is added; that of Prometheus is /api/v1/write."},
+		{415, "http://localhost:9090/", "Check protobuf_message: the endpoint does not read this message."},
+	} {
+		assert.Equal(t, tc.remedy, remedy(tc.status, tc.endpoint), "%d of %s", tc.status, tc.endpoint)
+	}
+}
+
 // TestLogOfARefusal: an endpoint refuses each request for half a minute. There is one line in ten seconds, each with the answer
 // and a hint, and the last one comes without another drop.
 func TestLogOfARefusal(t *testing.T) {

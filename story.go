@@ -4,6 +4,8 @@ package orderedremotewriteexporter // import "github.com/orderedremotewrite/orde
 
 import (
 	"net/http"
+	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -52,7 +54,7 @@ func (s *story) pausedLine(e event) {
 		lasts = lasting("for", now.Sub(e.since))
 	}
 	s.logger.Error("Paused: the endpoint refuses every request, whatever it carries. What it has refused is dropped and "+
-		"counted, the rest waits in the queue, and small requests are tried from time to time. "+remedy(e.paused.Status),
+		"counted, the rest waits in the queue, and small requests are tried from time to time. "+remedy(e.paused.Status, s.endpoint),
 		zap.String("endpoint", s.endpoint), zap.Int("status", e.paused.Status), zap.String("answer", e.paused.Error()),
 		lasts, zap.Int64("waiting_samples", e.waiting), zap.String("see", pagePause))
 }
@@ -61,12 +63,15 @@ func (s *story) pausedLine(e event) {
 const pauseInterval = time.Minute
 
 // remedy is what an operator can do about an answer that judges the sender.
-func remedy(status int) string {
+func remedy(status int, endpoint string) string {
+	u, err := url.Parse(endpoint)
 	switch {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusProxyAuthRequired:
 		return "Check http.auth, http.headers and the permissions of the credentials."
 	case status == http.StatusUnsupportedMediaType:
 		return "Check protobuf_message: the endpoint does not read this message."
+	case err == nil && strings.Trim(u.Path, "/") == "":
+		return "Check http.endpoint: it has no path, and none is added; that of Prometheus is /api/v1/write."
 	case status >= 300 && status <= 399:
 		return "Set http.endpoint to where the endpoint redirects to."
 	default:
