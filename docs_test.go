@@ -93,6 +93,25 @@ func TestConfigurationsInTheDocumentationAreValid(t *testing.T) {
 	assert.Greater(t, exporters, 8)
 }
 
+// TestPathsOfBackends: the page has the path that the example writes to.
+func TestPathsOfBackends(t *testing.T) {
+	cell := regexp.MustCompile("^\\[[^]]*\\]\\(\\.\\./(examples/[^)]*)\\): `([^`]+)`")
+	n := 0
+	for _, row := range table(t, "docs/backends.md", "| Backend | Example, and the end of the endpoint's path | Reads 2.0 | Tested |") {
+		match := cell.FindStringSubmatch(row[1])
+		if match == nil {
+			continue
+		}
+		text, err := os.ReadFile(match[1])
+		require.NoError(t, err)
+		endpoint := regexp.MustCompile(`(?m)^ +endpoint: \$\{env:REMOTE_WRITE_ENDPOINT:-([^}?]*)`).FindSubmatch(text)
+		require.NotNil(t, endpoint, match[1])
+		assert.True(t, strings.HasSuffix(string(endpoint[1]), match[2]), "%s: %s, and not %s", row[0], endpoint[1], match[2])
+		n++
+	}
+	assert.Equal(t, 8, n)
+}
+
 // checkPipelines checks that what a pipeline names is configured, and the other way round.
 func checkPipelines(t *testing.T, conf *confmap.Conf) {
 	pipelines, ok := conf.Get("service::pipelines").(map[string]any)
@@ -345,6 +364,30 @@ func TestHintsInTheDocumentation(t *testing.T) {
 		hint := account.Reason(i + 1).Hint()
 		require.NotEmpty(t, hint, row[0])
 		assert.True(t, strings.HasPrefix(strings.ReplaceAll(row[2], "`", ""), hint), "%s: the hint is %q, the table has %q", row[0], hint, row[2])
+	}
+}
+
+// TestLogLinesInTheDocumentation: the code writes each line of the table, at its level.
+func TestLogLinesInTheDocumentation(t *testing.T) {
+	sources, err := filepath.Glob("*.go")
+	require.NoError(t, err)
+	call := regexp.MustCompile(`\.(?:(Info|Warn|Error)\(|Check\(zap\.(Debug)Level, )"([^"]+)"`)
+	written := map[string][]string{}
+	for _, path := range sources {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		for _, match := range call.FindAllStringSubmatch(string(text), -1) {
+			level := strings.ToLower(match[1] + match[2])
+			written[level] = append(written[level], match[3])
+		}
+	}
+	for _, row := range table(t, "docs/metrics.md", "| Line | Level | What it says |") {
+		line := strings.Trim(row[0], "`")
+		found := slices.ContainsFunc(written[row[1]], func(message string) bool { return strings.Contains(message, line) })
+		assert.True(t, found, "nothing writes %q at the level %s", line, row[1])
 	}
 }
 
