@@ -510,7 +510,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.ExporterOrderedRemoteWriteDeliveredSamples, err = builder.meter.Int64ObservableCounter(
 		"otelcol_exporter_ordered_remote_write_delivered_samples",
-		metric.WithDescription("Number of samples that the endpoint has confirmed with a 2xx answer. [Alpha]"),
+		metric.WithDescription("Number of samples that the endpoint has confirmed. [Alpha]"),
 		metric.WithUnit("{sample}"),
 	)
 	errs = errors.Join(errs, err)

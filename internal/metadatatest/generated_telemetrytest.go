@@ -70,7 +70,7 @@ func AssertEqualExporterOrderedRemoteWriteDeadLetters(t *testing.T, tt *componen
 func AssertEqualExporterOrderedRemoteWriteDeliveredSamples(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_exporter_ordered_remote_write_delivered_samples",
-		Description: "Number of samples that the endpoint has confirmed with a 2xx answer. [Alpha]",
+		Description: "Number of samples that the endpoint has confirmed. [Alpha]",
 		Unit:        "{sample}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
