@@ -220,7 +220,7 @@ func TestFatalAnswerStopsTheCollector(t *testing.T) {
 	c.WaitReady(t)
 	sendGauge(t, otlp)
 	// The status is not the exporter's to decide: the collector ends with 0 when a component stops it.
-	c.Wait(t)
+	assert.Zero(t, c.Wait(t))
 	assert.Contains(t, c.Log(), "ordered_remote_write")
 	assert.Contains(t, c.Log(), "404")
 }
