@@ -66,7 +66,7 @@ type Config struct {
 	LabelNamePreserveMultipleUnderscores bool `mapstructure:"label_name_preserve_multiple_underscores"`
 
 	// Partitions is the number of partitions. All samples of a series go through one, and one request at a time carries
-	// samples of it. There is no reason to tune it.
+	// samples of it. It needs no tuning, unless answers take seconds.
 	Partitions int `mapstructure:"partitions"`
 
 	// MaxInFlight is the most requests under way at once; 0 is the number of partitions.
@@ -216,7 +216,7 @@ type OnErrorConfig struct {
 	// and those that are neither 2xx, 4xx nor 5xx.
 	Fatal OnFatal `mapstructure:"fatal"`
 
-	// Rejected is for any other 4xx but 413, and but 429 if it is retried.
+	// Rejected is for any other 4xx, except 413, and 429 if it is retried.
 	Rejected OnRejected `mapstructure:"rejected"`
 
 	// MaxIsolationRequests is the most requests that are spent on what was first sent as one, by isolation or by splitting
