@@ -322,6 +322,8 @@ var pasted = []struct{ yaml, key, ours string }{
 	{`remote_timeout: 5s`, "remote_timeout", "http.timeout"},
 	{`queue_config: {max_shards: 5}`, "queue_config", "max_in_flight"},
 	{`basic_auth: {username: a}`, "basic_auth", "http.auth.authenticator"},
+	{`http: {basic_auth: {username: a}}`, "http.basic_auth", "http.auth.authenticator"},
+	{`http: {remote_timeout: 5s}`, "http.remote_timeout", "http.timeout"},
 	{`write_relabel_configs: []`, "write_relabel_configs", "transform"},
 }
 

@@ -13,7 +13,11 @@ import (
 // unknownKey says that a section has no such key, and what was probably meant: what stands for a key of another
 // exporter, the same key in another section, or a key that is written nearly like it.
 func unknownKey(path, key string, section reflect.Type) string {
-	if answer, ok := foreignKeys[path+key]; ok {
+	answer, ok := foreignKeys[path+key]
+	if !ok && path == "http." {
+		answer, ok = foreignKeys[key]
+	}
+	if ok {
 		return path + key + ": " + answer
 	}
 	known := knownKeys()
