@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
 )
@@ -50,6 +51,17 @@ func TestQueryIsSentAndNotTold(t *testing.T) {
 			assert.Contains(t, told, "http://receiver.test", "the spans have the URL")
 			assert.NotContains(t, told, "hunter2")
 		})
+	}
+}
+
+// TestUserAgent names a version always (RFC 9110, section 10.1.5): a manifest of the builder need not have one.
+func TestUserAgent(t *testing.T) {
+	for want, info := range map[string]component.BuildInfo{
+		"ordered_remote_write/0.1.0 otelcol":        {Command: "otelcol", Version: "0.1.0"},
+		"ordered_remote_write/0.1.0":                {Version: "0.1.0"},
+		"ordered_remote_write/unknown my-collector": {Command: "my-collector"},
+	} {
+		assert.Equal(t, want, userAgent(info))
 	}
 }
 

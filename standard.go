@@ -3,6 +3,7 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
+	"cmp"
 	"context"
 
 	"go.opentelemetry.io/collector/component"
@@ -122,7 +123,7 @@ func (r *requestSpan) dropped(ctx context.Context, samples int, err error) {
 
 // userAgent names the sender and its version (Remote-Write 2.0, "Required Headers").
 func userAgent(info component.BuildInfo) string {
-	agent := metadata.Type.String() + "/" + info.Version
+	agent := metadata.Type.String() + "/" + cmp.Or(info.Version, "unknown")
 	if info.Command != "" {
 		agent += " " + info.Command
 	}
