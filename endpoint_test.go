@@ -292,6 +292,33 @@ func TestTokenThatExpires(t *testing.T) {
 	})
 }
 
+// TestPausedEndpointIsProbed with small requests, after delays that grow to half a minute.
+func TestPausedEndpointIsProbed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var times requestTimes
+		receiver := &rwtest.Receiver{Script: func(r rwtest.Request) rwtest.Answer {
+			times.add()
+			if r.Seq > 1 {
+				assert.LessOrEqual(t, r.Samples(), 100)
+			}
+			return rwtest.Answer{Status: 401}
+		}}
+		h := newHarness(t, receiver, onePartition, func(c *Config) { c.ShutdownTimeout = time.Second })
+		h.consume(gauge(time.Now(), 3000))
+		time.Sleep(2 * time.Minute)
+		var delays []time.Duration
+		times.mu.Lock()
+		for i, at := range times.at[1:] {
+			delays = append(delays, at.Sub(times.at[i]).Round(time.Second))
+		}
+		times.mu.Unlock()
+		const s = time.Second
+		assert.Equal(t, []time.Duration{s, 2 * s, 4 * s, 8 * s, 16 * s, 30 * s, 30 * s}, delays)
+		h.shutdown()
+		assert.Empty(t, receiver.Problems())
+	})
+}
+
 // TestFullQueueOfAPausedEndpoint refuses at once, and says why, instead of letting callers wait for nothing.
 func TestFullQueueOfAPausedEndpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

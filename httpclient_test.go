@@ -65,6 +65,23 @@ func TestUserAgent(t *testing.T) {
 	}
 }
 
+// TestIdleConnectionsFitTheRequests: there is one for each request in flight, unless it is configured otherwise.
+func TestIdleConnectionsFitTheRequests(t *testing.T) {
+	for _, tc := range []struct{ total, host, wantTotal, wantHost int }{
+		{100, 0, 100, 32},
+		{10, 0, 32, 32},
+		{0, 0, 0, 32},
+		{10, 5, 10, 5},
+	} {
+		cfg := createDefaultConfig().(*Config)
+		keepalive := cfg.HTTP.Keepalive.Get()
+		keepalive.MaxIdleConns, keepalive.MaxIdleConnsPerHost = tc.total, tc.host
+		got := cfg.clientConfig().Keepalive.Get()
+		assert.Equal(t, tc.wantTotal, got.MaxIdleConns)
+		assert.Equal(t, tc.wantHost, got.MaxIdleConnsPerHost)
+	}
+}
+
 // idleConnections counts how often they are closed.
 type idleConnections struct {
 	*rwtest.Receiver
