@@ -360,3 +360,22 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	require.ErrorContains(t, cfg.Validate(), "X-Token")
 	assert.NotContains(t, cfg.Validate().Error(), secret)
 }
+
+// TestConfigurationsOfTheFirstVersion load, or an error says what to write instead.
+func TestConfigurationsOfTheFirstVersion(t *testing.T) {
+	file, err := confmaptest.LoadConf(filepath.Join("testdata", "first_version.yaml"))
+	require.NoError(t, err)
+	refused := map[string]string{
+		"ordered_remote_write/least": "queue.max_size_bytes: must be at least 4 * batch.max_size_bytes = 65536, not 32768",
+	}
+	for key := range file.ToStringMap() {
+		conf, err := file.Sub(key)
+		require.NoError(t, err)
+		if _, err = load(conf); refused[key] == "" {
+			assert.NoError(t, err, key)
+		} else {
+			assert.ErrorContains(t, err, refused[key], key)
+		}
+	}
+	assert.Greater(t, len(file.ToStringMap()), 10)
+}
