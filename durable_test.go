@@ -621,11 +621,11 @@ func TestShutdownWithStorageThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b backend
 		m := newMachine(t, &b, func(c *Config) { c.ShutdownTimeout = 10 * time.Second })
-		released := make(chan struct{})
+		disk := newHold(t)
 		var hangs atomic.Bool
 		m.disk.Before = func(storagetest.Batch) storagetest.Fault {
 			if hangs.Load() {
-				<-released
+				disk.wait()
 			}
 			return storagetest.Fault{}
 		}
@@ -640,6 +640,6 @@ func TestShutdownWithStorageThatHangs(t *testing.T) {
 		h.checkBalance()
 		assert.Zero(t, b.Requests())
 		hangs.Store(false)
-		close(released)
+		disk.letGo()
 	})
 }

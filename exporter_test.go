@@ -76,6 +76,13 @@ func unstarted(t testing.TB, receiver http.RoundTripper, edit ...func(*Config)) 
 	var err error
 	h.orderedExporter, err = newExporter(t.Context(), set, cfg, testSecret)
 	require.NoError(t, err)
+	// A test that fails before its own shutdown ends all the same. Otherwise the goroutines that it leaves in a bubble make synctest
+	// panic, and nobody sees the failure.
+	t.Cleanup(func() {
+		over, cancel := context.WithCancel(context.Background())
+		cancel()
+		assert.NoError(t, h.Shutdown(over))
+	})
 	return h
 }
 

@@ -27,25 +27,41 @@ import (
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
 )
 
+// hold is what a fake waits for, whatever its context: until the test lets go, at its end at the latest.
+type hold struct {
+	ended chan struct{}
+	once  sync.Once
+}
+
+func newHold(t *testing.T) *hold {
+	h := &hold{ended: make(chan struct{})}
+	t.Cleanup(h.letGo)
+	return h
+}
+
+func (h *hold) wait() { <-h.ended }
+
+func (h *hold) letGo() { h.once.Do(func() { close(h.ended) }) }
+
 // deaf is a transport that does not look at the context of its requests, as one that fetches a token does not. It answers
-// when it is released, or never.
+// when it is let go.
 type deaf struct {
-	released chan struct{}
-	answer   func(*http.Request) (*http.Response, error)
+	*hold
+	answer func(*http.Request) (*http.Response, error)
 
 	requests atomic.Int64
 	mu       sync.Mutex
 	bodies   [][]byte
 }
 
-func newDeaf(answer func(*http.Request) (*http.Response, error)) *deaf {
-	return &deaf{released: make(chan struct{}), answer: answer}
+func newDeaf(t *testing.T, answer func(*http.Request) (*http.Response, error)) *deaf {
+	return &deaf{hold: newHold(t), answer: answer}
 }
 
 // RoundTrip implements http.RoundTripper.
 func (d *deaf) RoundTrip(r *http.Request) (*http.Response, error) {
 	d.requests.Add(1)
-	<-d.released
+	d.wait()
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return nil, err
@@ -73,7 +89,7 @@ func TestShutdownEndsWhateverTheTransportDoes(t *testing.T) {
 		for _, message := range []ProtobufMessage{MessageV1, MessageV2} {
 			t.Run(name+" "+string(message), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					transport := newDeaf(answer)
+					transport := newDeaf(t, answer)
 					h := newHarness(t, transport, func(c *Config) {
 						c.ProtobufMessage = message
 						c.Batch.MaxSamples = 20
@@ -96,7 +112,7 @@ func TestShutdownEndsWhateverTheTransportDoes(t *testing.T) {
 					assert.Equal(t, int64(firstLimit), h.metric("otelcol_exporter_ordered_remote_write_requests"))
 					statuses := h.host.statuses()
 
-					close(transport.released)
+					transport.letGo()
 					time.Sleep(time.Minute)
 					synctest.Wait()
 					assert.Equal(t, want, h.dropped(), "after the late answers")
@@ -125,7 +141,7 @@ func TestShutdownByTimeout(t *testing.T) {
 		want time.Duration
 	}{{context.Background(), 3 * time.Second}, {ended, remote.AbandonGrace}} {
 		synctest.Test(t, func(t *testing.T) {
-			transport := newDeaf(taken)
+			transport := newDeaf(t, taken)
 			h := newHarness(t, transport, onePartition, func(c *Config) { c.ShutdownTimeout = 3 * time.Second })
 			h.consume(gauge(time.Now(), 5))
 			time.Sleep(time.Minute)
@@ -133,7 +149,7 @@ func TestShutdownByTimeout(t *testing.T) {
 			require.NoError(t, h.Shutdown(tt.ctx))
 			assertEndsBy(t, tt.want, time.Since(start))
 			assert.Equal(t, map[string]int64{"shutdown_in_flight": 5}, h.dropped())
-			close(transport.released)
+			transport.letGo()
 		})
 	}
 }
@@ -141,7 +157,7 @@ func TestShutdownByTimeout(t *testing.T) {
 // TestShutdownEndsWhateverMetadataDoes: a request for metadata holds up nothing either.
 func TestShutdownEndsWhateverMetadataDoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		transport := newDeaf(taken)
+		transport := newDeaf(t, taken)
 		h := newHarness(t, transport, onePartition, func(c *Config) {
 			c.SendMetadata = true
 			c.MetadataInterval = 100 * time.Millisecond
@@ -153,7 +169,7 @@ func TestShutdownEndsWhateverMetadataDoes(t *testing.T) {
 		start := time.Now()
 		require.NoError(t, h.Shutdown(context.Background()))
 		assertEndsBy(t, h.cfg.ShutdownTimeout, time.Since(start))
-		close(transport.released)
+		transport.letGo()
 	})
 }
 
@@ -161,7 +177,7 @@ func TestShutdownEndsWhateverMetadataDoes(t *testing.T) {
 // way. Nothing of the partition is sent before it has ended.
 func TestTimeoutDoesNotAbandon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		transport := newDeaf(func(r *http.Request) (*http.Response, error) { return nil, r.Context().Err() })
+		transport := newDeaf(t, func(r *http.Request) (*http.Response, error) { return nil, r.Context().Err() })
 		h := newHarness(t, transport, onePartition, func(c *Config) {
 			c.HTTP.Timeout = time.Second
 			c.Retry.BackOff.MaxElapsedTime = 0
@@ -177,7 +193,7 @@ func TestTimeoutDoesNotAbandon(t *testing.T) {
 			}
 			return taken(r)
 		}
-		close(transport.released)
+		transport.letGo()
 		time.Sleep(time.Minute)
 		h.shutdown()
 		assert.Equal(t, int64(50), h.delivered())
@@ -188,7 +204,7 @@ func TestTimeoutDoesNotAbandon(t *testing.T) {
 // TestFatalAnswerAbandonsTheOthers: a fatal answer in one partition does not wait for the transport of the others.
 func TestFatalAnswerAbandonsTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		others := newDeaf(taken)
+		others := newDeaf(t, taken)
 		var first atomic.Bool
 		h := newHarness(t, roundTripper(func(r *http.Request) (*http.Response, error) {
 			if first.CompareAndSwap(false, true) {
@@ -206,20 +222,20 @@ func TestFatalAnswerAbandonsTheOthers(t *testing.T) {
 		assert.Positive(t, d["fatal 401"])
 		assert.Positive(t, d["shutdown_in_flight"])
 		h.shutdown()
-		close(others.released)
+		others.letGo()
 	})
 }
 
 // hangingBody never ends and does not look at any context.
-type hangingBody struct{ released chan struct{} }
+type hangingBody struct{ *hold }
 
-func (b *hangingBody) Read([]byte) (int, error) {
-	<-b.released
+func (b hangingBody) Read([]byte) (int, error) {
+	b.wait()
 	return 0, io.EOF
 }
 
-func (b *hangingBody) Close() error {
-	<-b.released
+func (b hangingBody) Close() error {
+	b.wait()
 	return nil
 }
 
@@ -227,7 +243,7 @@ func (b *hangingBody) Close() error {
 func TestHangingBodyHoldsUpNothing(t *testing.T) {
 	for _, status := range []int{204, 400} {
 		synctest.Test(t, func(t *testing.T) {
-			body := &hangingBody{released: make(chan struct{})}
+			body := hangingBody{newHold(t)}
 			var requests atomic.Int64
 			h := newHarness(t, roundTripper(func(*http.Request) (*http.Response, error) {
 				requests.Add(1)
@@ -248,20 +264,21 @@ func TestHangingBodyHoldsUpNothing(t *testing.T) {
 			} else {
 				assert.Equal(t, map[string]int64{"rejected 400": 20}, h.dropped())
 			}
-			close(body.released)
+			body.letGo()
 		})
 	}
 }
 
 // TestShutdownWithATokenThatDoesNotCome has real servers: one of tokens, which hangs, and a receiver.
 func TestShutdownWithATokenThatDoesNotCome(t *testing.T) {
-	release := make(chan struct{})
+	release := newHold(t)
 	asked := make(chan struct{}, 100)
 	tokens := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		asked <- struct{}{}
-		<-release
+		release.wait()
 	}))
 	defer tokens.Close()
+	defer release.letGo() // which Close waits for
 	receiver := &rwtest.Receiver{}
 	server := httptest.NewServer(receiver)
 	defer server.Close()
@@ -288,7 +305,7 @@ func TestShutdownWithATokenThatDoesNotCome(t *testing.T) {
 	<-asked
 	h.shutdown()
 	assert.Equal(t, map[string]int64{"shutdown_in_flight": 5}, h.dropped())
-	close(release)
+	release.letGo()
 	<-ended
 	assert.Empty(t, receiver.Delivered(), "an http.Transport sends nothing for a context that has ended")
 	h.checkBalance()
