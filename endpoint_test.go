@@ -55,6 +55,16 @@ func (r *requestTimes) most(within time.Duration) int {
 	return most
 }
 
+// since are the times of the requests, from one on.
+func (r *requestTimes) since(start time.Time) (offsets []time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, at := range r.at {
+		offsets = append(offsets, at.Sub(start))
+	}
+	return offsets
+}
+
 // TestDeadEndpointIsLeftAlone: whatever the number of partitions, an endpoint that does not answer for ten minutes gets at most
 // 20 requests in any minute, and everything when it is back.
 func TestDeadEndpointIsLeftAlone(t *testing.T) {
@@ -316,6 +326,27 @@ func TestPausedEndpointIsProbed(t *testing.T) {
 		assert.Equal(t, []time.Duration{s, 2 * s, 4 * s, 8 * s, 16 * s, 30 * s, 30 * s}, delays)
 		h.shutdown()
 		assert.Empty(t, receiver.Problems())
+	})
+}
+
+// TestPauseBeginsWithShortDelays: requests that were under way when the endpoint began to refuse say nothing of how long it will.
+func TestPauseBeginsWithShortDelays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		var times requestTimes
+		receiver := &rwtest.Receiver{Script: func(rwtest.Request) rwtest.Answer {
+			times.add()
+			if time.Since(start) < 500*time.Millisecond {
+				return rwtest.Answer{Status: 401, Latency: 100 * time.Millisecond}
+			}
+			return rwtest.Answer{}
+		}}
+		h := newHarness(t, receiver, func(c *Config) { c.Batch.MaxSamples = 20 })
+		h.consume(gauge(time.Now(), 2000))
+		time.Sleep(3 * time.Second)
+		assert.Zero(t, h.ledger.Queued(), "sent %v after the start", times.since(start))
+		h.shutdown()
+		assert.Equal(t, map[string]int64{"fatal 401": firstLimit * 20}, h.dropped())
 	})
 }
 

@@ -87,12 +87,16 @@ func (g *gate) pass(now time.Time) (failures int, since time.Time) {
 	return failures, since
 }
 
-// refused takes note of an answer that judges the sender. It returns whether that is news.
-func (g *gate) refused(now time.Time, a *remote.Answer) (began bool) {
+// refused takes note of an answer that judges the sender, to what was sent at a time. It returns whether that is news. Requests
+// that were under way when the pause began are no probes: they do not delay the next one.
+func (g *gate) refused(now, sent time.Time, a *remote.Answer) (began bool) {
 	if began = g.pause == nil; began {
 		g.pause = &pause{since: now, delay: firstPauseDelay}
 	}
 	g.pause.answer = a
+	if !began && !sent.After(g.pause.since) {
+		return false
+	}
 	g.doubt = now.Add(g.pause.delay)
 	g.pause.delay = min(2*g.pause.delay, longestPauseDelay)
 	return began

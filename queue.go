@@ -587,7 +587,7 @@ func (q *queue) answered(d *delivery, a *remote.Answer, verdict remote.Verdict, 
 		s.gate.failed(now, q.doubt)
 		return event{}
 	case remote.VerdictPause:
-		began := s.gate.refused(now, a)
+		began := s.gate.refused(now, d.attempted, a)
 		q.admission.refuseAllLocked(q.pausedErrorLocked())
 		return event{paused: a, began: began, since: s.gate.pause.since, waiting: q.ledger.Queued()}
 	}

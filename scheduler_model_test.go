@@ -244,7 +244,7 @@ func (m *schedulerModel) changeLimit() {
 // pause is an answer that judges the sender: its samples are dropped, and the endpoint is paused.
 func (m *schedulerModel) pause() {
 	if d := m.some(&m.underWay); d != nil {
-		m.s.gate.refused(m.now, &remote.Answer{Status: 401})
+		m.s.gate.refused(m.now, m.now, &remote.Answer{Status: 401})
 		m.s.leave(d)
 		m.free(d, false)
 	}
