@@ -33,8 +33,8 @@ func (c *checker) checkOrder() {
 			c.offended[x.Points[0].Series] = true
 		}
 		for l := range touched {
-			if l.first < 0 {
-				continue
+			if l.latest < 0 {
+				continue // nothing that is surely of the line
 			}
 			// What was accepted before the first of the request's samples has its outcome, or it would be in the request.
 			l.floor = max(l.floor, l.first)
@@ -60,7 +60,7 @@ func (c *checker) place(s *seriesModel, x *flight, pt Point, touched map[*line]b
 	}
 	for _, i := range l.at[pt.at()] {
 		if l.items[i].call.Begin <= x.Begin && c.inTurn(s, x, i) {
-			l.place(i)
+			l.place(i, !c.twice(l.items[i]))
 			x.items = append(x.items, l.items[i])
 			return
 		}
@@ -96,7 +96,7 @@ func (c *checker) inTurn(s *seriesModel, x *flight, i int) bool {
 	// series was forgotten, comes before newer ones that were accepted earlier, in their request or in a part of it.
 	it := l.items[i]
 	return !c.settled(it) && !slices.ContainsFunc(l.items[i+1:], func(later *item) bool {
-		return later.Timestamp >= it.Timestamp && (later.sentAfter(it) || slices.Contains(x.items, later))
+		return later.Timestamp >= it.Timestamp && !c.twice(later) && (later.sentAfter(it) || slices.Contains(x.items, later))
 	})
 }
 
@@ -105,12 +105,14 @@ func (c *checker) settled(it *item) bool {
 	return it.last != nil && c.final(it.last)
 }
 
-// place takes note that a sample is in the request.
-func (l *line) place(i int) {
+// place takes note that a sample is in the request, or perhaps one that equals it and is not in the line.
+func (l *line) place(i int, sure bool) {
 	if l.first < 0 || i < l.first {
 		l.first = i
 	}
-	l.latest = max(l.latest, i)
+	if sure {
+		l.latest = max(l.latest, i)
+	}
 }
 
 // passUnknown takes note of a sample that nothing is known of, which only a wild payload can have brought.
@@ -159,7 +161,8 @@ func (c *checker) checkApart(x *flight) {
 	}
 }
 
-// twice tells whether a sample was accepted in order and once more as a late one: which of them is in a request cannot be told.
+// twice tells whether a sample was accepted in order and once more as one that travels apart: which of them is in a request cannot be
+// told.
 func (c *checker) twice(it *item) bool {
 	s := c.model.series[it.Series]
 	return s != nil && len(s.line.at[it.at()]) > 0 && len(s.apart.at[it.at()]) > 0

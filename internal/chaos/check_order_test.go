@@ -144,3 +144,24 @@ func checkFinds(t *testing.T, h *history, says string) {
 		assert.Contains(t, p, says)
 	}
 }
+
+// TestFutureSampleThatComesAgain: a sample that was far ahead of the clock waits among the late ones, and is accepted once more in its
+// line when it is not any more, behind a late one. What is sent first may be either of the two.
+func TestFutureSampleThatComesAgain(t *testing.T) {
+	for _, idle := range []time.Duration{10 * time.Second, time.Hour} {
+		h := newHistory()
+		h.r.Settings.SeriesIdleTimeout, h.r.Rules.MaxFuture = idle, 10*time.Minute
+		h.accept(0, 100)
+		h.accept(1, 90)
+		h.accept(2, 700)
+		h.accept(150, 90, 700)
+		h.send(200, 100)
+		h.send(200, 90)
+		h.send(200, 700)
+		h.send(200, 90)
+		h.accept(151, 701)
+		h.send(503, 700, 701)
+		h.send(200, 700, 701)
+		checkFinds(t, h, "")
+	}
+}
