@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/otlptranslator"
 	"github.com/prometheus/prometheus/prompb"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -347,6 +348,25 @@ func TestPauseBeginsWithShortDelays(t *testing.T) {
 		assert.Zero(t, h.ledger.Queued(), "sent %v after the start", times.since(start))
 		h.shutdown()
 		assert.Equal(t, map[string]int64{"fatal 401": firstLimit * 20}, h.dropped())
+	})
+}
+
+// TestPauseHoldsIfNoMessageIsRead: an endpoint that answers 415 to both messages is paused, also where the configuration needs 2.0, so
+// that each request begins as 2.0.
+func TestPauseHoldsIfNoMessageIsRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		receiver := answers(415)
+		h := newHarness(t, receiver, messageV2, func(c *Config) {
+			c.Batch.MaxSamples = 100
+			c.TranslationStrategy = otlptranslator.NoTranslation
+		})
+		h.consume(gauge(time.Now(), 20_000))
+		time.Sleep(time.Minute)
+		assert.LessOrEqual(t, receiver.Requests(), 2*(firstLimit+8), "those that were under way, and a few probes")
+		assert.Less(t, h.dropped()["fatal 415"], int64(2000))
+		assert.Len(t, h.logs.FilterMessageSnippet("Paused: ").All(), 1)
+		assert.Empty(t, h.logs.FilterMessageSnippet("The pause has ended.").All())
+		h.shutdown()
 	})
 }
 

@@ -595,6 +595,10 @@ func (q *queue) answered(d *delivery, a *remote.Answer, verdict remote.Verdict, 
 		s.gate.failed(now, q.doubt)
 		return event{}
 	}
+	if verdict == remote.VerdictFallback {
+		// Whether the endpoint takes requests is what it answers to the same data as 1.0.
+		return event{}
+	}
 	d.slow = now.Sub(d.begun) > q.limits.FlushTimeout && s.gate.succeeded.After(d.begun)
 	if a.Success() {
 		s.limit.succeeded(s.inFlight)
