@@ -132,7 +132,7 @@ func TestBodiesKeepTheirBytes(t *testing.T) {
 					r := *d.next()
 					all = append(all, sent{r, slices.Clone(r.body)})
 					samples += r.Samples
-					p.q.answered(d, &remote.Answer{Status: 204}, remote.VerdictDelivered, 0)
+					p.q.answered(d, &outcome{answer: &remote.Answer{Status: 204}}, 0)
 					p.q.finished(d)
 				}
 			}

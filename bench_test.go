@@ -138,7 +138,7 @@ func (p *benchPipeline) consume(b *testing.B, md pmetric.Metrics) (bytes int) {
 		size := d.compose()
 		bytes += size
 		p.q.composed(d, size)
-		p.q.answered(d, &remote.Answer{Status: 204}, remote.VerdictDelivered, 0)
+		p.q.answered(d, &outcome{answer: &remote.Answer{Status: 204}}, 0)
 		p.q.finished(d)
 	}
 	return bytes

@@ -102,7 +102,7 @@ func TestCallersAreServedInOrder(t *testing.T) {
 			for _, d := range done {
 				d.begun = time.Now()
 				q.composed(d, d.compose())
-				q.answered(d, &remote.Answer{Status: 204}, remote.VerdictDelivered, 0)
+				q.answered(d, &outcome{answer: &remote.Answer{Status: 204}}, 0)
 				q.finished(d)
 			}
 			synctest.Wait()

@@ -370,6 +370,27 @@ func TestPauseHoldsIfNoMessageIsRead(t *testing.T) {
 	})
 }
 
+// TestExhaustedRetriesAreNoSuccess: with on_error.fatal retry, an endpoint that refuses everything gets as few requests as one that
+// is down, also when what it has refused is given up.
+func TestExhaustedRetriesAreNoSuccess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var times requestTimes
+		receiver := &rwtest.Receiver{Script: func(rwtest.Request) rwtest.Answer {
+			times.add()
+			return rwtest.Answer{Status: 401}
+		}}
+		h := newHarness(t, receiver, func(c *Config) {
+			c.OnError.Fatal = OnFatalRetry
+			c.Retry.BackOff.MaxElapsedTime = time.Minute
+		})
+		h.consumeFor(10*time.Minute, 60)
+		assert.LessOrEqual(t, times.most(time.Minute), 20)
+		assert.Empty(t, h.logs.FilterMessageSnippet("The endpoint answers again.").All())
+		h.shutdown()
+		assert.Zero(t, h.delivered())
+	})
+}
+
 // TestFullQueueOfAPausedEndpoint refuses at once, and says why, instead of letting callers wait for nothing.
 func TestFullQueueOfAPausedEndpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -570,11 +570,11 @@ func (q *queue) discardLocked() (samples int) {
 	return samples
 }
 
-// answered takes note of what an answer says about the endpoint.
-func (q *queue) answered(d *delivery, a *remote.Answer, verdict remote.Verdict, delay time.Duration) event {
+// answered takes note of what an answer, and what is done after it, says about the endpoint.
+func (q *queue) answered(d *delivery, o *outcome, delay time.Duration) event {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s, now := &q.scheduler, time.Now()
+	s, a, now := &q.scheduler, o.answer, time.Now()
 	if overloads(a) {
 		s.limit.overloaded(d.number)
 	}
@@ -582,11 +582,11 @@ func (q *queue) answered(d *delivery, a *remote.Answer, verdict remote.Verdict, 
 	if asks(a) {
 		s.gate.ask(now, max(delay, q.asked(a)))
 	}
-	switch verdict {
-	case remote.VerdictRetry:
+	switch {
+	case o.verdict == remote.VerdictRetry, o.reason == account.ReasonRetriesExhausted:
 		s.gate.failed(now, q.doubt)
 		return event{}
-	case remote.VerdictPause:
+	case o.verdict == remote.VerdictPause:
 		began := s.gate.refused(now, d.attempted, a)
 		q.admission.refuseAllLocked(q.pausedErrorLocked())
 		return event{paused: a, began: began, since: s.gate.pause.since, waiting: q.ledger.Queued()}
@@ -595,7 +595,7 @@ func (q *queue) answered(d *delivery, a *remote.Answer, verdict remote.Verdict, 
 		s.gate.failed(now, q.doubt)
 		return event{}
 	}
-	if verdict == remote.VerdictFallback {
+	if o.verdict == remote.VerdictFallback {
 		// Whether the endpoint takes requests is what it answers to the same data as 1.0.
 		return event{}
 	}

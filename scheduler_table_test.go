@@ -53,10 +53,10 @@ func (s *simulation) deliver(d *delivery) {
 		took, a := s.answer(d)
 		time.Sleep(took)
 		if a.Success() {
-			s.q.answered(d, a, remote.VerdictDelivered, 0)
+			s.q.answered(d, &outcome{answer: a}, 0)
 			break
 		}
-		s.q.answered(d, a, remote.VerdictRetry, time.Second)
+		s.q.answered(d, &outcome{answer: a, verdict: remote.VerdictRetry}, time.Second)
 		<-s.q.retry(d, time.Second)
 	}
 	s.mu.Lock()

@@ -131,7 +131,7 @@ func (v *voyage) step(ctx context.Context) {
 		return
 	}
 	v.events.request(r, a, v.attempts, now.Sub(v.attempted), o.verdict)
-	v.story.tell(v.queue.answered(v.delivery, a, o.verdict, delay))
+	v.story.tell(v.queue.answered(v.delivery, &o, delay))
 	v.act(ctx, r, o, delay)
 }
 
