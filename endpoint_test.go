@@ -391,6 +391,42 @@ func TestExhaustedRetriesAreNoSuccess(t *testing.T) {
 	})
 }
 
+// TestOutageEndsForAllAtOnce: the first answer after an outage lets all go on, not only the delivery that it is to.
+func TestOutageEndsForAllAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		back := time.Now().Add(time.Minute)
+		var mu sync.Mutex
+		first := make(map[string]time.Time)
+		receiver := &rwtest.Receiver{Script: func(r rwtest.Request) rwtest.Answer {
+			if time.Now().Before(back) {
+				return rwtest.Answer{Status: 500}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			began := len(first) > 0
+			for _, p := range requestPartitions(2)(r.Message) {
+				if first[p].IsZero() {
+					first[p] = time.Now()
+				}
+			}
+			if !began {
+				return rwtest.Answer{Status: 413}
+			}
+			return rwtest.Answer{Latency: 5 * time.Second}
+		}}
+		h := newHarness(t, receiver, func(c *Config) {
+			c.Partitions = 2
+			c.Retry.BackOff.MaxElapsedTime = 0
+		})
+		h.consume(gauge(time.Now(), 200))
+		time.Sleep(2 * time.Minute)
+		h.shutdown()
+		assert.Equal(t, int64(200), h.delivered())
+		assert.Less(t, first["1"].Sub(first["0"]).Abs(), time.Second)
+		assert.Empty(t, receiver.Problems())
+	})
+}
+
 // TestFullQueueOfAPausedEndpoint refuses at once, and says why, instead of letting callers wait for nothing.
 func TestFullQueueOfAPausedEndpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -605,13 +605,16 @@ func (q *queue) answered(d *delivery, o *outcome, delay time.Duration) event {
 	}
 	p := s.gate.resume()
 	failures, since := s.gate.pass(now)
-	switch {
-	case p != nil:
-		return event{resumed: true, since: p.since, waiting: q.ledger.Queued()}
-	case failures >= doubtAfter:
-		return event{recovered: failures, since: since, waiting: q.ledger.Queued()}
+	if p == nil && failures < doubtAfter {
+		return event{}
 	}
-	return event{}
+	e := event{recovered: failures, since: since, waiting: q.ledger.Queued()}
+	if p != nil {
+		e.resumed, e.since = true, p.since
+	}
+	// The delivery may have more to send, and nothing else waits for that.
+	q.dispatchLocked()
+	return e
 }
 
 // open says whether the endpoint may be sent anything now that is not in the queue.
