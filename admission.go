@@ -67,16 +67,15 @@ func (a *admission) promiseLocked(c *caller) {
 func (a *admission) grantLocked() {
 	for a.grantFirstLocked(&a.total) {
 	}
-	if a.total.Len() > 0 {
-		return
-	}
 	for i := range a.waiting {
-		for a.grantFirstLocked(&a.waiting[i]) {
-		}
-		if a.total.Len() > 0 {
-			return
+		for a.mayBeNextLocked(a.waiting[i].first()) && a.grantFirstLocked(&a.waiting[i]) {
 		}
 	}
+}
+
+// mayBeNextLocked says whether a caller that waits for a partition came before all that wait for the queue as a whole.
+func (a *admission) mayBeNextLocked(c *caller) bool {
+	return c != nil && !passes(c, a.total.first())
 }
 
 // grantFirstLocked returns false if the first caller must stay where it is.

@@ -114,6 +114,43 @@ func TestCallersAreServedInOrder(t *testing.T) {
 	})
 }
 
+// TestCallerIsNotHeldUpByALaterOne: who waits for a partition is served when it has room, although somebody who came later waits for
+// more than there is in the queue. Who comes then passes neither.
+func TestCallerIsNotHeldUpByALaterOne(t *testing.T) {
+	q := stuckQueue(12 << 20)
+	admitted := func(c *caller) bool {
+		select {
+		case <-c.admitted:
+			return true
+		default:
+			return false
+		}
+	}
+	var first *caller
+	for n := uint64(1); first == nil; n++ {
+		_, c, err := q.reserve(roomFor(q, 20_000, n, 0))
+		require.NoError(t, err)
+		first = c
+	}
+	_, large, err := q.reserve(roomFor(q, 10<<20, 1<<40, 1))
+	require.NoError(t, err)
+	require.NotNil(t, large)
+	_, third, err := q.reserve(roomFor(q, 20_000, 1<<41, 2))
+	require.NoError(t, err)
+	require.NotNil(t, third)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.resizeLocked(&q.partitions[0].size, -1<<20)
+	q.admission.grantLocked()
+	assert.True(t, admitted(first))
+	assert.False(t, admitted(large))
+	assert.False(t, admitted(third), "it would pass a caller that waits for the queue")
+	q.resizeLocked(&q.partitions[0].size, -q.partitions[0].size)
+	q.admission.grantLocked()
+	assert.True(t, admitted(large))
+	assert.True(t, admitted(third))
+}
+
 // BenchmarkWaitingCallers shows what room for one caller costs while many wait: no more with 4,000 than with ten.
 func BenchmarkWaitingCallers(b *testing.B) {
 	for _, waiting := range []int{10, 4000} {
