@@ -165,3 +165,19 @@ func TestFutureSampleThatComesAgain(t *testing.T) {
 		checkFinds(t, h, "")
 	}
 }
+
+// TestFutureSampleOfACallThatWaits: its payload has waited for room until the sample was not too far ahead any more, and makes an
+// earlier one that comes again late.
+func TestFutureSampleOfACallThatWaits(t *testing.T) {
+	h := newHistory()
+	h.r.Settings.OutOfOrder, h.r.Settings.SeriesIdleTimeout, h.r.Rules.MaxFuture = "separate", time.Hour, 10*time.Minute
+	h.accept(0, 100)
+	h.accept(1, 605)
+	waited := h.r.Calls[1]
+	waited.Ended = waited.Start.Add(6 * time.Second)
+	h.accept(8, 100)
+	h.send(200, 100)
+	h.send(200, 605)
+	h.send(200, 100)
+	checkFinds(t, h, "")
+}

@@ -215,6 +215,7 @@ func (m *model) point(c *Call, pt Point, vague bool) {
 	s := m.of(pt.Series)
 	it := &item{Point: pt, call: c, optional: vague}
 	if m.far(c, pt.Timestamp) {
+		s.unsure = s.unsure || m.perhapsNear(c, pt.Timestamp)
 		m.apart(s, it, least)
 		return
 	}
@@ -258,6 +259,14 @@ func (m *model) far(c *Call, ts int64) bool {
 	rules := &m.record.Rules
 	at := time.UnixMilli(ts)
 	return rules.MaxFuture > 0 && at.Sub(c.Start) > rules.MaxFuture || rules.MaxPast > 0 && c.Ended.Sub(at) > rules.MaxPast
+}
+
+// perhapsNear says whether a time that was too far ahead of the clock when a call began was not any more when the call ended. If the
+// payload waited for room, it is not known whether the sample is the newest one of its series.
+func (m *model) perhapsNear(c *Call, ts int64) bool {
+	limit := m.record.Rules.MaxFuture
+	at := time.UnixMilli(ts)
+	return limit > 0 && at.Sub(c.Start) > limit && at.Sub(c.Ended) <= limit
 }
 
 // target adds a sample of target_info, which is left out without a trace if it is not newer than the last one.
