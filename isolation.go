@@ -43,7 +43,7 @@ func (i *isolation) spend(now time.Time, n int, onOffenders bool) bool {
 	defer i.mu.Unlock()
 	requests, spent, known := 0, 0, 0
 	for _, s := range i.seconds {
-		if s.unix > now.Unix()-isolationWindow {
+		if s.unix > now.Unix()-isolationWindow && s.unix <= now.Unix() {
 			requests, spent, known = requests+s.requests, spent+s.spent, known+s.onOffenders
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -59,6 +60,45 @@ func TestIsolationBudget(t *testing.T) {
 		}
 	}
 	assert.True(t, refused, "the budget is spent at times")
+}
+
+// TestIsolationAfterTheClockWasSetBack: what was spent in seconds that are ahead of the clock now is no part of the last minute.
+func TestIsolationAfterTheClockWasSetBack(t *testing.T) {
+	var budget isolation
+	start := time.Unix(1_700_000_000, 0)
+	require.True(t, budget.spend(start, leastIsolation, false))
+	require.False(t, budget.spend(start, 1, false))
+	assert.True(t, budget.spend(start.Add(2*time.Minute-time.Hour), 1, false))
+}
+
+// withClockSet is a time of a clock that was set forward or back by so much after the process has started.
+func withClockSet(at time.Time, by time.Duration) time.Time {
+	const hasMonotonic, secondsShift = 1 << 63, 30
+	words := (*struct {
+		wall uint64
+		ext  int64
+	})(unsafe.Pointer(&at))
+	if words.wall&hasMonotonic == 0 {
+		panic("a time without a monotonic clock reading")
+	}
+	words.wall = uint64(int64(words.wall) + int64(by/time.Second)<<secondsShift)
+	return at
+}
+
+// TestOffendersAfterTheClockWasSet: when one is tried again, and forgotten, does not depend on what a clock is set to.
+func TestOffendersAfterTheClockWasSet(t *testing.T) {
+	for _, by := range []time.Duration{-time.Hour, 2 * time.Hour} {
+		o := newOffenders(time.Hour, 32)
+		start := time.Now()
+		o.add(1, start)
+		later := withClockSet(start.Add(tryOffenderAfter-1), by)
+		assert.False(t, o.due(1, later), by)
+		o.expire(later)
+		assert.True(t, o.has(1), by)
+		assert.True(t, o.due(1, later.Add(1)), by)
+		o.expire(withClockSet(start.Add(time.Hour), by))
+		assert.False(t, o.has(1), by)
+	}
 }
 
 // TestOffendersAreBounded in number, by when they were refused, and in time.

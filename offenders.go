@@ -23,8 +23,9 @@ const (
 type offenders struct {
 	idle time.Duration
 	most int
-	// refused is when each was refused alone for the last time, in nanoseconds since the epoch.
-	refused map[uint64]int64
+	// refused is when each was refused alone for the last time, since the first of all was: whatever the clock is set to meanwhile.
+	refused map[uint64]time.Duration
+	first   time.Time
 }
 
 func newOffenders(idle time.Duration, partitions int) offenders {
@@ -39,15 +40,15 @@ func (o *offenders) has(identity uint64) bool {
 // due says whether an offender is tried again for itself.
 func (o *offenders) due(identity uint64, now time.Time) bool {
 	at, ok := o.refused[identity]
-	return ok && now.Sub(time.Unix(0, at)) >= tryOffenderAfter
+	return ok && now.Sub(o.first)-at >= tryOffenderAfter
 }
 
 // add remembers a series that was refused alone. If there are too many, the one that was refused longest ago is forgotten.
 func (o *offenders) add(identity uint64, now time.Time) {
 	if o.refused == nil {
-		o.refused = make(map[uint64]int64)
+		o.refused, o.first = make(map[uint64]time.Duration), now
 	}
-	o.refused[identity] = now.UnixNano()
+	o.refused[identity] = now.Sub(o.first)
 	if len(o.refused) <= o.most {
 		return
 	}
@@ -68,7 +69,7 @@ func (o *offenders) taken(identity uint64) {
 // expire forgets series that have not been refused for so long that the guard forgets series.
 func (o *offenders) expire(now time.Time) {
 	for identity, at := range o.refused {
-		if now.Sub(time.Unix(0, at)) >= o.idle {
+		if now.Sub(o.first)-at >= o.idle {
 			delete(o.refused, identity)
 		}
 	}

@@ -130,7 +130,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "offenders are not remembered", file: "offenders.go",
-		replace: [][2]string{{"\to.refused[identity] = now.UnixNano()\n", "\t_, _ = identity, now\n"}},
+		replace: [][2]string{{"\to.refused[identity] = now.Sub(o.first)\n", "\t_, _ = identity, now\n"}},
 		tests:   []guard{{"TestOffendersTravelApart", "no good sample pays for an offender"}},
 	},
 	{
