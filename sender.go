@@ -288,17 +288,18 @@ func (v *voyage) prepare(ctx context.Context) {
 		v.cutLarge(v.queue.mostBytes())
 		r = v.next()
 	}
+	if r.Samples > maxProbe && v.queue.paused() {
+		v.version.split(r.trial)
+		first, rest := r.splitAt(maxProbe)
+		v.settled(first, rest)
+		r = v.next()
+	}
 	if !r.Empty() && r.protocol == wire.V2 && v.attempts == 0 {
 		if ok, probe := v.version.maySend(); ok {
 			r.probe = probe
 		} else {
 			*r = v.asV1(ctx, *r)
 		}
-	}
-	if r.Samples > maxProbe && v.queue.paused() {
-		v.version.split(r.trial)
-		first, rest := r.splitAt(maxProbe)
-		v.settled(first, rest)
 	}
 }
 

@@ -336,3 +336,31 @@ func TestTrialBeginsOnce(t *testing.T) {
 		require.Equal(t, int64(1), begun.Load())
 	}
 }
+
+// TestProbeOf2WhilePaused: that the endpoint was paused when 2.0 was due to be tried again does not end the trials.
+func TestProbeOf2WhilePaused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		receiver := &rwtest.Receiver{Script: func(r rwtest.Request) rwtest.Answer {
+			switch since := time.Since(start); {
+			case since > 9*time.Minute+50*time.Second && since < 11*time.Minute:
+				return rwtest.Answer{Status: 401}
+			case r.Version == 2 && since < 9*time.Minute:
+				return rwtest.Answer{Status: 415}
+			}
+			return rwtest.Answer{}
+		}}
+		h := newHarness(t, receiver, messageV2, onePartition)
+		for time.Since(start) < 9*time.Minute+55*time.Second {
+			h.consume(gauge(time.Now(), 500))
+			time.Sleep(15 * time.Second)
+		}
+		for time.Since(start) < time.Hour {
+			h.consume(gauge(time.Now(), 500))
+			time.Sleep(7 * time.Second)
+		}
+		assert.Equal(t, wire.V2, h.version.inUse())
+		h.shutdown()
+		assert.Empty(t, receiver.Problems())
+	})
+}
