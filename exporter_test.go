@@ -4,6 +4,7 @@ package orderedremotewriteexporter
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -225,6 +226,23 @@ func gauge(ts time.Time, n int) pmetric.Metrics {
 		dp.SetTimestamp(pcommon.NewTimestampFromTime(ts))
 		dp.SetDoubleValue(float64(i) + 0.5)
 		dp.Attributes().PutStr("series", strconv.Itoa(i))
+	}
+	return md
+}
+
+// gaugeIn is like gauge, with n series of one partition alone.
+func gaugeIn(ts time.Time, n, partition, partitions int) pmetric.Metrics {
+	md := gauge(ts, n)
+	series := 0
+	for _, dp := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints().All() {
+		for ; ; series++ {
+			labels := []prompb.Label{{Name: nameLabel, Value: "gauge"}, {Name: "series", Value: fmt.Sprint(series)}}
+			if seriesPartition(labels, partitions) == partition {
+				break
+			}
+		}
+		dp.Attributes().PutStr("series", fmt.Sprint(series))
+		series++
 	}
 	return md
 }

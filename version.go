@@ -70,6 +70,15 @@ func (v *version) learn(a *remote.Answer, probe bool) {
 	case remote.NewsStillUnread:
 		v.logger.Debug("Remote-Write 2.0 was tried again without success.", zap.Error(a), zap.Time("next_try", v.n.NextProbe()))
 	}
+	if v.n.Trying() && v.provenLocked() {
+		// Who waits for the trial need not: it may last.
+		close(v.decided)
+		v.decided = make(chan struct{})
+	}
+}
+
+func (v *version) provenLocked() bool {
+	return v.n.Standing(time.Now()) == remote.StandingProven
 }
 
 // standing is that of the endpoint now.
@@ -134,7 +143,8 @@ func (v *version) split(t *trial) {
 	}
 }
 
-// tried takes note of what became of a part of a trial. The first part that the endpoint takes decides it.
+// tried takes note of what became of a part of a trial. The first part that the endpoint takes decides it, unless the endpoint has
+// shown meanwhile that it reads 2.0.
 func (v *version) tried(t *trial, o *outcome) {
 	if t == nil {
 		return
@@ -145,7 +155,9 @@ func (v *version) tried(t *trial, o *outcome) {
 	switch {
 	case o.verdict == remote.VerdictDelivered:
 		t.taken = true
-		v.fallBackLocked(t.refusal)
+		if !v.provenLocked() {
+			v.fallBackLocked(t.refusal)
+		}
 	case o.reason == account.ReasonRejected, o.reason == account.ReasonRefusedAfterUnknown, o.reason == account.ReasonIsolationLimit, o.reason == account.ReasonTooLarge:
 		t.refused = true
 	}

@@ -364,3 +364,67 @@ func TestProbeOf2WhilePaused(t *testing.T) {
 		assert.Empty(t, receiver.Problems())
 	})
 }
+
+// TestTrialOf1ThatDoesNotEndHoldsUpNobody: requests that wait for the trial of another one go on when the endpoint has shown
+// otherwise that it reads 2.0.
+func TestTrialOf1ThatDoesNotEndHoldsUpNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const partitions = 4
+		start := time.Now()
+		receiver := &rwtest.Receiver{Script: func(r rwtest.Request) rwtest.Answer {
+			p := requestPartitions(partitions)(r.Message)
+			switch {
+			case r.Version == 1:
+				return rwtest.Answer{Status: 500}
+			case time.Since(start) < time.Second && !slices.Contains(p, "2"):
+				return rwtest.Answer{Status: 400, Written: rwtest.WrittenNever, Latency: 100 * time.Millisecond}
+			}
+			return rwtest.Answer{Latency: 200 * time.Millisecond}
+		}}
+		h := newHarness(t, receiver, messageV2, func(c *Config) {
+			c.Partitions = partitions
+			c.Batch.MaxSamples = 20
+			c.Retry.BackOff.MaxElapsedTime = 0
+			c.ShutdownTimeout = time.Second
+		})
+		for p := range 3 {
+			h.consume(gaugeIn(time.Now(), 20, p, partitions))
+		}
+		time.Sleep(10 * time.Second)
+		assert.Equal(t, int64(20), h.delivered())
+		for p := range 3 {
+			h.consume(gaugeIn(time.Now(), 20, p, partitions))
+		}
+		time.Sleep(10 * time.Second)
+		assert.Equal(t, int64(60), h.delivered(), "only the partition of the trial waits")
+		h.shutdown()
+	})
+}
+
+// TestTrialOf1DoesNotOutweighAProof: an endpoint that reads both messages refuses one series in 2.0 and takes it in 1.0. By then it has
+// shown that it reads 2.0, which stays in use.
+func TestTrialOf1DoesNotOutweighAProof(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const partitions = 2
+		receiver := &rwtest.Receiver{Script: func(r rwtest.Request) rwtest.Answer {
+			switch {
+			case r.Version == 1:
+				return rwtest.Answer{Latency: time.Second}
+			case slices.Contains(requestPartitions(partitions)(r.Message), "0"):
+				return rwtest.Answer{Status: 400, Written: rwtest.WrittenNever}
+			}
+			return rwtest.Answer{Latency: 200 * time.Millisecond}
+		}}
+		h := newHarness(t, receiver, messageV2, func(c *Config) {
+			c.Partitions = partitions
+			c.Batch.MaxSamples = 20
+		})
+		for p := range partitions {
+			h.consume(gaugeIn(time.Now(), 20, p, partitions))
+		}
+		time.Sleep(10 * time.Second)
+		assert.Equal(t, int64(40), h.delivered())
+		assert.Equal(t, wire.V2, h.version.inUse())
+		h.shutdown()
+	})
+}
