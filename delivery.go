@@ -21,9 +21,14 @@ type delivery struct {
 	requests []request
 	// number is that of the limit; 0 while the delivery has no place.
 	number uint64
-	// attempts counts what was sent of the next request; begun is when the first was, and attempted when the last.
+	// begun is when the first request of all was sent.
+	begun time.Time
+	// attempts counts how often the next request was sent, attempted is when it was last. tried is when it, or another one that it is a
+	// part of, was first.
 	attempts         int
-	begun, attempted time.Time
+	tried, attempted time.Time
+	// spent says that a request has used up the time of retries.
+	spent bool
 	// passing is since when the delivery fails while others pass; zero for not.
 	passing time.Time
 	// size is the bytes of the message under way, or 0 if it cannot be cut.
@@ -91,12 +96,15 @@ func (d *delivery) next() *request {
 	return &d.requests[len(d.requests)-1]
 }
 
-// settled takes the next request off, which has its outcome, and puts others in its place, to be sent in their order.
+// settled takes the next request off, which has its outcome, or puts others in its place, to be sent in their order.
 func (d *delivery) settled(instead ...request) {
 	d.requests = d.requests[:len(d.requests)-1]
 	slices.Reverse(instead)
 	d.requests = append(d.requests, instead...)
 	d.attempts = 0
+	if len(instead) == 0 {
+		d.tried, d.passing = time.Time{}, time.Time{}
+	}
 }
 
 // shared says whether the delivery is one request with samples of several partitions.
@@ -116,7 +124,7 @@ func (d *delivery) fork() *delivery {
 	first, second := r.splitAt(n)
 	other := &delivery{
 		parts: d.parts[half:], late: d.late, accepted: d.accepted, claimed: d.claimed,
-		begun: d.begun, attempted: d.attempted, cut: d.cut, planned: d.planned,
+		begun: d.begun, tried: d.tried, attempted: d.attempted, spent: d.spent, cut: d.cut, planned: d.planned,
 	}
 	second.shares = slices.Clone(r.shares[half:])
 	first.shares = slices.Clone(r.shares[:half])

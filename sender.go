@@ -104,11 +104,14 @@ func (v *voyage) step(ctx context.Context) {
 		return
 	}
 	r := v.next()
-	if v.begun.IsZero() {
-		v.begun = time.Now()
-	}
 	v.attempts++
 	v.attempted = time.Now()
+	if v.begun.IsZero() {
+		v.begun = v.attempted
+	}
+	if v.tried.IsZero() {
+		v.tried = v.attempted
+	}
 	v.size = 0
 	if r.Samples > 1 {
 		v.size = r.size()
@@ -190,6 +193,7 @@ func (v *voyage) act(ctx context.Context, r *request, o outcome, delay time.Dura
 	case remote.VerdictFail:
 		v.fail(o.answer)
 	}
+	v.spent = v.spent || o.reason == account.ReasonRetriesExhausted
 	v.redeem(r, &o)
 	v.settle(ctx, r, &o)
 	v.settled()
@@ -229,9 +233,15 @@ func (v *voyage) split(ctx context.Context) {
 // retry gives the place back until the next attempt. What has failed several times may be a poison: it is cut, so that what
 // is good in it passes.
 func (v *voyage) retry(ctx context.Context, a *remote.Answer, delay time.Duration) {
+	poison := v.queue.poisonous(v.delivery, a)
+	if poison && v.spent && v.next().Samples == 1 {
+		// The partition has waited for another one as long as it may.
+		v.giveUp(ctx, a)
+		return
+	}
 	v.status.retrying(v.delivery, a)
 	v.events.retrying(a, v.attempts, delay)
-	if v.queue.poisonous(v.delivery, a) && v.next().Samples > 1 {
+	if poison && v.next().Samples > 1 {
 		v.cut = time.Now()
 		attempts := v.attempts
 		v.split(ctx)
@@ -243,19 +253,24 @@ func (v *voyage) retry(ctx context.Context, a *remote.Answer, delay time.Duratio
 	}
 	// The gate may have kept the retry for longer than the policy reckoned with.
 	if v.policy.Expired(v.elapsed(time.Now())) {
-		v.act(ctx, v.next(), outcome{
-			verdict: v.policy.Exhausted, reason: account.ReasonRetriesExhausted, answer: a, attempts: v.attempts,
-		}, 0)
+		v.giveUp(ctx, a)
 	}
+}
+
+// giveUp ends the retries of the next request.
+func (v *voyage) giveUp(ctx context.Context, a *remote.Answer) {
+	v.act(ctx, v.next(), outcome{
+		verdict: v.policy.Exhausted, reason: account.ReasonRetriesExhausted, answer: a, attempts: v.attempts,
+	}, 0)
 }
 
 // elapsed is how long the next request has been tried. With storage only the time counts in which others pass: while nothing
 // does it is an outage, which may last.
 func (v *voyage) elapsed(now time.Time) time.Duration {
 	if !v.durable {
-		return now.Sub(v.begun)
+		return now.Sub(v.tried)
 	}
-	if !v.queue.passesSince(v.begun) {
+	if !v.queue.passesSince(v.tried) {
 		v.passing = time.Time{}
 		return 0
 	}
