@@ -427,6 +427,31 @@ func TestOutageEndsForAllAtOnce(t *testing.T) {
 	})
 }
 
+// TestBlipIsOver at once: many requests that fail in the same moment are one reason to doubt, not many.
+func TestBlipIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		var failed, times requestTimes
+		receiver := &rwtest.Receiver{Script: func(rwtest.Request) rwtest.Answer {
+			switch left := 20*time.Second - time.Since(start); {
+			case left > time.Second:
+				return rwtest.Answer{Latency: time.Second}
+			case left > 0:
+				failed.add()
+				return rwtest.Answer{Fault: rwtest.Reset, Latency: left}
+			}
+			times.add()
+			return rwtest.Answer{}
+		}}
+		h := newHarness(t, receiver, func(c *Config) { c.Batch.MaxSamples = 20 })
+		h.consumeFor(40*time.Second, 1000)
+		require.Greater(t, len(failed.since(start)), 16)
+		assert.Less(t, times.since(start)[0], 21*time.Second)
+		h.shutdown()
+		assert.Empty(t, receiver.Problems())
+	})
+}
+
 // TestFullQueueOfAPausedEndpoint refuses at once, and says why, instead of letting callers wait for nothing.
 func TestFullQueueOfAPausedEndpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

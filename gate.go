@@ -15,9 +15,9 @@ import (
 type gate struct {
 	// asked is until when the endpoint asks to wait, and doubt until when nothing is sent because nothing passes.
 	asked, doubt time.Time
-	// failures counts answers and time-outs since the last success; since is when the first of them came.
-	failures int
-	since    time.Time
+	// failures counts answers and time-outs since the last success; since is when the first of them came, and failedAt the last.
+	failures        int
+	since, failedAt time.Time
 	// succeeded is when the last success came.
 	succeeded time.Time
 	// probedRetry says that the last probe was a retry, so that the next one is something else if there is anything.
@@ -68,12 +68,16 @@ func (g *gate) ask(now time.Time, d time.Duration) {
 	}
 }
 
-// failed takes note of a failure that may pass. In doubt the next request waits the longer, the more have failed in a row,
-// whichever they were.
-func (g *gate) failed(now time.Time, delay func(failures int) time.Duration) {
+// failed takes note of a failure that may pass, of what was sent at a time. In doubt the next request waits the longer, the more
+// have failed in a row, whichever they were. Those that were under way together when one failed are no reason to doubt more.
+func (g *gate) failed(now, sent time.Time, delay func(failures int) time.Duration) {
+	if g.failures >= doubtAfter && !sent.After(g.failedAt) {
+		return
+	}
 	if g.failures == 0 {
 		g.since = now
 	}
+	g.failedAt = now
 	if g.failures++; g.failures >= doubtAfter {
 		g.doubt = now.Add(delay(g.failures))
 	}

@@ -584,7 +584,7 @@ func (q *queue) answered(d *delivery, o *outcome, delay time.Duration) event {
 	}
 	switch {
 	case o.verdict == remote.VerdictRetry, o.reason == account.ReasonRetriesExhausted:
-		s.gate.failed(now, q.doubt)
+		s.gate.failed(now, d.attempted, q.doubt)
 		return event{}
 	case o.verdict == remote.VerdictPause:
 		began := s.gate.refused(now, d.attempted, a)
@@ -592,7 +592,7 @@ func (q *queue) answered(d *delivery, o *outcome, delay time.Duration) event {
 		return event{paused: a, began: began, since: s.gate.pause.since, waiting: q.ledger.Queued()}
 	}
 	if a.Status == 0 || a.Status >= 500 || a.Status == http.StatusTooManyRequests {
-		s.gate.failed(now, q.doubt)
+		s.gate.failed(now, d.attempted, q.doubt)
 		return event{}
 	}
 	if o.verdict == remote.VerdictFallback {

@@ -188,7 +188,7 @@ func (m *schedulerModel) fail() {
 	if m.rnd.IntN(3) == 0 {
 		m.s.gate.ask(m.now, m.upTo(2*time.Second))
 	}
-	m.s.gate.failed(m.now, func(failures int) time.Duration {
+	m.s.gate.failed(m.now, m.now, func(failures int) time.Duration {
 		return min(time.Duration(failures)*100*time.Millisecond, 3*time.Second)
 	})
 	d.attempted = m.now

@@ -50,6 +50,7 @@ func (s *simulation) deliver(d *delivery) {
 	s.mostInFlight = max(s.mostInFlight, s.inFlight)
 	s.mu.Unlock()
 	for {
+		d.attempted = time.Now()
 		took, a := s.answer(d)
 		time.Sleep(took)
 		if a.Success() {
