@@ -24,9 +24,10 @@ type delivery struct {
 	// begun is when the first request of all was sent.
 	begun time.Time
 	// attempts counts how often the next request was sent, attempted is when it was last. tried is when it, or another one that it is a
-	// part of, was first.
+	// part of, was first, and pausedBefore how long the endpoint had been paused by then.
 	attempts         int
 	tried, attempted time.Time
+	pausedBefore     time.Duration
 	// spent says that a request has used up the time of retries.
 	spent bool
 	// passing is since when the delivery fails while others pass; zero for not.
@@ -124,7 +125,8 @@ func (d *delivery) fork() *delivery {
 	first, second := r.splitAt(n)
 	other := &delivery{
 		parts: d.parts[half:], late: d.late, accepted: d.accepted, claimed: d.claimed,
-		begun: d.begun, tried: d.tried, attempted: d.attempted, spent: d.spent, cut: d.cut, planned: d.planned,
+		begun: d.begun, tried: d.tried, pausedBefore: d.pausedBefore, attempted: d.attempted, spent: d.spent,
+		cut: d.cut, planned: d.planned,
 	}
 	second.shares = slices.Clone(r.shares[half:])
 	first.shares = slices.Clone(r.shares[:half])

@@ -452,6 +452,31 @@ func TestBlipIsOver(t *testing.T) {
 	})
 }
 
+// TestPauseIsNoTimeOfRetries: what was to be sent again when the endpoint began to refuse everything is sent when it does not any more.
+func TestPauseIsNoTimeOfRetries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		receiver := &rwtest.Receiver{Script: func(r rwtest.Request) rwtest.Answer {
+			switch {
+			case time.Since(start) > 10*time.Minute:
+				return rwtest.Answer{}
+			case slices.Contains(requestPartitions(2)(r.Message), "0"):
+				return rwtest.Answer{Fault: rwtest.Reset}
+			}
+			return rwtest.Answer{Status: 401, Latency: 10 * time.Millisecond}
+		}}
+		h := newHarness(t, receiver, func(c *Config) { c.Partitions = 2 })
+		h.consume(gaugeIn(time.Now(), 20, 0, 2))
+		for time.Since(start) < 12*time.Minute {
+			h.consume(gaugeIn(time.Now(), 1, 1, 2))
+			time.Sleep(time.Second)
+		}
+		assert.Zero(t, h.dropped()["retries_exhausted 0"]+h.dropped()["retries_exhausted"])
+		h.shutdown()
+		assert.Empty(t, receiver.Problems())
+	})
+}
+
 // TestFullQueueOfAPausedEndpoint refuses at once, and says why, instead of letting callers wait for nothing.
 func TestFullQueueOfAPausedEndpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

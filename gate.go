@@ -22,8 +22,9 @@ type gate struct {
 	succeeded time.Time
 	// probedRetry says that the last probe was a retry, so that the next one is something else if there is anything.
 	probedRetry bool
-	// pause is set while the endpoint's answers judge the sender.
-	pause *pause
+	// pause is set while the endpoint's answers judge the sender; paused is how long all pauses before were.
+	pause  *pause
+	paused time.Duration
 }
 
 // pause is a state in which requests would be refused whatever they carry.
@@ -107,12 +108,21 @@ func (g *gate) refused(now, sent time.Time, a *remote.Answer) (began bool) {
 }
 
 // resume ends a pause, and returns it, or nil if there is none.
-func (g *gate) resume() *pause {
+func (g *gate) resume(now time.Time) *pause {
 	p := g.pause
 	if p != nil {
+		g.paused = g.pausedFor(now)
 		g.pause, g.doubt = nil, time.Time{}
 	}
 	return p
+}
+
+// pausedFor is how long all pauses were together.
+func (g *gate) pausedFor(now time.Time) time.Duration {
+	if g.pause == nil {
+		return g.paused
+	}
+	return g.paused + now.Sub(g.pause.since)
 }
 
 // overloads says whether an answer shows that the endpoint is too slow, or asks to wait.

@@ -603,7 +603,7 @@ func (q *queue) answered(d *delivery, o *outcome, delay time.Duration) event {
 	if a.Success() {
 		s.limit.succeeded(s.inFlight)
 	}
-	p := s.gate.resume()
+	p := s.gate.resume(now)
 	failures, since := s.gate.pass(now)
 	if p == nil && failures < doubtAfter {
 		return event{}
@@ -654,6 +654,13 @@ func (q *queue) paused() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.scheduler.gate.pause != nil
+}
+
+// pausedFor is how long the endpoint was paused in all.
+func (q *queue) pausedFor(now time.Time) time.Duration {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.scheduler.gate.pausedFor(now)
 }
 
 // mostBytes is how many the message of a request may have.

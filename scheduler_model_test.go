@@ -159,7 +159,7 @@ func (m *schedulerModel) succeed() {
 		return
 	}
 	m.s.limit.succeeded(m.s.inFlight)
-	m.s.gate.resume()
+	m.s.gate.resume(m.now)
 	m.s.gate.pass(m.now)
 	m.s.leave(d)
 	m.free(d, m.rnd.IntN(8) == 0)

@@ -110,7 +110,7 @@ func (v *voyage) step(ctx context.Context) {
 		v.begun = v.attempted
 	}
 	if v.tried.IsZero() {
-		v.tried = v.attempted
+		v.tried, v.pausedBefore = v.attempted, v.queue.pausedFor(v.attempted)
 	}
 	v.size = 0
 	if r.Samples > 1 {
@@ -264,11 +264,11 @@ func (v *voyage) giveUp(ctx context.Context, a *remote.Answer) {
 	}, 0)
 }
 
-// elapsed is how long the next request has been tried. With storage only the time counts in which others pass: while nothing
-// does it is an outage, which may last.
+// elapsed is how long the next request has been tried, without the time in which the endpoint was paused. With storage only the time
+// counts in which others pass: while nothing does it is an outage, which may last.
 func (v *voyage) elapsed(now time.Time) time.Duration {
 	if !v.durable {
-		return now.Sub(v.tried)
+		return now.Sub(v.tried) - (v.queue.pausedFor(now) - v.pausedBefore)
 	}
 	if !v.queue.passesSince(v.tried) {
 		v.passing = time.Time{}
