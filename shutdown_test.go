@@ -44,7 +44,7 @@ func (h *hold) wait() { <-h.ended }
 func (h *hold) letGo() { h.once.Do(func() { close(h.ended) }) }
 
 // deaf is a transport that does not look at the context of its requests, as one that fetches a token does not. It answers
-// when it is let go.
+// when the test lets go.
 type deaf struct {
 	*hold
 	answer func(*http.Request) (*http.Response, error)
