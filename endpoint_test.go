@@ -370,6 +370,27 @@ func TestPauseHoldsIfNoMessageIsRead(t *testing.T) {
 	})
 }
 
+// TestPauseHoldsIfNothingCanBeSentAs1: samples that only 2.0 can carry are probes too, and are not tried one request after the other.
+func TestPauseHoldsIfNothingCanBeSentAs1(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		receiver := answers(415)
+		h := newHarness(t, receiver, messageV2, func(c *Config) {
+			c.Batch.MaxSamples = 100
+			c.TranslationStrategy = otlptranslator.NoTranslation
+		})
+		h.consume(gauge(time.Now(), 20))
+		time.Sleep(2 * time.Second)
+		md := gauge(time.Now(), 20_000)
+		md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).SetName("a name with spaces")
+		h.consume(md)
+		before := receiver.Requests()
+		time.Sleep(time.Minute)
+		assert.LessOrEqual(t, receiver.Requests()-before, 60)
+		assert.Less(t, h.dropped()["needs_remote_write_2 415"]+h.dropped()["needs_remote_write_2"], int64(6000))
+		h.shutdown()
+	})
+}
+
 // TestExhaustedRetriesAreNoSuccess: with on_error.fatal retry, an endpoint that refuses everything gets as few requests as one that
 // is down, also when what it has refused is given up.
 func TestExhaustedRetriesAreNoSuccess(t *testing.T) {

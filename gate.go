@@ -107,6 +107,13 @@ func (g *gate) refused(now, sent time.Time, a *remote.Answer) (began bool) {
 	return began
 }
 
+// postpone lets a pause go on after an answer that does not end it.
+func (g *gate) postpone(now time.Time) {
+	if g.pause != nil {
+		g.doubt = now.Add(g.pause.delay)
+	}
+}
+
 // resume ends a pause, and returns it, or nil if there is none.
 func (g *gate) resume(now time.Time) *pause {
 	p := g.pause

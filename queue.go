@@ -596,7 +596,8 @@ func (q *queue) answered(d *delivery, o *outcome, delay time.Duration) event {
 		return event{}
 	}
 	if o.verdict == remote.VerdictFallback {
-		// Whether the endpoint takes requests is what it answers to the same data as 1.0.
+		// Whether the endpoint takes requests is what it answers to the same data as 1.0. There may be nothing that 1.0 can carry.
+		s.gate.postpone(now)
 		return event{}
 	}
 	d.slow = now.Sub(d.begun) > q.limits.FlushTimeout && s.gate.succeeded.After(d.begun)
