@@ -215,12 +215,11 @@ func (b *backlog) caughtUpLocked(p *partition, work []*chunk) []*chunk {
 	p.kept.reading = false
 	for _, late := range []bool{false, true} {
 		of := &p.kept.lanes[laneIndex(late)]
-		of.skipHole()
-		lost := int(of.end - of.loaded)
+		lost := of.missing(of.end)
+		of.loaded = max(of.loaded, of.end)
 		if lost <= 0 {
 			continue
 		}
-		of.loaded = of.end
 		b.lost(lost)
 		if last := p.lane(late).last(); last != nil {
 			last.addLogged(lost)

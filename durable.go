@@ -141,8 +141,7 @@ func (d *durable) recover() {
 			l := d.log.Lane(p.logLane(late))
 			of := &p.kept.lanes[laneIndex(late)]
 			of.loaded, of.stored, of.end, of.recovered = l.Acknowledged, l.End, l.End, l.End
-			of.holeFrom, of.holeTo = l.HoleFrom, l.HoleTo
-			of.skipHole()
+			of.holes = d.log.Holes(p.logLane(late))
 			if l.Open > 0 {
 				p.kept.reading, p.kept.cursor = true, first
 			}
@@ -476,8 +475,7 @@ func (d *durable) handLocked(p *partition, r run, at *journal.Run, number uint64
 // loadLocked puts a run into its partition, with the count of what storage has lost before it.
 func (d *durable) loadLocked(p *partition, r run, at *journal.Run, work []*chunk) []*chunk {
 	of := &p.kept.lanes[laneIndex(r.late)]
-	of.skipHole()
-	r.chunk.logged = int(at.End() - of.loaded)
+	r.chunk.logged = of.missing(at.End())
 	of.loaded = at.End()
 	if lost := r.chunk.logged - r.chunk.Samples; lost > 0 {
 		d.lost(lost)
@@ -539,14 +537,17 @@ func (d *durable) skipLocked(p *partition) (samples int) {
 	}
 	for _, late := range []bool{false, true} {
 		of := &p.kept.lanes[laneIndex(late)]
-		end, ok := d.log.NextEnd(p.logLane(late), p.kept.cursor, of.loaded)
-		if !ok {
-			continue
+		for {
+			end, ok := d.log.NextEnd(p.logLane(late), p.kept.cursor, of.loaded)
+			if !ok {
+				break
+			}
+			samples, of.loaded = of.missing(end), end
+			if samples > 0 {
+				d.forgetLocked(p, late, samples)
+				return samples
+			}
 		}
-		samples = int(end - of.loaded)
-		of.loaded = end
-		d.forgetLocked(p, late, samples)
-		return samples
 	}
 	return 0
 }

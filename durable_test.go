@@ -199,30 +199,7 @@ func crashes(t *testing.T, seed uint64, what crashing) {
 		Kinds: []pmetric.MetricType{pmetric.MetricTypeGauge, pmetric.MetricTypeSum},
 	}.Split()
 	m.boot()
-	var done sync.WaitGroup
-	for i, p := range producers {
-		done.Go(func() {
-			rnd := rand.New(rand.NewPCG(seed, uint64(i)))
-			for md, ok := p.Next(); ok; md, ok = p.Next() {
-				m.consume(md)
-				time.Sleep(time.Duration(rnd.IntN(50)) * time.Millisecond)
-			}
-		})
-	}
-	ended := make(chan struct{})
-	go func() { done.Wait(); close(ended) }()
-	kills := 0
-	for running := true; running; {
-		select {
-		case <-ended:
-			running = false
-		case <-time.After(time.Duration(rnd.IntN(800)) * time.Millisecond):
-			m.kill()
-			kills++
-			time.Sleep(time.Duration(rnd.IntN(300)) * time.Millisecond)
-			m.boot()
-		}
-	}
+	kills := m.killWhile(producers, rnd, seed)
 	h, _ := m.process()
 	h.settle()
 	h.stop()
@@ -241,6 +218,33 @@ func crashes(t *testing.T, seed uint64, what crashing) {
 	}
 	assert.Len(t, m.disk.Keys(), 2, "nothing is left but heads")
 	t.Logf("%d kills, %d recovered, %d redelivered, %d requests, dropped %v", kills, m.recovered, receiver.Redelivered(), receiver.Requests(), m.dropped)
+}
+
+// killWhile has producers hand over what they have, and ends processes at random moments until they have.
+func (m *machine) killWhile(producers []*rwtest.Producer, rnd *rand.Rand, seed uint64) (kills int) {
+	var done sync.WaitGroup
+	for i, p := range producers {
+		done.Go(func() {
+			rnd := rand.New(rand.NewPCG(seed, uint64(i)))
+			for md, ok := p.Next(); ok; md, ok = p.Next() {
+				m.consume(md)
+				time.Sleep(time.Duration(rnd.IntN(50)) * time.Millisecond)
+			}
+		})
+	}
+	ended := make(chan struct{})
+	go func() { done.Wait(); close(ended) }()
+	for {
+		select {
+		case <-ended:
+			return kills
+		case <-time.After(time.Duration(rnd.IntN(800)) * time.Millisecond):
+			m.kill()
+			kills++
+			time.Sleep(time.Duration(rnd.IntN(300)) * time.Millisecond)
+			m.boot()
+		}
+	}
 }
 
 // indexAtMost has logs know few of the records that are read later.

@@ -2,6 +2,12 @@
 
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
+import (
+	"slices"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/journal"
+)
+
 // keptLane is what must be known of a lane of a partition that is kept in a log, in samples.
 type keptLane struct {
 	// loaded is how many of all that were ever in the lane are or were in memory.
@@ -12,8 +18,8 @@ type keptLane struct {
 	recovered uint64
 	// claimed are in flight.
 	claimed int
-	// holeFrom and holeTo are the bounds of what an earlier process has evicted behind what was in flight.
-	holeFrom, holeTo uint64
+	// holes are what earlier processes have evicted behind what was in flight.
+	holes []journal.Hole
 }
 
 // kept is what must be known of a partition whose samples are kept in a log.
@@ -46,14 +52,16 @@ func laneIndex(late bool) int {
 	return 0
 }
 
-// lacks says whether samples should be in memory, and are not.
+// lacks says whether the samples of a run should be in memory, and are not.
 func (l *keptLane) lacks(first, end uint64) bool {
-	return end > l.loaded && (first < l.holeFrom || end > l.holeTo)
+	return end > l.loaded && !slices.ContainsFunc(l.holes, func(h journal.Hole) bool { return h.From <= first && end <= h.To })
 }
 
-// skipHole goes on behind what an earlier process has evicted, if all before it is loaded.
-func (l *keptLane) skipHole() {
-	if l.loaded >= l.holeFrom {
-		l.loaded = max(l.loaded, l.holeTo)
+// missing is how many samples up to an end should be in memory, and are not.
+func (l *keptLane) missing(end uint64) int {
+	n := int64(end) - int64(l.loaded)
+	for _, h := range l.holes {
+		n -= max(int64(min(h.To, end))-int64(max(h.From, l.loaded)), 0)
 	}
+	return int(n)
 }

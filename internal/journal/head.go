@@ -3,6 +3,7 @@
 package journal // import "github.com/orderedremotewrite/orderedremotewriteexporter/internal/journal"
 
 import (
+	"cmp"
 	"encoding/binary"
 	"math"
 	"slices"
@@ -27,27 +28,43 @@ type head struct {
 type lane struct {
 	// acked is how many need not be kept any more, end how many there have been.
 	acked, end uint64
-	// hole are others that need not be kept.
-	hole hole
+	// holes are others that need not be kept, the first ones first. No two touch. Clones share the slice, so that it is not changed.
+	holes []hole
 	// bytes is about how many those take that must be kept.
 	bytes int64
 }
 
-// hole are samples behind some that must be kept. It is empty if its bounds are the same.
+// Hole are samples, from one on and before another, behind some that must be kept.
+type Hole struct{ From, To uint64 }
+
+// hole is a hole of which it is known where it begins.
 type hole struct {
-	from, to uint64
+	Hole
 	// record is the one with the last sample before the hole, or a later one if that is not known.
 	record uint64
 }
 
 // has says whether samples up to an end, of a record, are in the hole.
-func (h *hole) has(number, end uint64) bool { return number > h.record && end > h.from && end <= h.to }
+func (h *hole) has(number, end uint64) bool { return number > h.record && end > h.From && end <= h.To }
 
 // open is how many samples of the lane must be kept.
-func (l *lane) open() uint64 { return l.end - l.acked - (l.hole.to - l.hole.from) }
+func (l *lane) open() uint64 {
+	n := l.end - l.acked
+	for i := range l.holes {
+		n -= l.holes[i].To - l.holes[i].From
+	}
+	return n
+}
 
 // needs says whether a record must be kept for samples up to an end.
-func (l *lane) needs(number, end uint64) bool { return end > l.acked && !l.hole.has(number, end) }
+func (l *lane) needs(number, end uint64) bool {
+	return end > l.acked && !slices.ContainsFunc(l.holes, func(h hole) bool { return h.has(number, end) })
+}
+
+// needsRun says whether a run must be kept.
+func (l *lane) needsRun(r *Run) bool {
+	return r.End() > l.acked && !slices.ContainsFunc(l.holes, func(h hole) bool { return r.First >= h.From && r.End() <= h.To })
+}
 
 // add takes note of the next run.
 func (l *lane) add(r *Run) {
@@ -55,26 +72,46 @@ func (l *lane) add(r *Run) {
 	l.bytes += int64(len(r.Data))
 }
 
-// acknowledge ends the keeping of n samples from the front.
-func (l *lane) acknowledge(n int) {
-	take := min(uint64(n), l.open())
-	l.shrink(take)
-	l.acked += take
-	if l.acked >= l.hole.from && l.hole.to > 0 {
-		l.acked = max(l.acked, l.hole.to)
-		l.hole = hole{}
+// behind is where the lane goes on behind the first n samples that must be kept, which is in no hole.
+func (l *lane) behind(n int) uint64 {
+	at := l.acked + uint64(n)
+	for i := range l.holes {
+		if h := &l.holes[i]; h.From <= at {
+			at += h.To - h.From
+		}
 	}
+	return at
 }
 
-// forget ends the keeping of n samples behind the first ones.
-func (l *lane) forget(behind, n int) {
+// acknowledge ends the keeping of n samples from the front.
+func (l *lane) acknowledge(n int) {
+	n = int(min(uint64(n), l.open()))
 	l.shrink(uint64(n))
-	if l.hole.to > 0 {
-		l.hole.to += uint64(n)
-		return
+	l.acked = l.behind(n)
+	l.holes = slices.DeleteFunc(slices.Clone(l.holes), func(h hole) bool { return h.To <= l.acked })
+}
+
+// forget ends the keeping of n samples behind the first ones. It returns the hole that begins there, or nil if one before goes on.
+func (l *lane) forget(behind, n int) (began *hole) {
+	made := hole{Hole: Hole{From: l.behind(behind), To: l.behind(behind + n)}, record: math.MaxUint64}
+	l.shrink(uint64(n))
+	goesOn := false
+	l.holes = slices.DeleteFunc(slices.Clone(l.holes), func(h hole) bool {
+		if h.To < made.From || h.From > made.To {
+			return false
+		}
+		if h.From < made.From {
+			made.From, made.record, goesOn = h.From, h.record, true
+		}
+		made.To = max(made.To, h.To)
+		return true
+	})
+	at, _ := slices.BinarySearchFunc(l.holes, made.From, func(h hole, from uint64) int { return cmp.Compare(h.From, from) })
+	l.holes = slices.Insert(l.holes, at, made)
+	if goesOn {
+		return nil
 	}
-	from := l.acked + uint64(behind)
-	l.hole = hole{from: from, to: from + uint64(n), record: math.MaxUint64}
+	return &l.holes[at]
 }
 
 // shrink counts the bytes of n samples that need not be kept.
@@ -112,8 +149,13 @@ func (h *head) encode() []byte {
 		l := &h.lanes[i]
 		b = binary.AppendUvarint(b, l.acked)
 		b = binary.AppendUvarint(b, l.end-l.acked)
-		b = binary.AppendUvarint(b, l.hole.to-l.hole.from)
-		b = binary.AppendUvarint(b, l.hole.from)
+		b = binary.AppendUvarint(b, uint64(len(l.holes)))
+		for at, i := l.acked, 0; i < len(l.holes); i++ {
+			h := &l.holes[i]
+			b = binary.AppendUvarint(b, h.From-at)
+			b = binary.AppendUvarint(b, h.To-h.From)
+			at = h.To
+		}
 		b = binary.AppendUvarint(b, uint64(l.bytes))
 	}
 	return sealed(b)
@@ -133,11 +175,12 @@ func decodeHead(b []byte) (head, error) {
 		}
 		l := lane{acked: d.uvarint()}
 		l.end = l.acked + d.uvarint()
-		if length := d.uvarint(); length > 0 {
-			from := d.uvarint()
-			l.hole = hole{from: from, to: from + length, record: math.MaxUint64}
-		} else {
-			d.uvarint()
+		at := l.acked
+		for range d.count() {
+			h := hole{record: math.MaxUint64}
+			h.From = at + d.uvarint()
+			h.To = h.From + d.uvarint()
+			l.holes, at = append(l.holes, h), h.To
 		}
 		l.bytes = int64(d.uvarint())
 		h.lanes = append(h.lanes, l)

@@ -50,8 +50,6 @@ type Sizes struct {
 type Lane struct {
 	// Acknowledged is how many samples need not be kept any more, End how many there have been.
 	Acknowledged, End uint64
-	// HoleFrom and HoleTo are the bounds of others that need not be kept.
-	HoleFrom, HoleTo uint64
 	// Open is how many must be kept, and Bytes about how many bytes they take.
 	Open  uint64
 	Bytes int64
@@ -238,9 +236,17 @@ func (l *Log) Lane(i int) Lane {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	of := &l.lanes[i]
-	return Lane{
-		Acknowledged: of.acked, End: of.end, HoleFrom: of.hole.from, HoleTo: of.hole.to, Open: of.open(), Bytes: of.bytes,
+	return Lane{Acknowledged: of.acked, End: of.end, Open: of.open(), Bytes: of.bytes}
+}
+
+// Holes are others than the first samples of a lane that need not be kept.
+func (l *Log) Holes(lane int) (holes []Hole) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, h := range l.lanes[lane].holes {
+		holes = append(holes, h.Hole)
 	}
+	return holes
 }
 
 // Sizes are the log's.
@@ -288,8 +294,7 @@ func (l *Log) Acknowledge(lane, n int) {
 	l.dirty = true
 }
 
-// Forget ends the keeping of n samples of a lane that come behind its first ones, which must be kept. What is forgotten until
-// those are acknowledged must follow what was forgotten before.
+// Forget ends the keeping of n samples of a lane that come behind its first ones, which must be kept.
 func (l *Log) Forget(lane, behind, n int) {
 	if behind == 0 {
 		l.Acknowledge(lane, n)
@@ -298,10 +303,9 @@ func (l *Log) Forget(lane, behind, n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	of := &l.lanes[lane]
-	before, began := of.bytes, of.hole.to == 0
-	of.forget(behind, n)
-	if began {
-		of.hole.record = l.reachingLocked(lane, of.hole.from)
+	before := of.bytes
+	if began := of.forget(behind, n); began != nil {
+		began.record = l.reachingLocked(lane, began.From)
 	}
 	l.live += of.bytes - before
 	l.dirty = true

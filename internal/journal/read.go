@@ -122,8 +122,7 @@ func (l *Log) Rewrite(ctx context.Context, until time.Time, maxBytes, room int64
 			continue
 		}
 		r.Runs = slices.DeleteFunc(r.Runs, func(run Run) bool {
-			of := &h.lanes[run.Lane]
-			return run.End() <= of.acked || run.First >= of.hole.from && run.End() <= of.hole.to
+			return !h.lanes[run.Lane].needsRun(&run)
 		})
 		value := r.encode(of)
 		again = append(again, entryOf(&r, len(value)))
