@@ -65,8 +65,9 @@ type durable struct {
 	// idle is called by the committer when it has nothing to write.
 	idle func()
 
-	// encoded is the committer's own.
+	// encoded is the committer's own, and so is refused, why it has given a commit up.
 	encoded []byte
+	refused error
 
 	// work wakes the committer, and room the reader.
 	work, room chan struct{}
@@ -295,8 +296,13 @@ func (d *durable) nextCommit() *commit {
 	return c
 }
 
-// write stores a commit, as often as it takes, and hands over what is stored.
+// write stores a commit, as often as it takes, and hands over what is stored. Nothing is stored behind what was given up: a caller
+// waits for the last commit of its payload.
 func (d *durable) write(c *commit) {
+	if d.refused != nil {
+		d.giveUp(c, d.refused)
+		return
+	}
 	runs, bytes := d.encode(c)
 	for delay := firstStorageDelay; ; delay = min(2*delay, longestStorageDelay) {
 		number, err := d.append(runs, bytes)
@@ -389,6 +395,7 @@ func (d *durable) pause(delay time.Duration) bool {
 
 // giveUp drops what could not be stored before the exporter had to end.
 func (d *durable) giveUp(c *commit, err error) {
+	d.refused = err
 	d.mu.Lock()
 	samples := 0
 	for i := range c.runs {

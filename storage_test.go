@@ -191,3 +191,29 @@ func TestBacklogBesideOtherPartitions(t *testing.T) {
 		assert.Len(t, m.disk.Keys(), 2, "nothing is left but heads")
 	})
 }
+
+// TestNothingIsStoredBehindWhatWasGivenUp: a payload that needs several writes, the first of which fails until the exporter has to
+// end, is not acknowledged because the last one is written.
+func TestNothingIsStoredBehindWhatWasGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b backend
+		m := newMachine(t, &b, func(c *Config) { c.Queue.BlockTimeout, c.ShutdownTimeout = time.Hour, 10*time.Second })
+		h := m.boot()
+		m.disk.Before = func(batch storagetest.Batch) storagetest.Fault {
+			if batch.Writes && h.dropped()["shutdown"] == 0 {
+				return storagetest.Fault{Err: storagetest.ErrInjected}
+			}
+			return storagetest.Fault{}
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- h.ConsumeMetrics(context.Background(), noise(time.Now(), 0, 4000)) }()
+		time.Sleep(time.Minute)
+		h.queue.mu.Lock()
+		require.NotEmpty(t, h.storage.durable.commits, "behind the one that is being written")
+		h.queue.mu.Unlock()
+		require.NoError(t, h.Shutdown(context.Background()))
+		require.ErrorIs(t, <-ended, storagetest.ErrInjected)
+		assert.Equal(t, map[string]int64{"shutdown": 4000}, h.dropped())
+		h.checkBalance()
+	})
+}
