@@ -36,7 +36,13 @@ type Log struct {
 	// sweep is the number of the record with which the search for what can be deleted or rewritten goes on.
 	sweep uint64
 	// obsolete are records that can be deleted.
-	obsolete []uint64
+	obsolete []obsolete
+}
+
+// obsolete is a record that can be deleted. Its bytes are stored until it is.
+type obsolete struct {
+	number uint64
+	bytes  int64
 }
 
 // Sizes are those of a log.
@@ -144,13 +150,33 @@ func (l *Log) restart(layout Layout) {
 	l.Layout, l.lanes = layout, make([]lane, layout.Lanes)
 }
 
-// dropAll makes all records obsolete, also those of which nothing is known.
+// dropAll makes all records obsolete, also those of which nothing is known: of the bytes that are left they take the same each.
 func (l *Log) dropAll() {
+	from, unknown := len(l.obsolete), int64(0)
+	left := l.stored - bytesOf(l.obsolete)
 	for ; l.first < l.next; l.first++ {
-		l.obsolete = append(l.obsolete, l.first)
+		if e := l.index[l.first]; e != nil {
+			l.obsolete = append(l.obsolete, obsolete{e.number, e.bytes})
+			left -= e.bytes
+		} else if !l.knownLocked(l.first) {
+			l.obsolete = append(l.obsolete, obsolete{l.first, -1})
+			unknown++
+		}
+	}
+	for i := from; i < len(l.obsolete); i++ {
+		if o := &l.obsolete[i]; o.bytes < 0 {
+			o.bytes = max(left, 0) / unknown
+		}
 	}
 	clear(l.index)
-	l.stored, l.unread, l.sweep = 0, max(l.unread, l.own), l.first
+	l.stored, l.unread, l.sweep = bytesOf(l.obsolete), max(l.unread, l.own), l.first
+}
+
+func bytesOf(records []obsolete) (n int64) {
+	for i := range records {
+		n += records[i].bytes
+	}
+	return n
 }
 
 // Restart gives another layout to a log that keeps nothing, and returns false for one that keeps something. The next write stores
@@ -390,7 +416,7 @@ func (l *Log) commit(ctx context.Context, r *Record) error {
 	}
 	ops = append(ops, h.operation())
 	ops = append(ops, deleteOperations(deletes)...)
-	return l.write(ctx, h.generation, len(deletes), ops, func() {
+	return l.write(ctx, h.generation, deletes, ops, func() {
 		if r != nil {
 			l.add(r, len(record))
 			l.index[r.Number].written = time.Now().Unix()
@@ -398,32 +424,33 @@ func (l *Log) commit(ctx context.Context, r *Record) error {
 	})
 }
 
-func deleteOperations(numbers []uint64) []*storage.Operation {
-	ops := make([]*storage.Operation, len(numbers))
-	for i, number := range numbers {
-		ops[i] = storage.DeleteOperation(recordKey(number))
+func deleteOperations(records []obsolete) []*storage.Operation {
+	ops := make([]*storage.Operation, len(records))
+	for i := range records {
+		ops[i] = storage.DeleteOperation(recordKey(records[i].number))
 	}
 	return ops
 }
 
 // prepare returns the head that is to be written next, and what must be deleted together with it: it does not tell of that any more.
-func (l *Log) prepare() (h head, deletes []uint64) {
+func (l *Log) prepare() (h head, deletes []obsolete) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.collectLocked()
 	deletes = slices.Clone(l.obsolete[:min(len(l.obsolete), maxDeletes)])
 	h = l.head.clone()
 	h.generation++
-	for _, number := range l.obsolete[len(deletes):] {
+	h.stored -= bytesOf(deletes)
+	for _, o := range l.obsolete[len(deletes):] {
 		// A process that starts after this one must find what is not deleted yet.
-		h.first = min(h.first, number)
+		h.first = min(h.first, o.number)
 	}
 	l.dirty = false
 	return h, deletes
 }
 
 // write writes a batch in which there is a head, and takes note of its success.
-func (l *Log) write(ctx context.Context, generation uint64, deletes int, ops []*storage.Operation, done func()) error {
+func (l *Log) write(ctx context.Context, generation uint64, deletes []obsolete, ops []*storage.Operation, done func()) error {
 	err := l.client.Batch(ctx, ops...)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -432,7 +459,8 @@ func (l *Log) write(ctx context.Context, generation uint64, deletes int, ops []*
 		return err
 	}
 	l.generation = generation
-	l.obsolete = l.obsolete[deletes:]
+	l.obsolete = l.obsolete[len(deletes):]
+	l.stored -= bytesOf(deletes)
 	l.dirty = l.dirty || len(l.obsolete) > 0
 	done()
 	return nil
@@ -467,8 +495,7 @@ func (l *Log) dropLocked(e *entry) {
 		return
 	}
 	delete(l.index, e.number)
-	l.stored -= e.bytes
-	l.obsolete = append(l.obsolete, e.number)
+	l.obsolete = append(l.obsolete, obsolete{e.number, e.bytes})
 }
 
 // sweepLocked visits the next n records, and begins anew after the last one.

@@ -114,22 +114,21 @@ func (l *Log) Rewrite(ctx context.Context, until time.Time, maxBytes, room int64
 	}
 	// What the head says of acknowledgements must be stored before what needs no keeping is left out.
 	h, deletes := l.prepare()
-	ops := []*storage.Operation{h.operation()}
+	var sets []*storage.Operation
 	var again []*entry
-	for _, get := range gets {
+	for i, get := range gets {
 		r, of, err := decodeRecord(get.Value)
-		if err != nil {
+		if err != nil || r.Number != numbers[i] || !h.equal(of) || !l.keeps(r.Number) {
 			continue
 		}
-		r.Runs = slices.DeleteFunc(r.Runs, func(run Run) bool {
-			return !h.lanes[run.Lane].needsRun(&run)
-		})
+		r.Runs = slices.DeleteFunc(r.Runs, func(run Run) bool { return !h.lanes[run.Lane].needsRun(&run) })
 		value := r.encode(of)
+		h.stored += int64(len(value) - len(get.Value))
 		again = append(again, entryOf(&r, len(value)))
-		ops = append(ops, storage.SetOperation(recordKey(r.Number), value))
+		sets = append(sets, storage.SetOperation(recordKey(r.Number), value))
 	}
-	// Some of the records may be among those that are not needed any more by now.
-	err = l.write(ctx, h.generation, len(deletes), append(ops, deleteOperations(deletes)...), func() {
+	ops := append([]*storage.Operation{h.operation()}, sets...)
+	err = l.write(ctx, h.generation, deletes, append(ops, deleteOperations(deletes)...), func() {
 		for _, e := range again {
 			l.rewrittenLocked(e)
 		}
@@ -137,13 +136,19 @@ func (l *Log) Rewrite(ctx context.Context, until time.Time, maxBytes, room int64
 	return err == nil, err
 }
 
-// rewrittenLocked takes note of a record that was written again. It may have become obsolete meanwhile.
+// keeps says whether a record must be kept. Preparing a write may have found that it need not.
+func (l *Log) keeps(number uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.index[number] != nil
+}
+
+// rewrittenLocked takes note of a record that was written again.
 func (l *Log) rewrittenLocked(e *entry) {
-	if known := l.index[e.number]; known != nil {
-		l.stored += e.bytes - known.bytes
-		e.written = known.written
-		l.index[e.number] = e
-	}
+	known := l.index[e.number]
+	l.stored += e.bytes - known.bytes
+	e.written = known.written
+	l.index[e.number] = e
 }
 
 // toRewrite chooses records of which at least half is not needed, or a quarter if there is no room.
