@@ -449,3 +449,30 @@ func TestReadingAheadForgetsNothing(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, records, 20)
 }
+
+// TestReadingIsBounded has an earlier process leave many small records and then large ones. What is read at once is a few of these at
+// most.
+func TestReadingIsBounded(t *testing.T) {
+	const small, large, size = 5000, 100, 100_000
+	m := new(storagetest.Disk)
+	l := open(t, m, 1)
+	for i := range uint64(small + large) {
+		r := run(0, i, 1)
+		if i >= small {
+			r.Data = append(r.Data, make([]byte, size)...)
+		}
+		appendAll(t, l, []Run{r})
+	}
+	l = open(t, m, 1)
+	from, end := l.Bounds()
+	for from < end {
+		records, next, _, err := l.Read(t.Context(), from, end, 1<<20)
+		require.NoError(t, err)
+		from = next
+		bytes := 0
+		for _, r := range records {
+			bytes += len(r.Runs[0].Data)
+		}
+		require.LessOrEqual(t, bytes, maxUnknown*(size+200))
+	}
+}

@@ -12,8 +12,12 @@ import (
 	"go.opentelemetry.io/collector/extension/xextension/storage"
 )
 
-// maxReads bounds how many records one read asks for.
-const maxReads = 1024
+// maxReads bounds how many records one read asks for, and maxUnknown how many of them whose size is not known: a few large ones
+// behind many small ones are more than their average tells.
+const (
+	maxReads   = 1024
+	maxUnknown = 32
+)
 
 // Read reads records from a number on and before an end, about maxBytes of them but at least one, and returns the number with which to go on.
 // Records that are missing or damaged are left out: the runs that follow in their lanes show how many samples they had.
@@ -71,8 +75,8 @@ func (l *Log) toRead(from, end uint64, maxBytes int64) (numbers []uint64, next u
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	average := l.stored / int64(max(l.next-l.first, 1))
-	bytes := int64(0)
-	for next = max(from, l.first); next < min(end, l.next) && bytes < maxBytes && len(numbers) < maxReads; next++ {
+	bytes, unknown := int64(0), 0
+	for next = max(from, l.first); next < min(end, l.next) && bytes < maxBytes && len(numbers) < maxReads && unknown < maxUnknown; next++ {
 		e := l.index[next]
 		switch {
 		case e != nil:
@@ -81,6 +85,7 @@ func (l *Log) toRead(from, end uint64, maxBytes int64) (numbers []uint64, next u
 			continue
 		default:
 			bytes += average
+			unknown++
 		}
 		numbers = append(numbers, next)
 	}
