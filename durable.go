@@ -451,7 +451,7 @@ func (d *durable) stored(c *commit, runs []journal.Run, number uint64) {
 	}
 }
 
-// mostIndexed is how many records the log knows that are behind what is read, in up to 600 bytes each. Tests have it smaller.
+// mostIndexed is how many records the log knows that are behind what is read, in up to 700 bytes each. Tests have it smaller.
 var mostIndexed = 1 << 15
 
 // trimLocked bounds what the log knows of records that are read later.

@@ -474,14 +474,14 @@ func (l *Log) collectLocked() {
 	}
 	for l.first < l.next {
 		e := l.index[l.first]
-		if e == nil && !l.knownLocked(l.first) || e != nil && e.open(l.lanes) > 0 {
+		if e == nil && !l.knownLocked(l.first) || e != nil && e.open(l.lanes) {
 			break
 		}
 		l.dropLocked(e)
 		l.first++
 	}
 	l.sweepLocked(64, func(e *entry) {
-		if e.open(l.lanes) == 0 {
+		if !e.open(l.lanes) {
 			l.dropLocked(e)
 		}
 	})

@@ -476,3 +476,34 @@ func TestReadingIsBounded(t *testing.T) {
 		require.LessOrEqual(t, bytes, maxUnknown*(size+200))
 	}
 }
+
+// TestRewritingGoesByBytes has most lanes stuck, with a small part of the bytes of each record. What is delivered of the large rest does
+// not stay.
+func TestRewritingGoesByBytes(t *testing.T) {
+	const lanes = 32
+	m := new(storagetest.Disk)
+	l := open(t, m, lanes)
+	for i := range uint64(100) {
+		var runs []Run
+		for lane := range lanes {
+			runs = append(runs, run(lane, i, 1))
+		}
+		runs[0].Data = append(runs[0].Data, make([]byte, 50_000)...)
+		appendAll(t, l, runs)
+		l.Acknowledge(0, 1)
+	}
+	for range 200 {
+		_, err := l.Rewrite(t.Context(), time.Now(), 1<<20, 1<<40)
+		require.NoError(t, err)
+	}
+	assert.LessOrEqual(t, l.Sizes().Stored, 2*l.Sizes().Live)
+	assert.Len(t, all(t, open(t, m, lanes))[lanes-1], 100)
+}
+
+func TestRoughSizeIsNear(t *testing.T) {
+	for n := 0; n < 1<<26; n += 1 + n/50 {
+		got := newRoughSize(n).bytes()
+		require.LessOrEqual(t, got, int64(n))
+		require.GreaterOrEqual(t, got, int64(n-n/8))
+	}
+}

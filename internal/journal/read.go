@@ -160,7 +160,7 @@ func (l *Log) rewrittenLocked(e *entry) {
 func (l *Log) toRewrite(until, maxBytes, room int64) (numbers []uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	quarters := 2
+	quarters := int64(2)
 	switch {
 	case l.stored > room:
 		quarters = 3
@@ -171,7 +171,7 @@ func (l *Log) toRewrite(until, maxBytes, room int64) (numbers []uint64) {
 		if maxBytes <= 0 || e.written > until {
 			return
 		}
-		if open := e.open(l.lanes); open > 0 && 4*open <= quarters*len(e.ends) {
+		if needed, all := e.needed(l.lanes); needed > 0 && 4*needed <= quarters*all {
 			numbers = append(numbers, e.number)
 			maxBytes -= e.bytes
 		}
