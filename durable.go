@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"go.opentelemetry.io/collector/extension/xextension/storage"
-
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/journal"
 )
@@ -311,10 +309,8 @@ func (d *durable) write(c *commit) {
 			d.rewrite(2 * bytes)
 			return
 		}
-		if errors.Is(err, storage.ErrStorageFull) {
-			// What is acknowledged can make room.
-			d.flush()
-		}
+		// What is acknowledged can make room, whatever error says that there is none.
+		d.flush()
 		if !d.pause(delay) {
 			d.giveUp(c, err)
 			return

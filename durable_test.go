@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -283,52 +284,58 @@ func (b *backend) RoundTrip(r *http.Request) (*http.Response, error) {
 	return b.Receiver.RoundTrip(r)
 }
 
-// TestFullStorageIsEmptied fills the storage, whose own limit is less than queue.max_disk_bytes, while the backend is down.
-// Callers are refused and nothing is lost; when the backend is back, acknowledgements find room.
+// TestFullStorageIsEmptied fills the storage, which has less room than queue.max_disk_bytes, while the backend is down. Callers are
+// refused and nothing is lost; when the backend is back, acknowledgements find room.
 func TestFullStorageIsEmptied(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var b backend
-		b.down.Store(true)
-		m := newMachine(t, &b, func(c *Config) {
-			c.Batch.MaxSizeBytes, c.Queue.MaxSizeBytes = minBatchSize, 4*minBatchSize
-			c.Queue.BlockTimeout = time.Second
+	for name, full := range map[string]error{"limit of the extension": storage.ErrStorageFull, "full disk": syscall.ENOSPC} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { fillStorage(t, full) })
 		})
-		m.disk.Before = func(batch storagetest.Batch) storagetest.Fault {
-			if n := batch.Size(); m.disk.Size()+n > 300_000 && n > 2000 {
-				return storagetest.Fault{Err: storage.ErrStorageFull}
-			}
-			return storagetest.Fault{}
-		}
-		h := m.boot()
-		accepted, refused := int64(0), 0
-		for at := range 200 {
-			switch err := h.ConsumeMetrics(t.Context(), noise(time.Now(), at, 50)); {
-			case err == nil:
-				accepted += 50
-			case errors.Is(err, errUnstored):
-				accepted += 50
-				refused++
-			default:
-				require.ErrorIs(t, err, errQueueFull)
-				refused++
-			}
-		}
-		require.Positive(t, refused)
-		require.Greater(t, m.disk.Size(), 250_000)
-		assert.Contains(t, h.host.statuses(), componentstatus.StatusRecoverableError)
-		assert.Positive(t, h.metric("otelcol_exporter_ordered_remote_write_storage_errors"))
-		h.checkBalance()
+	}
+}
 
-		b.down.Store(false)
-		h.settle()
-		assert.Equal(t, accepted, h.delivered())
-		require.NoError(t, h.ConsumeMetrics(t.Context(), noise(time.Now(), 1, 50)), "there is room again")
-		h.settle()
-		h.stop()
-		assert.Empty(t, h.dropped())
-		assert.Empty(t, b.Problems())
-		assert.Len(t, m.disk.Keys(), 2, "nothing is left but heads")
+func fillStorage(t *testing.T, full error) {
+	var b backend
+	b.down.Store(true)
+	m := newMachine(t, &b, func(c *Config) {
+		c.Batch.MaxSizeBytes, c.Queue.MaxSizeBytes = minBatchSize, 4*minBatchSize
+		c.Queue.BlockTimeout = time.Second
 	})
+	m.disk.Before = func(batch storagetest.Batch) storagetest.Fault {
+		if n := batch.Size(); m.disk.Size()+n > 300_000 && n > 2000 {
+			return storagetest.Fault{Err: full}
+		}
+		return storagetest.Fault{}
+	}
+	h := m.boot()
+	accepted, refused := int64(0), 0
+	for at := range 200 {
+		switch err := h.ConsumeMetrics(t.Context(), noise(time.Now(), at, 50)); {
+		case err == nil:
+			accepted += 50
+		case errors.Is(err, errUnstored):
+			accepted += 50
+			refused++
+		default:
+			require.ErrorIs(t, err, errQueueFull)
+			refused++
+		}
+	}
+	require.Positive(t, refused)
+	require.Greater(t, m.disk.Size(), 250_000)
+	assert.Contains(t, h.host.statuses(), componentstatus.StatusRecoverableError)
+	assert.Positive(t, h.metric("otelcol_exporter_ordered_remote_write_storage_errors"))
+	h.checkBalance()
+
+	b.down.Store(false)
+	h.settle()
+	assert.Equal(t, accepted, h.delivered())
+	require.NoError(t, h.ConsumeMetrics(t.Context(), noise(time.Now(), 1, 50)), "there is room again")
+	h.settle()
+	h.stop()
+	assert.Empty(t, h.dropped())
+	assert.Empty(t, b.Problems())
+	assert.Len(t, m.disk.Keys(), 2, "nothing is left but heads")
 }
 
 // TestStoredBacklogIsReadInOrder has a backend that is down for long. Memory stays within its bound, the rest is on disk,

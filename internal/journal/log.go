@@ -90,8 +90,8 @@ func Open(ctx context.Context, client storage.Client, layout Layout) (*Log, erro
 	}
 	l.life++
 	l.sweep, l.unread = l.first, l.first
-	// The first write shows whether there can be others.
-	if err := l.commit(ctx, nil); err != nil {
+	// The first write shows whether there can be others. Storage that is full must be read to be emptied.
+	if err := l.commit(ctx, nil); err != nil && !errors.Is(err, storage.ErrStorageFull) {
 		return nil, err
 	}
 	return l, nil

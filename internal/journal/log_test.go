@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/extension/xextension/storage"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/storagetest"
 )
@@ -506,4 +507,26 @@ func TestRoughSizeIsNear(t *testing.T) {
 		require.LessOrEqual(t, got, int64(n))
 		require.GreaterOrEqual(t, got, int64(n-n/8))
 	}
+}
+
+// TestFullStorageCanBeOpened: what is in storage that is full is read and sent, which makes room.
+func TestFullStorageCanBeOpened(t *testing.T) {
+	m := new(storagetest.Disk)
+	for i := range uint64(3) {
+		appendAll(t, open(t, m, 1), []Run{run(0, i, 1)})
+	}
+	full := true
+	m.Before = func(b storagetest.Batch) (f storagetest.Fault) {
+		if full && b.Size() > 0 {
+			f.Err = storage.ErrStorageFull
+		}
+		return f
+	}
+	l := open(t, m, 1)
+	assert.Equal(t, map[int][]uint64{0: {0, 1, 2}}, all(t, l))
+	l.Acknowledge(0, 2)
+	require.ErrorIs(t, l.Flush(t.Context()), storage.ErrStorageFull)
+	full = false
+	require.NoError(t, l.Flush(t.Context()))
+	assert.Equal(t, map[int][]uint64{0: {2}}, all(t, open(t, m, 1)))
 }
