@@ -527,7 +527,7 @@ func (d *durable) evictableLocked(p *partition) (bytes int64) {
 	for _, late := range []bool{false, true} {
 		l, of := d.log.Lane(p.logLane(late)), &p.kept.lanes[laneIndex(late)]
 		if open := int64(l.Open); open > 0 {
-			bytes += l.Bytes * (open - int64(of.claimed)) / open
+			bytes += int64(float64(l.Bytes) * float64(open-int64(of.claimed)) / float64(open))
 		}
 	}
 	return bytes

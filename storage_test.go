@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/journal"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/storagetest"
 )
@@ -215,5 +216,17 @@ func TestNothingIsStoredBehindWhatWasGivenUp(t *testing.T) {
 		require.ErrorIs(t, <-ended, storagetest.ErrInjected)
 		assert.Equal(t, map[string]int64{"shutdown": 4000}, h.dropped())
 		h.checkBalance()
+	})
+}
+
+// TestMuchCanBeEvicted has as many samples as take a large disk.
+func TestMuchCanBeEvicted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const samples, bytes = 1 << 43, 1 << 22
+		h := newHarness(t, new(rwtest.Receiver), stored, onePartition)
+		_, err := h.storage.log.Append(t.Context(), []journal.Run{{Samples: samples, Data: make([]byte, bytes)}})
+		require.NoError(t, err)
+		assert.EqualValues(t, bytes, h.storage.durable.evictableLocked(h.queue.partitions[0]))
+		require.NoError(t, h.Shutdown(context.Background()))
 	})
 }
