@@ -144,7 +144,7 @@ func (q *queue) reserve(pl *payload) (evicted int, _ *caller, _ error) {
 		return 0, nil, errExchanged
 	}
 	if q.onFull == OnFullDropOldest || q.onFull == OnFullDropNewest {
-		return q.makeRoomLocked(pl), nil, nil
+		return q.makeRoomLocked(pl, c.need), nil, nil
 	}
 	if most := q.rooms.mostLocked(); c.need > most {
 		return 0, nil, consumererror.NewPermanent(fmt.Errorf("queue.max_size_bytes: the payload needs %d bytes of a queue of %d", c.need, most))
@@ -455,14 +455,16 @@ func (q *queue) close() {
 }
 
 // makeRoomLocked makes room for a payload that is accepted whatever the room, by dropping what queue.on_full says.
-func (q *queue) makeRoomLocked(pl *payload) (evicted int) {
+func (q *queue) makeRoomLocked(pl *payload, need int64) (evicted int) {
+	// What the payload itself brings must not crowd out a part of it.
+	crowded := q.rooms.crowdedLocked(need)
 	for i := range pl.needs {
 		n := &pl.needs[i]
 		p := q.partitions[n.partition]
 		if q.onFull == OnFullDropOldest {
 			evicted += q.evictLocked(p, n.bytes)
 		}
-		if free := q.rooms.freeLocked(); n.bytes > free || q.rooms.heldLocked(p.index)+n.bytes > free || q.rooms.crowdedLocked(n.bytes) {
+		if free := q.rooms.freeLocked(); n.bytes > free || q.rooms.heldLocked(p.index)+n.bytes > free || crowded {
 			s := &pl.segments[n.partition]
 			pl.drops.Add(account.ReasonQueueFull, s.received(), s.example)
 			n.dropped = true

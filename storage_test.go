@@ -230,3 +230,24 @@ func TestMuchCanBeEvicted(t *testing.T) {
 		require.NoError(t, h.Shutdown(context.Background()))
 	})
 }
+
+// TestLargePayloadIsNotItsOwnCrowd has payloads of more than a quarter of the memory, and much room in storage.
+func TestLargePayloadIsNotItsOwnCrowd(t *testing.T) {
+	for _, policy := range []OnFull{OnFullDropOldest, OnFullDropNewest, OnFullReject} {
+		synctest.Test(t, func(t *testing.T) {
+			var b backend
+			m := newMachine(t, &b, func(c *Config) {
+				c.Batch.MaxSizeBytes, c.Queue.MaxSizeBytes, c.Queue.OnFull = minBatchSize, 4*minBatchSize, policy
+			})
+			h := m.boot()
+			for range 10 {
+				h.consume(noise(time.Now(), 0, 30))
+				time.Sleep(time.Second)
+			}
+			h.settle()
+			h.stop()
+			assert.Empty(t, h.dropped(), policy)
+			assert.Equal(t, int64(300), h.delivered())
+		})
+	}
+}
