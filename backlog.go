@@ -54,8 +54,8 @@ func (b *backlog) readAll(ctx context.Context) {
 	defer close(b.done)
 	delay := time.Duration(0)
 	for {
-		from, end, ok := b.hungry()
-		if !ok {
+		read, err := b.readNext()
+		if !read {
 			select {
 			case <-b.room:
 				continue
@@ -63,12 +63,9 @@ func (b *backlog) readAll(ctx context.Context) {
 				return
 			}
 		}
-		if err := b.readFrom(from, end); err == nil {
+		if err == nil {
 			delay = 0
 		}
-		b.mu.Lock()
-		b.loading = false
-		b.mu.Unlock()
 		select {
 		case <-time.After(delay):
 			delay = min(max(2*delay, firstStorageDelay), longestStorageDelay)
@@ -76,6 +73,26 @@ func (b *backlog) readAll(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// readNext reads what some partition has room for, or what must be known to evict something. It says whether there was anything.
+func (b *backlog) readNext() (read bool, err error) {
+	from, end, ok := b.hungry()
+	if ok {
+		err = b.readFrom(from, end)
+	}
+	b.mu.Lock()
+	b.loading = false
+	to := b.learnTo
+	b.mu.Unlock()
+	if ok {
+		return true, err
+	}
+	began := time.Now()
+	if read, err = b.log.LearnTo(context.Background(), to, mostRead); err != nil {
+		b.observed.wrote(time.Since(began), 0, err)
+	}
+	return read, err
 }
 
 // readFrom reads some records before an end, and brings them into the partitions.

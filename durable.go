@@ -57,6 +57,8 @@ type durable struct {
 	handing uint64
 	// loading says that the reader has records, or is about to.
 	loading bool
+	// learnTo is the number of the record before which the log should know what there is to evict.
+	learnTo uint64
 	// ended says that nothing joins any more.
 	ended bool
 	exchange
@@ -541,11 +543,11 @@ func (d *durable) skipLocked(p *partition) (samples int) {
 	for _, late := range []bool{false, true} {
 		of := &p.kept.lanes[laneIndex(late)]
 		for {
-			end, ok := d.log.NextEnd(p.logLane(late), p.kept.cursor, of.loaded)
+			number, end, ok := d.log.NextEnd(p.logLane(late), max(p.kept.cursor, of.skipped), of.loaded)
 			if !ok {
 				break
 			}
-			samples, of.loaded = of.missing(end), end
+			samples, of.loaded, of.skipped = of.missing(end), end, number
 			if samples > 0 {
 				d.forgetLocked(p, late, samples)
 				return samples
@@ -553,6 +555,20 @@ func (d *durable) skipLocked(p *partition) (samples int) {
 		}
 	}
 	return 0
+}
+
+// learnedAhead is how many records the log should know behind what is evicted: only of these more can be.
+const learnedAhead = 256
+
+// evictedLocked has the reader go on for a partition of which something was evicted.
+func (d *durable) evictedLocked(p *partition) {
+	if !p.kept.reading {
+		return
+	}
+	for i := range p.kept.lanes {
+		d.learnTo = max(d.learnTo, max(p.kept.cursor, p.kept.lanes[i].skipped)+learnedAhead)
+	}
+	wake(d.room)
 }
 
 // lateRoomLocked says whether late samples may have so much more of the log.

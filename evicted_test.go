@@ -3,6 +3,7 @@
 package orderedremotewriteexporter
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"testing"
 	"testing/synctest"
@@ -79,4 +80,55 @@ func evictsAndCrashes(t *testing.T, seed uint64, faults bool) {
 	assert.Empty(t, b.Overlaps())
 	assert.Len(t, m.disk.Keys(), 2, "nothing is left but heads")
 	t.Logf("%d kills, %d missing, dropped %v", kills, missing, m.dropped)
+}
+
+// TestOldestIsEvictedAfterARestart has a full log of which the process knows little, while the backend is down. What comes makes it
+// drop the oldest, as before the restart, and the records of these do not stay.
+func TestOldestIsEvictedAfterARestart(t *testing.T) {
+	for _, partitions := range []int{1, 4} {
+		t.Run(fmt.Sprintf("%d partitions", partitions), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { evictAfterRestart(t, partitions) })
+		})
+	}
+}
+
+func evictAfterRestart(t *testing.T, partitions int) {
+	const capacity = 2 << 20
+	var b backend
+	b.down.Store(true)
+	m := newMachine(t, &b, func(c *Config) {
+		c.Partitions = partitions
+		c.Batch.MaxSizeBytes, c.Queue.MaxSizeBytes, c.Queue.MaxDiskBytes = minBatchSize, 4*minBatchSize, capacity
+		c.Queue.OnFull = OnFullDropOldest
+	})
+	most := int64(0)
+	var times []int64
+	send := func(h *harness) {
+		for range 200 {
+			times = append(times, time.Now().UnixMilli())
+			h.consume(noise(time.Now(), 0, 20))
+			time.Sleep(time.Second)
+			most = max(most, h.storage.log.Sizes().Stored)
+		}
+	}
+	h := m.boot()
+	send(h)
+	h.stop()
+	h = m.boot()
+	send(h)
+	b.down.Store(false)
+	h.settle()
+	h.stop()
+	arrived := make(map[int64]int)
+	for _, samples := range b.Delivered() {
+		for _, s := range samples {
+			arrived[s.Timestamp]++
+		}
+	}
+	for _, newest := range times[len(times)-40:] {
+		assert.Equal(t, 20, arrived[newest], "of the newest")
+	}
+	assert.LessOrEqual(t, most, int64(capacity+capacity/3), "bytes of all records")
+	assert.Empty(t, b.Problems())
+	assert.Len(t, m.disk.Keys(), 2, "nothing is left but heads")
 }

@@ -16,6 +16,8 @@ type keptLane struct {
 	stored, end uint64
 	// recovered is how many there were when the process started.
 	recovered uint64
+	// skipped is the number of the last record of which something was evicted without having been in memory.
+	skipped uint64
 	// claimed are in flight.
 	claimed int
 	// holes are what earlier processes have evicted behind what was in flight.

@@ -514,6 +514,9 @@ func (q *queue) evictableLocked(p *partition) int64 {
 
 // evictOldestLocked takes the oldest that waits off a partition, and returns how many samples that were.
 func (q *queue) evictOldestLocked(p *partition) (samples int) {
+	if q.durable != nil {
+		defer q.durable.evictedLocked(p)
+	}
 	if !p.waits() {
 		if q.durable != nil {
 			return q.durable.skipLocked(p)

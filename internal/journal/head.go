@@ -91,26 +91,22 @@ func (l *lane) acknowledge(n int) {
 	l.holes = slices.DeleteFunc(slices.Clone(l.holes), func(h hole) bool { return h.To <= l.acked })
 }
 
-// forget ends the keeping of n samples behind the first ones. It returns the hole that begins there, or nil if one before goes on.
-func (l *lane) forget(behind, n int) (began *hole) {
+// forget ends the keeping of n samples behind the first ones. It returns the hole in which they are then.
+func (l *lane) forget(behind, n int) *hole {
 	made := hole{Hole: Hole{From: l.behind(behind), To: l.behind(behind + n)}, record: math.MaxUint64}
 	l.shrink(uint64(n))
-	goesOn := false
 	l.holes = slices.DeleteFunc(slices.Clone(l.holes), func(h hole) bool {
 		if h.To < made.From || h.From > made.To {
 			return false
 		}
 		if h.From < made.From {
-			made.From, made.record, goesOn = h.From, h.record, true
+			made.From, made.record = h.From, h.record
 		}
 		made.To = max(made.To, h.To)
 		return true
 	})
 	at, _ := slices.BinarySearchFunc(l.holes, made.From, func(h hole, from uint64) int { return cmp.Compare(h.From, from) })
 	l.holes = slices.Insert(l.holes, at, made)
-	if goesOn {
-		return nil
-	}
 	return &l.holes[at]
 }
 

@@ -330,8 +330,8 @@ func (l *Log) Forget(lane, behind, n int) {
 	defer l.mu.Unlock()
 	of := &l.lanes[lane]
 	before := of.bytes
-	if began := of.forget(behind, n); began != nil {
-		began.record = l.reachingLocked(lane, began.From)
+	if h := of.forget(behind, n); h.record == math.MaxUint64 {
+		h.record = l.reachingLocked(lane, h.From)
 	}
 	l.live += of.bytes - before
 	l.dirty = true
@@ -360,24 +360,24 @@ func (l *Log) Live() int64 {
 
 // NextEnd finds the first record from a number on in which a lane reaches further than it is known to, and says how far. It
 // knows only records that were written or read by this process.
-func (l *Log) NextEnd(lane int, from, known uint64) (end uint64, ok bool) {
+func (l *Log) NextEnd(lane int, from, known uint64) (number, end uint64, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for number := max(from, l.first); number < l.next; number++ {
 		e := l.index[number]
 		if e == nil {
 			if !l.knownLocked(number) {
-				return 0, false
+				return 0, 0, false
 			}
 			continue
 		}
 		for _, of := range e.ends {
 			if of.lane() == lane && of.end() > known {
-				return of.end(), true
+				return number, of.end(), true
 			}
 		}
 	}
-	return 0, false
+	return 0, 0, false
 }
 
 // Flush stores acknowledgements, if there are any that are not.

@@ -70,6 +70,19 @@ func (l *Log) Learn(ctx context.Context, maxBytes int64) error {
 	return err
 }
 
+// LearnTo reads of the records before one the next of which nothing is known. It says whether there were any: what they hold is known
+// then without their data.
+func (l *Log) LearnTo(ctx context.Context, number uint64, maxBytes int64) (unknown bool, err error) {
+	l.mu.Lock()
+	from, end := l.unread, min(number, l.own)
+	l.mu.Unlock()
+	if from >= end {
+		return false, nil
+	}
+	_, _, _, err = l.Read(ctx, from, end, maxBytes)
+	return true, err
+}
+
 // toRead says which records may be there.
 func (l *Log) toRead(from, end uint64, maxBytes int64) (numbers []uint64, next uint64) {
 	l.mu.Lock()
