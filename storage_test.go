@@ -251,3 +251,35 @@ func TestLargePayloadIsNotItsOwnCrowd(t *testing.T) {
 		})
 	}
 }
+
+// TestStoredMessages: what was stored for 1.0 is sent as 1.0, and what was stored for 2.0 as what is configured.
+func TestStoredMessages(t *testing.T) {
+	for _, c := range []struct {
+		before, now ProtobufMessage
+		versions    []int
+	}{{MessageV1, MessageV2, []int{1, 2}}, {MessageV2, MessageV1, []int{1, 1}}, {MessageV2, MessageV2, []int{2, 2}}} {
+		synctest.Test(t, func(t *testing.T) {
+			var b backend
+			var versions []int
+			b.Script = func(r rwtest.Request) rwtest.Answer {
+				versions = append(versions, r.Version)
+				return rwtest.Answer{}
+			}
+			b.down.Store(true)
+			message := c.before
+			m := newMachine(t, &b, onePartition, func(c *Config) { c.ProtobufMessage = message })
+			h := m.boot()
+			h.consume(gauge(time.Now(), 10))
+			h.stop()
+			message = c.now
+			b.down.Store(false)
+			h = m.boot()
+			h.settle()
+			h.consume(gauge(time.Now(), 10))
+			h.settle()
+			h.stop()
+			assert.Equal(t, c.versions, versions)
+			assert.Equal(t, int64(20), h.delivered())
+		})
+	}
+}

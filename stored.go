@@ -78,10 +78,8 @@ func readStored(b []byte, now time.Time) (run, error) {
 		}
 		*n, b = v, b[read:]
 	}
-	if c.accepted = time.Unix(0, accepted); c.accepted.After(now) {
-		// The clock has been set back. What waits must not wait for it.
-		c.accepted = now
-	}
+	// The clock may have been set back, or be so later. What waits must not wait for it: its age counts.
+	c.accepted = now.Add(-max(now.Sub(time.Unix(0, accepted)), 0))
 	if flags&storedDrafts != 0 {
 		c.plain = block.Decompress(b)
 	} else {

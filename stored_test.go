@@ -39,6 +39,7 @@ func TestStoredRunsAreReadAsTheyWere(t *testing.T) {
 			assert.True(t, got.alone)
 			assert.True(t, got.holds)
 			assert.True(t, c.accepted.Equal(got.chunk.accepted))
+			assert.NotEqual(t, got.chunk.accepted.Round(0), got.chunk.accepted, "its age does not depend on the clock")
 			assert.Equal(t, c.tally, got.chunk.tally)
 			assert.Equal(t, c.sizes, got.chunk.sizes)
 			assert.Equal(t, body(p, []*chunk{&c.chunk}), body(p, []*chunk{got.chunk}))

@@ -53,8 +53,12 @@ func (v *version) inUse() wire.Protocol {
 	return wire.V2
 }
 
-// maySend says whether a 2.0 message may be sent now, and whether it is a probe.
+// maySend says whether a 2.0 message may be sent now, and whether it is a probe. With 1.0 there are some that an earlier process has
+// stored.
 func (v *version) maySend() (ok, probe bool) {
+	if v.configured == wire.V1 {
+		return false, false
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.n.MaySend(time.Now())
