@@ -23,6 +23,8 @@ type followerSource struct {
 	t     *translator
 	names []seriesName
 	extra extraLabel
+	// bounds are those of histograms.
+	bounds *boundSet
 	// message has the bytes of all series.
 	message []byte
 	s       *segment
@@ -30,6 +32,7 @@ type followerSource struct {
 
 func newFollowerSource(r *rand.Rand, limits BatchConfig) *followerSource {
 	src := &followerSource{Rand: r, t: newTranslator(testTranslation(configOf(nil)), newBoundMemory(time.Hour), nil), s: &segment{limits: &limits}}
+	src.bounds = newBoundSet(leLabel, []float64{0.005, 0.01, 0.25, 1, 2.5, 1e6, 0.1 + 0.2})
 	for _, name := range []string{"a", "b", "http_server_request_duration_seconds_bucket", "http_server_request_duration_seconds_sum", strings.Repeat("n", 150)} {
 		src.names = append(src.names, src.t.namer.seriesName(name))
 	}
@@ -78,7 +81,7 @@ func (r *followerSource) point() {
 	ls := r.t.labeler.labelSet(r.attributes(), &r.t.context, plainKind)
 	n := 1 + r.IntN(2)*r.IntN(1+r.IntN(40))
 	p := point{timestamp: 1_700_000_000_000 + r.Int64N(1000), siblings: pick(r.Rand, minSiblings, minSiblings, minSiblings, n)}
-	bounds := newBoundSet(leLabel, []float64{0.005, 0.01, 0.25, 1, 2.5, 1e6, 0.1 + 0.2})
+	bounds := r.bounds
 	quantiles := newBoundSet(quantileLabel, []float64{0, 0.5, 0.99, 1})
 	kind, steady := r.IntN(5), r.IntN(4)
 	for i := range n {
@@ -123,6 +126,57 @@ func (r *followerSource) point() {
 	}
 }
 
+// metric adds points, each a series or those of a histogram, which differ in some values of the same attributes.
+func (r *followerSource) metric() {
+	attributes := r.attributes()
+	other := r.attributes()
+	sr := series{name: &r.names[r.IntN(len(r.names))], le: &noLabel, quantile: &noLabel, metadata: &metricMetadata{}}
+	histograms := r.IntN(2) == 0
+	for range r.IntN(1 + r.IntN(60)) {
+		for key, value := range attributes.All() {
+			switch s := value.Str(); {
+			case r.IntN(4) > 0:
+			case s == "" || r.IntN(4) == 0:
+				attributes.PutStr(key, pick(r.Rand, r.value(), r.value(), ""))
+			default:
+				// Of the same length, as are most.
+				b := []byte(s)
+				b[r.IntN(len(b))] = byte('a' + r.IntN(26))
+				attributes.PutStr(key, string(b))
+			}
+		}
+		of := attributes
+		if r.IntN(10) == 0 {
+			of = other
+		}
+		sr.labels = r.t.labeler.labelSet(of, &r.t.context, plainKind)
+		sr.point = &point{timestamp: 1_700_000_000_000 + r.Int64N(2), value: r.bits(), siblings: pick(r.Rand, minSiblings, minSiblings, minSiblings, 0)}
+		if r.IntN(20) == 0 {
+			sr.point.exemplars = []wire.Exemplar{{Value: r.bits(), Timestamp: sr.point.timestamp}}
+		}
+		if histograms {
+			r.histogram(sr)
+		} else {
+			r.add(&sr)
+		}
+	}
+}
+
+// histogram adds series of a point as those of a histogram.
+func (r *followerSource) histogram(sr series) {
+	sr.name = &r.names[2]
+	for i := range r.bounds.labels {
+		sr.le = &r.bounds.labels[i]
+		r.add(&sr)
+		sr.point.value++
+	}
+	sr.le = &noLabel
+	for _, name := range []int{3, 0} {
+		sr.name = &r.names[name]
+		r.add(&sr)
+	}
+}
+
 func (r *followerSource) add(sr *series) {
 	r.s.makeRoom(sr)
 	r.s.add(sr)
@@ -154,7 +208,11 @@ func TestFollowers(t *testing.T) {
 				if r.IntN(5) == 0 {
 					src.context()
 				}
-				src.point()
+				if r.IntN(3) == 0 {
+					src.metric()
+				} else {
+					src.point()
+				}
 			}
 			src.s.finish()
 			for i := range src.s.chunks {
