@@ -144,7 +144,7 @@ func (q *queue) reserve(pl *payload) (evicted int, _ *caller, _ error) {
 		return 0, nil, errExchanged
 	}
 	if q.onFull == OnFullDropOldest || q.onFull == OnFullDropNewest {
-		return q.makeRoomLocked(pl, c.need), nil, nil
+		return eviction{q}.makeRoomLocked(pl, c.need), nil, nil
 	}
 	if most := q.rooms.mostLocked(); c.need > most {
 		return 0, nil, consumererror.NewPermanent(fmt.Errorf("queue.max_size_bytes: the payload needs %d bytes of a queue of %d", c.need, most))
@@ -452,96 +452,6 @@ func (q *queue) close() {
 	q.admission.refuseAllLocked(errClosed)
 	q.dispatchLocked()
 	q.checkDrainedLocked()
-}
-
-// makeRoomLocked makes room for a payload that is accepted whatever the room, by dropping what queue.on_full says.
-func (q *queue) makeRoomLocked(pl *payload, need int64) (evicted int) {
-	// What the payload itself brings must not crowd out a part of it.
-	crowded := q.rooms.crowdedLocked(need)
-	for i := range pl.needs {
-		n := &pl.needs[i]
-		p := q.partitions[n.partition]
-		if q.onFull == OnFullDropOldest {
-			evicted += q.evictLocked(p, n.bytes)
-		}
-		if free := q.rooms.freeLocked(); n.bytes > free || q.rooms.heldLocked(p.index)+n.bytes > free || crowded {
-			s := &pl.segments[n.partition]
-			pl.drops.Add(account.ReasonQueueFull, s.received(), s.example)
-			n.dropped = true
-			q.keep.segment(s, account.ReasonQueueFull)
-			continue
-		}
-		q.rooms.reserveLocked(p.index, n.bytes)
-	}
-	q.ledger.Evict(evicted, account.ReasonQueueFull)
-	return evicted
-}
-
-// evictLocked drops the oldest that wait in the partition that holds most until there is room, and only if that makes room.
-// What is in a request stays: it is not known whether the endpoint has it.
-func (q *queue) evictLocked(p *partition, need int64) (samples int) {
-	evictable := int64(0)
-	for _, o := range q.partitions {
-		evictable += q.evictableLocked(o)
-	}
-	if need > q.rooms.freeLocked()+evictable {
-		return 0
-	}
-	for {
-		free := q.rooms.freeLocked()
-		victim := p
-		switch {
-		case need > free:
-			victim = q.largestLocked()
-		case q.rooms.heldLocked(p.index)+need <= free:
-			return samples
-		}
-		n := q.evictOldestLocked(victim)
-		if n == 0 {
-			return samples
-		}
-		samples += n
-	}
-}
-
-// evictableLocked is how many bytes can be evicted from a partition.
-func (q *queue) evictableLocked(p *partition) int64 {
-	if q.durable != nil {
-		return q.durable.evictableLocked(p)
-	}
-	return p.good.size + p.late.size
-}
-
-// evictOldestLocked takes the oldest that waits off a partition, and returns how many samples that were.
-func (q *queue) evictOldestLocked(p *partition) (samples int) {
-	if q.durable != nil {
-		defer q.durable.evictedLocked(p)
-	}
-	if !p.waits() {
-		if q.durable != nil {
-			return q.durable.skipLocked(p)
-		}
-		return 0
-	}
-	late := p.good.empty()
-	b := p.lane(late).popFront()
-	q.resizeLocked(&p.size, -b.leave())
-	if q.durable != nil {
-		q.durable.forgetLocked(p, late, b.logged)
-	}
-	q.keep.batch(b, account.ReasonQueueFull)
-	return b.Samples
-}
-
-// largestLocked is the partition in which most waits.
-func (q *queue) largestLocked() *partition {
-	largest, most := q.partitions[0], int64(-1)
-	for _, p := range q.partitions {
-		if held := q.rooms.heldLocked(p.index); (p.waits() || p.kept.reading) && held > most {
-			largest, most = p, held
-		}
-	}
-	return largest
 }
 
 // discard drops what waits, and what comes from now on. It returns how many samples wait no more. With storage all stays there.
