@@ -14,8 +14,9 @@ import (
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/journal"
 )
 
-// errUnstored is for callers whose time is up before what they brought is stored. It will be, so that it is accepted.
-var errUnstored = errors.New("queue.storage: the write takes too long")
+// errUnstored is for callers whose payload is accepted but not stored when they get their answer: their time is up, or the
+// exporter has to end before.
+var errUnstored = errors.New("queue.storage: not stored in time")
 
 const (
 	// acknowledgeInterval is the longest time until what has its outcome is not kept any more in storage.
@@ -117,6 +118,8 @@ type owner struct {
 	// changedLocked is called when there is more room, or more to send.
 	changedLocked func()
 	pack          func(*chunk)
+	// dropped is the queue's.
+	dropped func(samples int, r account.Reason)
 	// restsLocked says that nobody waits for room and nothing is under way, and flowsLocked that the endpoint takes what it is sent.
 	restsLocked, flowsLocked func() bool
 	// hurryLocked makes everything due, or no more.
@@ -403,7 +406,8 @@ func (d *durable) giveUp(c *commit, err error) {
 	}
 	d.ledger.Evict(samples, account.ReasonShutdown)
 	d.mu.Unlock()
-	c.err = fmt.Errorf("queue.storage: %w", err)
+	d.dropped(samples, account.ReasonShutdown)
+	c.err = fmt.Errorf("%w: %w", errUnstored, err)
 	close(c.stored)
 }
 

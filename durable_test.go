@@ -147,6 +147,7 @@ func (h *harness) stop() {
 	h.t.Helper()
 	require.NoError(h.t, h.Shutdown(context.Background()))
 	h.checkBalance()
+	h.checkStandard()
 	assert.Zero(h.t, h.ledger.Snapshot().InFlight)
 }
 

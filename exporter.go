@@ -80,6 +80,7 @@ func newExporter(ctx context.Context, set exporter.Settings, cfg *Config, secret
 	if cfg.DeadLetter.Directory != "" {
 		options.keep = e.letters.keepBatch
 	}
+	options.dropped = func(samples int, r account.Reason) { e.logDropped(context.WithoutCancel(ctx), samples, r, nil) }
 	e.queue = newQueue(options, e.ledger)
 	if cfg.SendMetadata {
 		e.families = newFamilies()
@@ -396,7 +397,7 @@ func (e *orderedExporter) openStorage(ctx context.Context, host component.Host) 
 		e.usePartitions(partitions, secret)
 		e.queue.repartition(partitions)
 	}
-	watch := &storageWatch{telemetry: e.telemetry, status: e.status, logger: e.logger}
+	watch := &storageWatch{telemetry: e.telemetry, standard: e.standard, status: e.status, logger: e.logger}
 	e.storage = &storedQueue{log: log, durable: newDurable(log, int64(e.cfg.Queue.MaxDiskBytes), watch)}
 	e.queue.keepIn(e.storage.durable)
 	if sizes := log.Sizes(); sizes.Samples > 0 {

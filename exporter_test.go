@@ -95,6 +95,7 @@ func (h *harness) shutdown() {
 	assert.Zero(h.t, b.Queued, "queued after a shutdown")
 	assert.Zero(h.t, b.InFlight, "in flight after a shutdown")
 	h.checkBalance()
+	h.checkStandard()
 	assert.Zero(h.t, h.queue.state().size, "bytes in the queue after a shutdown")
 	for _, p := range h.queue.partitions {
 		assert.Zero(h.t, p.size, "bytes of partition %d after a shutdown", p.index)
@@ -112,6 +113,18 @@ func (h *harness) checkBalance() {
 	require.Equal(h.t, b.Received+b.Recovered, b.Delivered+dropped+b.Queued+b.InFlight, "received = delivered + dropped + queued + in flight: %+v", b)
 	require.GreaterOrEqual(h.t, b.Queued, int64(0))
 	require.GreaterOrEqual(h.t, b.InFlight, int64(0))
+}
+
+// checkStandard checks that the metrics which all exporters have tell the same as the ledger.
+func (h *harness) checkStandard() {
+	h.t.Helper()
+	b := h.ledger.Snapshot()
+	dropped := int64(0)
+	for _, n := range b.Dropped {
+		dropped += n
+	}
+	assert.Equal(h.t, b.Delivered, h.metric("otelcol_exporter_sent_metric_points"), "sent")
+	assert.Equal(h.t, dropped, h.metric("otelcol_exporter_send_failed_metric_points"), "failed: %v", b.Dropped)
 }
 
 // dropped returns the dropped samples by reason and status, as "rejected 400".

@@ -79,6 +79,7 @@ func (q *queue) keepIn(d *durable) {
 			q.dispatchLocked()
 		},
 		pack:        q.pack,
+		dropped:     q.dropped,
 		restsLocked: func() bool { return len(q.underWay) == 0 && !q.admission.anyLocked() },
 		flowsLocked: q.flowsLocked,
 		hurryLocked: func(hurry bool) {
@@ -193,6 +194,8 @@ type arrival struct {
 	work []*chunk
 	// closed says that something came too late to be stored.
 	closed bool
+	// discarded is how many samples came when nothing is sent any more.
+	discarded int
 }
 
 // append puts a payload for which room is promised into its partitions, one after the other. With storage it waits until all is
@@ -212,6 +215,9 @@ func (q *queue) append(ctx context.Context, pl *payload) error {
 	q.mu.Unlock()
 	for _, c := range a.work {
 		q.pack(c)
+	}
+	if a.discarded > 0 {
+		q.dropped(a.discarded, account.ReasonShutdown)
 	}
 	switch {
 	case a.closed:
@@ -258,7 +264,7 @@ func (q *queue) appendSegment(s *segment, n need, drops *account.Drops, now time
 	// Before a sender can see the samples: they must never be in flight without having been queued.
 	q.ledger.Admit(queued, nil)
 	if q.gone && q.durable == nil {
-		q.discardLocked()
+		a.discarded += q.discardLocked()
 	}
 }
 

@@ -5,6 +5,7 @@ package orderedremotewriteexporter // import "github.com/orderedremotewrite/orde
 import (
 	"time"
 
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
 )
 
@@ -25,6 +26,8 @@ type queueOptions struct {
 	guard guardOptions
 	// keep gets what is dropped while it waits, or for lack of room. The queue is locked.
 	keep keeper
+	// dropped is told of samples that were dropped without a caller who would tell of them. The queue is not locked.
+	dropped func(samples int, r account.Reason)
 }
 
 // maxInFlight is the most requests under way at once: more than there are partitions there cannot be.

@@ -343,6 +343,28 @@ func TestShutdownWithoutAStart(t *testing.T) {
 	}
 }
 
+// TestPayloadAfterTheQueueIsDiscarded: a caller that got its room before the end may be slower than the shutdown. What it brings is
+// told as dropped by all that tells of drops.
+func TestPayloadAfterTheQueueIsDiscarded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, answers(204))
+		slow := h.translators.Load().take()
+		require.NoError(t, slow.translate(t.Context(), gauge(time.Now(), 10), h.version.protocol()))
+		_, waits, err := h.queue.reserve(&slow.payload)
+		require.NoError(t, err)
+		require.Nil(t, waits)
+		require.NoError(t, h.Shutdown(context.Background()))
+		require.NoError(t, h.queue.append(t.Context(), &slow.payload))
+		h.shutdown()
+		assert.Equal(t, map[string]int64{"shutdown": 10}, h.dropped())
+		logged := int64(0)
+		for _, line := range h.logs.FilterMessage("Dropped samples.").All() {
+			logged += line.ContextMap()["dropped_samples"].(int64)
+		}
+		assert.Equal(t, int64(10), logged)
+	})
+}
+
 // TestConsumeBeforeStart: what was accepted early is sent after the start.
 func TestConsumeBeforeStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

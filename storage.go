@@ -4,14 +4,17 @@ package orderedremotewriteexporter // import "github.com/orderedremotewrite/orde
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/consumer/consumererror"
 	"go.opentelemetry.io/collector/extension/xextension/storage"
 	"go.uber.org/zap"
 
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/journal"
 )
 
@@ -72,6 +75,7 @@ func (s *storedQueue) close(ctx context.Context) error {
 // storageWatch tells what happens to storage in metrics, in the log and in the status.
 type storageWatch struct {
 	telemetry *telemetry
+	standard  *standard
 	status    *statusReporter
 	logger    *zap.Logger
 
@@ -98,6 +102,10 @@ func (w *storageWatch) wrote(took time.Duration, bytes int64, err error) {
 }
 
 func (w *storageWatch) damaged(samples, records int) {
+	if samples > 0 {
+		ctx := context.Background()
+		w.standard.outcome(ctx, samples, consumererror.NewPermanent(errors.New(account.ReasonStorageCorrupt.String())))
+	}
 	w.mu.Lock()
 	heldBack, ok := w.corrupt.pass(samples)
 	w.mu.Unlock()

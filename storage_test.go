@@ -207,15 +207,21 @@ func TestNothingIsStoredBehindWhatWasGivenUp(t *testing.T) {
 			return storagetest.Fault{}
 		}
 		ended := make(chan error, 1)
-		go func() { ended <- h.ConsumeMetrics(context.Background(), noise(time.Now(), 0, 4000)) }()
+		payload := noise(time.Now(), 0, 4000)
+		untimed := payload.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().AppendEmpty()
+		untimed.SetName("untimed")
+		untimed.SetEmptyGauge().DataPoints().AppendEmpty().SetIntValue(1)
+		go func() { ended <- h.ConsumeMetrics(context.Background(), payload) }()
 		time.Sleep(time.Minute)
 		h.queue.mu.Lock()
 		require.NotEmpty(t, h.storage.durable.commits, "behind the one that is being written")
 		h.queue.mu.Unlock()
 		require.NoError(t, h.Shutdown(context.Background()))
 		require.ErrorIs(t, <-ended, storagetest.ErrInjected)
-		assert.Equal(t, map[string]int64{"shutdown": 4000}, h.dropped())
+		assert.Equal(t, map[string]int64{"shutdown": 4000, "no_timestamp": 1}, h.dropped())
 		h.checkBalance()
+		h.checkStandard()
+		assert.Zero(t, h.metric("otelcol_exporter_ordered_remote_write_refused_samples"), "it was received")
 	})
 }
 
