@@ -5,7 +5,6 @@ package orderedremotewriteexporter // import "github.com/orderedremotewrite/orde
 import (
 	"context"
 	"errors"
-	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/collector/exporter"
@@ -58,51 +57,39 @@ func newTelemetry(set exporter.Settings, o observed) (*telemetry, error) {
 		exporter:         metric.WithAttributeSet(attribute.NewSet(id)),
 		standard:         metric.WithAttributeSet(attribute.NewSet(id, attribute.String(dataTypeKey, dataType))),
 	}
-	if err := errors.Join(t.observeLedger(o.ledger), t.observeQueue(o.queue), t.observeVersion(o.version), t.observeDeadLetters(o.letters)); err != nil {
+	if err := errors.Join(t.observeLedger(metadata.Meter(set.TelemetrySettings), o.ledger), t.observeQueue(o.queue), t.observeVersion(o.version), t.observeDeadLetters(o.letters)); err != nil {
 		builder.Shutdown()
 		return nil, err
 	}
 	return t, nil
 }
 
-// observeLedger registers the counters of samples. A collection calls the callbacks in the order of their registration:
-// the first takes a snapshot and the others show the same one, so that what is collected adds up.
-func (t *telemetry) observeLedger(l *account.Ledger) error {
-	var latest atomic.Pointer[account.Balance]
-	latest.Store(&account.Balance{})
-	show := func(n func(*account.Balance) int64) metric.Int64Callback {
-		return func(_ context.Context, o metric.Int64Observer) error {
-			o.Observe(n(latest.Load()), t.exporter)
-			return nil
+// observeLedger registers the counters of samples, with one callback for all of them: what a reader collects is the balance of
+// one moment, also while another reader collects.
+func (t *telemetry) observeLedger(meter metric.Meter, l *account.Ledger) error {
+	expected := account.Expected()
+	_, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		b := l.Snapshot()
+		o.ObserveInt64(t.ExporterOrderedRemoteWriteReceivedSamples, b.Received, t.exporter)
+		o.ObserveInt64(t.ExporterOrderedRemoteWriteRecoveredSamples, b.Recovered, t.exporter)
+		o.ObserveInt64(t.ExporterOrderedRemoteWriteDeliveredSamples, b.Delivered, t.exporter)
+		o.ObserveInt64(t.ExporterOrderedRemoteWriteQueuedSamples, b.Queued, t.exporter)
+		o.ObserveInt64(t.ExporterOrderedRemoteWriteInFlightSamples, b.InFlight, t.exporter)
+		// Begins at 0 with what has never happened.
+		for _, key := range expected {
+			b.Dropped[key] += 0
 		}
-	}
-	return errors.Join(
-		t.RegisterExporterOrderedRemoteWriteReceivedSamplesCallback(func(ctx context.Context, o metric.Int64Observer) error {
-			b := l.Snapshot()
-			latest.Store(&b)
-			return show(func(b *account.Balance) int64 { return b.Received })(ctx, o)
-		}),
-		t.RegisterExporterOrderedRemoteWriteRecoveredSamplesCallback(show(func(b *account.Balance) int64 { return b.Recovered })),
-		t.RegisterExporterOrderedRemoteWriteDeliveredSamplesCallback(show(func(b *account.Balance) int64 { return b.Delivered })),
-		t.RegisterExporterOrderedRemoteWriteQueuedSamplesCallback(show(func(b *account.Balance) int64 { return b.Queued })),
-		t.RegisterExporterOrderedRemoteWriteInFlightSamplesCallback(show(func(b *account.Balance) int64 { return b.InFlight })),
-		t.RegisterExporterOrderedRemoteWriteDroppedSamplesCallback(func(_ context.Context, o metric.Int64Observer) error {
-			dropped := latest.Load().Dropped
-			observe := func(key account.Key, n int64) {
-				attrs := append(t.attributes(key.Status), attribute.String(reasonKey, key.Reason.String()))
-				o.Observe(n, metric.WithAttributes(attrs...))
-			}
-			for key, n := range dropped {
-				observe(key, n)
-			}
-			for _, key := range account.Expected() {
-				if _, ok := dropped[key]; !ok {
-					observe(key, 0)
-				}
-			}
-			return nil
-		}),
+		for key, n := range b.Dropped {
+			attrs := append(t.attributes(key.Status), attribute.String(reasonKey, key.Reason.String()))
+			o.ObserveInt64(t.ExporterOrderedRemoteWriteDroppedSamples, n, metric.WithAttributes(attrs...))
+		}
+		return nil
+	},
+		t.ExporterOrderedRemoteWriteReceivedSamples, t.ExporterOrderedRemoteWriteRecoveredSamples,
+		t.ExporterOrderedRemoteWriteDeliveredSamples, t.ExporterOrderedRemoteWriteDroppedSamples,
+		t.ExporterOrderedRemoteWriteQueuedSamples, t.ExporterOrderedRemoteWriteInFlightSamples,
 	)
+	return err
 }
 
 // observeQueue registers the gauges of the queue.

@@ -10,8 +10,14 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/exporter/exportertest"
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/metadata"
 )
 
 // TestDropsAreCountedFromZero for every reason, so that a query sees the first one as an increase; and not twice.
@@ -51,4 +57,84 @@ func TestDropsAreCountedFromZero(t *testing.T) {
 		assert.Equal(t, int64(3), after["rejected 400"])
 		assert.Len(t, after, len(before))
 	})
+}
+
+// TestEachReaderHasABalanceOfOneMoment: a collector may be scraped and push its metrics at once. What one of them sees adds up,
+// whatever the other one asks for in between.
+func TestEachReaderHasABalanceOfOneMoment(t *testing.T) {
+	one, other := sdkmetric.NewManualReader(), sdkmetric.NewManualReader()
+	provider := &interrupted{MeterProvider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(one), sdkmetric.WithReader(other)), between: func() {}}
+	set := exportertest.NewNopSettings(metadata.Type)
+	set.MeterProvider = provider
+	cfg := createDefaultConfig().(*Config)
+	cfg.HTTP.Endpoint = "http://receiver.test/api/v1/write"
+	e, err := newExporter(t.Context(), set, cfg, testSecret)
+	require.NoError(t, err)
+	check := func(r sdkmetric.Reader) {
+		const own = "otelcol_exporter_ordered_remote_write_"
+		sums := collected(t, r)
+		require.Contains(t, sums, own+"received_samples")
+		assert.Equal(t, sums[own+"received_samples"]+sums[own+"recovered_samples"], sums[own+"delivered_samples"]+
+			sums[own+"dropped_samples"]+sums[own+"queued_samples"]+sums[own+"in_flight_samples"])
+	}
+	interrupts := 0
+	provider.between = func() {
+		interrupts++
+		between := provider.between
+		provider.between = func() {}
+		e.ledger.Admit(8, nil)
+		e.ledger.Take(4)
+		e.ledger.Deliver(2)
+		e.ledger.Drop(1, account.Key{Reason: account.ReasonRejected, Status: 400})
+		check(other)
+		provider.between = between
+	}
+	check(one)
+	assert.Positive(t, interrupts)
+	require.NoError(t, e.Shutdown(context.Background()))
+}
+
+// interrupted makes meters that call between after each callback of a collection.
+type interrupted struct {
+	metric.MeterProvider
+	between func()
+}
+
+func (p *interrupted) Meter(name string, options ...metric.MeterOption) metric.Meter {
+	return interruptedMeter{p.MeterProvider.Meter(name, options...), p}
+}
+
+type interruptedMeter struct {
+	metric.Meter
+	provider *interrupted
+}
+
+func (m interruptedMeter) RegisterCallback(f metric.Callback, instruments ...metric.Observable) (metric.Registration, error) {
+	return m.Meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		err := f(ctx, o)
+		m.provider.between()
+		return err
+	}, instruments...)
+}
+
+// collected returns the sum of the data points of each metric that a reader has now.
+func collected(t *testing.T, r sdkmetric.Reader) map[string]int64 {
+	var all metricdata.ResourceMetrics
+	assert.NoError(t, r.Collect(context.Background(), &all))
+	sums := make(map[string]int64)
+	for _, scope := range all.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			switch data := m.Data.(type) {
+			case metricdata.Sum[int64]:
+				for _, dp := range data.DataPoints {
+					sums[m.Name] += dp.Value
+				}
+			case metricdata.Gauge[int64]:
+				for _, dp := range data.DataPoints {
+					sums[m.Name] += dp.Value
+				}
+			}
+		}
+	}
+	return sums
 }
