@@ -345,6 +345,7 @@ func (e *orderedExporter) shutdown(ctx context.Context) {
 		e.events.flush()
 		e.events.sum(e.ledger.Snapshot())
 	}()
+	e.status.stopping()
 	e.queue.close()
 	if e.abort != nil {
 		defer e.client.CloseIdleConnections()

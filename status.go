@@ -22,7 +22,7 @@ type statusReporter struct {
 	refusing bool
 	// unstored says that the storage fails.
 	unstored bool
-	// final says that a fatal error was reported.
+	// final says that nothing is reported any more: a fatal error was, or the exporter stops.
 	final bool
 }
 
@@ -99,6 +99,14 @@ func (r *statusReporter) healedLocked() {
 	if !r.final && !r.refusing && !r.unstored && len(r.troubled) == 0 {
 		componentstatus.ReportStatus(r.host, componentstatus.NewEvent(componentstatus.StatusOK))
 	}
+}
+
+// stopping ends the reports. The Collector reports itself that the exporter stops and has stopped, and lets the latter follow
+// the former alone.
+func (r *statusReporter) stopping() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.final = true
 }
 
 // fatal reports that the collector must stop. It does not wait until the collector has taken notice: one that is

@@ -111,3 +111,25 @@ func TestFatalStatusFollowsAnError(t *testing.T) {
 		assert.Equal(t, map[string]int64{"fatal 403": 5, "retries_exhausted 500": 5}, h.dropped())
 	})
 }
+
+// TestNoStatusIsReportedInAShutdown: after one that heals or has healed, the Collector takes none that says that the exporter has
+// stopped.
+func TestNoStatusIsReportedInAShutdown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, answers := range map[string][]int{"heals before": {503, 503, 204}, "begins in it": {204, 503, 204}} {
+			receiver := &rwtest.Receiver{Script: func(r rwtest.Request) rwtest.Answer { return rwtest.Answer{Status: answers[r.Seq-1]} }}
+			h := newHarness(t, receiver, onePartition, func(c *Config) {
+				c.Retry.BackOff.InitialInterval, c.Retry.BackOff.MaxInterval = 5*time.Second, 5*time.Second
+			})
+			h.consume(gauge(time.Now(), 5))
+			time.Sleep(2 * time.Second)
+			if answers[0] == 204 {
+				h.consume(gauge(time.Now(), 5))
+			}
+			h.host.statuses()
+			h.shutdown()
+			assert.Empty(t, h.host.statuses(), name)
+			assert.Equal(t, 3, receiver.Requests())
+		}
+	})
+}
