@@ -566,6 +566,15 @@ func TestDamagedStorageIsCounted(t *testing.T) {
 		h.stop()
 		// A payload may be in two records.
 		lost := h.dropped()["storage_corrupt"]
+		logged := int64(0)
+		for _, line := range h.logs.FilterMessageSnippet("Storage has lost").All() {
+			fields := line.ContextMap()
+			logged += fields["lost_samples_since_last_line"].(int64)
+			if now, ok := fields["lost_samples"].(int64); ok {
+				logged += now
+			}
+		}
+		assert.Equal(t, lost, logged)
 		assert.GreaterOrEqual(t, lost, int64(3))
 		assert.LessOrEqual(t, lost, int64(60))
 		assert.Equal(t, 200-lost, h.delivered())

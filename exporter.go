@@ -398,8 +398,8 @@ func (e *orderedExporter) openStorage(ctx context.Context, host component.Host) 
 		e.usePartitions(partitions, secret)
 		e.queue.repartition(partitions)
 	}
-	watch := &storageWatch{telemetry: e.telemetry, standard: e.standard, status: e.status, logger: e.logger}
-	e.storage = &storedQueue{log: log, durable: newDurable(log, int64(e.cfg.Queue.MaxDiskBytes), watch)}
+	watch := newStorageWatch(e)
+	e.storage = &storedQueue{log: log, durable: newDurable(log, int64(e.cfg.Queue.MaxDiskBytes), watch), watch: watch}
 	e.queue.keepIn(e.storage.durable)
 	if sizes := log.Sizes(); sizes.Samples > 0 {
 		e.logger.Info("Recovered samples from storage, which are sent before what comes now. An earlier process may have sent some of them.",

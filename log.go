@@ -42,8 +42,8 @@ type eventLog struct {
 	// examples says whether lines name a series (log_examples).
 	examples bool
 
-	drops   [account.Reasons]dropThrottle
-	retries throttle
+	drops   [account.Reasons]answerThrottle
+	retries answerThrottle
 	// refused is for payloads that a full queue refuses.
 	refused throttle
 	// refusedMetadata is for metadata that was not taken.
@@ -52,8 +52,8 @@ type eventLog struct {
 	lostLetters throttle
 }
 
-// dropThrottle is that of one reason.
-type dropThrottle struct {
+// answerThrottle is for what answers of the endpoint lead to.
+type answerThrottle struct {
 	throttle
 	// latest is the answer to the latest of what is held back.
 	latest atomic.Pointer[remote.Answer]
@@ -70,6 +70,10 @@ func newEventLog(logger *zap.Logger, examples bool) *eventLog {
 			}
 			l.logger.Warn("Dropped samples.", d.fields(zap.Int("dropped_samples_since_last_line", heldBack))...)
 		}
+	}
+	l.retries.tell = func(heldBack int) {
+		l.logger.Warn("Sending failed. Requests are sent again after a delay.", zap.String("answer", l.retries.latest.Load().Error()),
+			zap.Int("retries_since_last_line", heldBack), zap.String("see", pageAnswers))
 	}
 	l.refused.tell = func(heldBack int) {
 		l.logger.Warn("Refused payloads.", zap.Int("refused_samples_since_last_line", heldBack), zap.String("see", pageQueue))
@@ -137,6 +141,7 @@ func (l *eventLog) drop(d drop) {
 
 // retrying logs a retry.
 func (l *eventLog) retrying(a *remote.Answer, n int, delay time.Duration) {
+	l.retries.latest.Store(a)
 	heldBack, ok := l.retries.pass(1)
 	if !ok {
 		return
@@ -201,6 +206,7 @@ func (l *eventLog) flush() {
 	for r := range l.drops {
 		l.drops[r].flush()
 	}
+	l.retries.flush()
 	l.refused.flush()
 	l.lostLetters.flush()
 }
@@ -209,6 +215,9 @@ func (l *eventLog) flush() {
 func (l *eventLog) sum(b account.Balance) {
 	fields := []zap.Field{
 		zap.Int64("received_samples", b.Received), zap.Int64("delivered_samples", b.Delivered), zap.Int64("queued_samples", b.Queued+b.InFlight),
+	}
+	if b.Recovered > 0 {
+		fields = append(fields, zap.Int64("recovered_samples", b.Recovered))
 	}
 	dropped, byReason := int64(0), make(map[string]int64)
 	for key, n := range b.Dropped {

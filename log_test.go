@@ -69,3 +69,32 @@ func TestExampleOfARefusedRequestIsItsFirstSeries(t *testing.T) {
 	assert.Equal(t, `gauge{series="2"}`, lines["rejected"]["example"])
 	assert.NotContains(t, lines["rejected"], "first_series")
 }
+
+// TestLogAddsUp: what the bounded rate of the log holds back of retries is told in time, and the last line has what an earlier
+// process has left.
+func TestLogAddsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b backend
+		b.down.Store(true)
+		m := newMachine(t, &b)
+		h := m.boot()
+		h.consume(gauge(time.Now(), 5))
+		time.Sleep(time.Minute)
+		h.stop()
+		retries := int64(0)
+		for _, line := range h.logs.FilterMessageSnippet("Sending failed.").All() {
+			fields := line.ContextMap()
+			retries += fields["retries_since_last_line"].(int64)
+			if fields["attempt"] != nil {
+				retries++
+			}
+		}
+		assert.Equal(t, h.metric("otelcol_exporter_ordered_remote_write_requests"), retries)
+		b.down.Store(false)
+		h = m.boot()
+		h.settle()
+		h.stop()
+		sum := h.logs.FilterMessage("Shut down.").All()[0].ContextMap()
+		assert.Equal(t, []any{int64(0), int64(5), int64(5)}, []any{sum["received_samples"], sum["recovered_samples"], sum["delivered_samples"]})
+	})
+}

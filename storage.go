@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
@@ -43,6 +42,7 @@ type storedQueue struct {
 	log     *journal.Log
 	durable *durable
 	backlog *backlog
+	watch   *storageWatch
 }
 
 // openLog opens the log that an exporter has in the extension that queue.storage names.
@@ -68,6 +68,7 @@ func (s *storedQueue) start() {
 
 // close stores what is not stored yet.
 func (s *storedQueue) close(ctx context.Context) error {
+	defer s.watch.flush()
 	s.backlog.stop(ctx)
 	return s.durable.close(ctx)
 }
@@ -79,8 +80,24 @@ type storageWatch struct {
 	status    *statusReporter
 	logger    *zap.Logger
 
-	mu              sync.Mutex
 	failed, corrupt throttle
+}
+
+func newStorageWatch(e *orderedExporter) *storageWatch {
+	w := &storageWatch{telemetry: e.telemetry, standard: e.standard, status: e.status, logger: e.logger}
+	w.failed.tell = func(heldBack int) {
+		w.logger.Warn("Storage fails (queue.storage).", zap.Int("failures_since_last_line", heldBack))
+	}
+	w.corrupt.tell = func(heldBack int) {
+		w.logger.Error("Storage has lost or changed what it should keep (queue.storage).", zap.Int("lost_samples_since_last_line", heldBack))
+	}
+	return w
+}
+
+// flush tells what was held back.
+func (w *storageWatch) flush() {
+	w.failed.flush()
+	w.corrupt.flush()
 }
 
 var _ storageObserver = (*storageWatch)(nil)
@@ -92,10 +109,7 @@ func (w *storageWatch) wrote(took time.Duration, bytes int64, err error) {
 		return
 	}
 	w.telemetry.storageFailed(context.Background())
-	w.mu.Lock()
-	heldBack, ok := w.failed.pass(1)
-	w.mu.Unlock()
-	if ok {
+	if heldBack, ok := w.failed.pass(1); ok {
 		w.logger.Warn("Storage fails. What it should have is tried again, and callers wait or are refused (queue.storage).",
 			zap.Error(err), zap.Int("failures_since_last_line", heldBack))
 	}
@@ -106,10 +120,7 @@ func (w *storageWatch) damaged(samples, records int) {
 		ctx := context.Background()
 		w.standard.outcome(ctx, samples, consumererror.NewPermanent(errors.New(account.ReasonStorageCorrupt.String())))
 	}
-	w.mu.Lock()
-	heldBack, ok := w.corrupt.pass(samples)
-	w.mu.Unlock()
-	if ok {
+	if heldBack, ok := w.corrupt.pass(samples); ok {
 		w.logger.Error("Storage has lost or changed what it should keep. What can be read is sent (queue.storage).",
 			zap.Int("lost_samples", samples), zap.Int("damaged_records", records), zap.Int("lost_samples_since_last_line", heldBack))
 	}

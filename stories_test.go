@@ -52,8 +52,9 @@ func TestLogOfAnOutage(t *testing.T) {
 		h.shutdown()
 		messages := told(t, h)
 		const retry = "Sending failed. The same request will be sent again after a delay."
+		const more = "Sending failed. Requests are sent again after a delay."
 		assert.Equal(t, []string{
-			"Writing to a Remote-Write endpoint.", retry, retry, retry, "The endpoint answers again.", "Shut down.",
+			"Writing to a Remote-Write endpoint.", retry, more, more, more, "The endpoint answers again.", "Shut down.",
 		}, messages)
 		again := h.logs.FilterMessage("The endpoint answers again.").All()[0].ContextMap()
 		assert.Regexp(t, `^3\d(\.\d+)?s$`, again["after"], "with its unit")
