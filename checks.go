@@ -4,22 +4,48 @@ package orderedremotewriteexporter // import "github.com/orderedremotewrite/orde
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/prometheus/otlptranslator"
 )
 
 // Each check of a setting returns an error that names its key, or nil.
 
-func oneOf[T ~string](key string, got T, allowed ...T) error {
-	if slices.Contains(allowed, got) {
+// choices are the values that a setting of each of these types may have.
+var choices = map[reflect.Type][]string{
+	reflect.TypeFor[ProtobufMessage]():    chosen(MessageV1, MessageV2),
+	reflect.TypeFor[OnFull]():             chosen(OnFullBlock, OnFullReject, OnFullDropOldest, OnFullDropNewest),
+	reflect.TypeFor[OnRetriesExhausted](): chosen(OnRetriesExhaustedDiscard, OnRetriesExhaustedFail),
+	reflect.TypeFor[OnFatal]():            chosen(OnFatalPause, OnFatalFail, OnFatalDiscard, OnFatalRetry),
+	reflect.TypeFor[OnRejected]():         chosen(OnRejectedDiscard, OnRejectedIsolate),
+	reflect.TypeFor[OutOfOrder]():         chosen(OutOfOrderSeparate, OutOfOrderDrop, OutOfOrderSend),
+	reflect.TypeFor[otlptranslator.TranslationStrategyOption](): chosen(
+		otlptranslator.UnderscoreEscapingWithSuffixes, otlptranslator.UnderscoreEscapingWithoutSuffixes,
+		otlptranslator.NoUTF8EscapingWithSuffixes, otlptranslator.NoTranslation),
+}
+
+func chosen[T ~string](values ...T) (texts []string) {
+	for _, v := range values {
+		texts = append(texts, string(v))
+	}
+	return texts
+}
+
+// choice says what a setting of the type must be, if there are a few values for it.
+func choice(t reflect.Type) (must string, ok bool) {
+	allowed, ok := choices[t]
+	return "one of " + strings.Join(allowed, ", "), ok
+}
+
+func oneOf[T ~string](key string, got T) error {
+	if slices.Contains(choices[reflect.TypeFor[T]()], string(got)) {
 		return nil
 	}
-	names := make([]string, len(allowed))
-	for i, a := range allowed {
-		names[i] = string(a)
-	}
-	return fmt.Errorf("%s: must be one of %s, not %q", key, strings.Join(names, ", "), string(got))
+	must, _ := choice(reflect.TypeFor[T]())
+	return fmt.Errorf("%s: must be %s, not %q", key, must, string(got))
 }
 
 func atLeast[T int | ByteSize](key string, got, least T) error {

@@ -187,7 +187,11 @@ func (c *keyCheck) named(e entry, t reflect.Type) {
 // text checks a string, and one that a type reads itself.
 func (c *keyCheck) text(e entry, t reflect.Type) {
 	if !e.isText {
-		c.problems = append(c.problems, e.must("a string (a number or a truth value needs quotes)"))
+		must, ok := choice(t)
+		if !ok {
+			must = "a string (a number or a truth value needs quotes)"
+		}
+		c.problems = append(c.problems, e.must(must))
 		return
 	}
 	s, ok := e.raw.(string)

@@ -37,7 +37,7 @@ func (c *Config) Validate() error {
 		c.validateRetry(),
 		c.validateOnError(),
 		[]error{
-			oneOf("out_of_order", c.OutOfOrder, OutOfOrderSeparate, OutOfOrderDrop, OutOfOrderSend),
+			oneOf("out_of_order", c.OutOfOrder),
 			inRange("max_future", c.MaxFuture),
 			inRange("max_past", c.MaxPast),
 			inRange("series_idle_timeout", c.SeriesIdleTimeout),
@@ -52,7 +52,7 @@ const maxPartitions = 1024
 
 func (c *Config) validateMessage() []error {
 	errs := []error{
-		oneOf("protobuf_message", c.ProtobufMessage, MessageV1, MessageV2),
+		oneOf("protobuf_message", c.ProtobufMessage),
 		inRange("metadata_interval", c.MetadataInterval),
 	}
 	if c.ConvertExplicitHistogramsToNHCB && c.ProtobufMessage == MessageV1 {
@@ -68,9 +68,7 @@ func (c *Config) validateMessage() []error {
 }
 
 func (c *Config) validateTranslation() []error {
-	errs := []error{atLeast("max_labels", c.MaxLabels, 0), oneOf("translation_strategy", c.TranslationStrategy,
-		otlptranslator.UnderscoreEscapingWithSuffixes, otlptranslator.UnderscoreEscapingWithoutSuffixes,
-		otlptranslator.NoUTF8EscapingWithSuffixes, otlptranslator.NoTranslation)}
+	errs := []error{atLeast("max_labels", c.MaxLabels, 0), oneOf("translation_strategy", c.TranslationStrategy)}
 	switch c.TranslationStrategy {
 	case otlptranslator.NoUTF8EscapingWithSuffixes, otlptranslator.NoTranslation:
 		if c.ProtobufMessage == MessageV1 {
@@ -141,7 +139,7 @@ func (c *Config) validateBatchAndQueue() []error {
 		atLeast("batch.max_size_bytes", batch, minBatchSize),
 		atMost("batch.max_size_bytes", batch, math.MaxInt32),
 		inRange("batch.flush_timeout", c.Batch.FlushTimeout),
-		oneOf("queue.on_full", c.Queue.OnFull, OnFullBlock, OnFullReject, OnFullDropOldest, OnFullDropNewest),
+		oneOf("queue.on_full", c.Queue.OnFull),
 		inRange("queue.block_timeout", c.Queue.BlockTimeout),
 		orZero("queue.max_age", c.Queue.MaxAge),
 		atLeast("queue.max_disk_bytes", c.Queue.MaxDiskBytes, minBatchSize),
@@ -188,9 +186,9 @@ func (c *Config) validateRetry() []error {
 
 func (c *Config) validateOnError() []error {
 	errs := []error{
-		oneOf("on_error.retries_exhausted", c.OnError.RetriesExhausted, OnRetriesExhaustedDiscard, OnRetriesExhaustedFail),
-		oneOf("on_error.fatal", c.OnError.Fatal, OnFatalPause, OnFatalFail, OnFatalDiscard, OnFatalRetry),
-		oneOf("on_error.rejected", c.OnError.Rejected, OnRejectedDiscard, OnRejectedIsolate),
+		oneOf("on_error.retries_exhausted", c.OnError.RetriesExhausted),
+		oneOf("on_error.fatal", c.OnError.Fatal),
+		oneOf("on_error.rejected", c.OnError.Rejected),
 		atLeast("on_error.max_isolation_requests", c.OnError.MaxIsolationRequests, 2),
 	}
 	if c.OnError.Fatal == OnFatalRetry && !c.Retry.BackOff.Enabled {
