@@ -187,7 +187,7 @@ func (e *orderedExporter) Start(ctx context.Context, host component.Host) error 
 	e.others.Go(func() { e.expire(sending) })
 	if e.families != nil {
 		f := &familySender{
-			families: e.families, client: e.client, interval: e.cfg.MetadataInterval, batch: e.cfg.Batch.MaxSamples, events: e.events,
+			families: e.families, client: e.client, interval: e.cfg.MetadataInterval, limits: &e.cfg.Batch, events: e.events,
 			open: e.queue.open,
 		}
 		e.others.Go(func() { f.run(sending) })

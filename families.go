@@ -77,8 +77,8 @@ type familySender struct {
 	families *families
 	client   *remote.Client
 	interval time.Duration
-	// batch is the most families in a request.
-	batch  int
+	// limits bound a request: a family counts as a sample.
+	limits *BatchConfig
 	events *eventLog
 	// open says whether the endpoint may be sent anything now.
 	open func() bool
@@ -100,22 +100,27 @@ func (s *familySender) run(ctx context.Context) {
 	}
 }
 
-// send sends what has been remembered, and forgets it.
+// metadataHeader is the most bytes of a family's field number and length in a message.
+const metadataHeader = 6
+
+// send sends what has been remembered, and forgets it. One family that is larger than a request may be travels alone.
 func (s *familySender) send(ctx context.Context) {
 	var request prompb.WriteRequest
+	size := 0
 	flush := func() {
 		if len(request.Metadata) > 0 && ctx.Err() == nil {
 			s.sendRequest(ctx, &request)
 		}
-		request.Metadata = request.Metadata[:0]
+		request.Metadata, size = request.Metadata[:0], 0
 	}
 	for family, m := range s.families.take() {
-		request.Metadata = append(request.Metadata, prompb.MetricMetadata{
-			Type: metadataTypeV1(m.typ), MetricFamilyName: family, Help: m.help, Unit: m.unit,
-		})
-		if len(request.Metadata) >= s.batch {
+		one := prompb.MetricMetadata{Type: metadataTypeV1(m.typ), MetricFamilyName: family, Help: m.help, Unit: m.unit}
+		bytes := one.Size() + metadataHeader
+		if len(request.Metadata) == s.limits.MaxSamples || size+bytes > int(s.limits.MaxSizeBytes) {
 			flush()
 		}
+		request.Metadata = append(request.Metadata, one)
+		size += bytes
 	}
 	flush()
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -214,5 +215,35 @@ func TestSendMetadataEndsWithTheExporter(t *testing.T) {
 		h.shutdown()
 		assert.Zero(t, time.Since(start))
 		assert.Equal(t, int64(samplesOfEverything), h.delivered())
+	})
+}
+
+// TestLongHelpHarmsNoOtherFamily: a request with metadata has the size of a request with samples at the most, so that a client with
+// long descriptions does not make the endpoint refuse those of all others.
+func TestLongHelpHarmsNoOtherFamily(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := record(nil)
+		h := newHarness(t, r, sendMetadata, func(c *Config) { c.Batch.MaxSizeBytes = minBatchSize })
+		var all metrics
+		lengths := []int{10, 7000, 7000, 7000, 50_000, 20, 30}
+		for i := range lengths {
+			all = append(all, gaugeOf(fmt.Sprintf("family_%d", i), number(1)))
+		}
+		md := metricsOf(nil, all...)
+		retime(md, time.Now())
+		for i, m := range md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().All() {
+			m.SetDescription(strings.Repeat("d", lengths[i]))
+		}
+		h.consume(md)
+		time.Sleep(2 * time.Minute)
+		h.shutdown()
+		families := 0
+		for _, q := range r.requests {
+			families += len(q.Message.Metadata)
+			if len(q.Message.Metadata) > 1 {
+				assert.LessOrEqual(t, q.Message.Size(), minBatchSize)
+			}
+		}
+		assert.Equal(t, 7, families)
 	})
 }
