@@ -133,10 +133,12 @@ func (f *folder) write(e entry) error {
 	return nil
 }
 
-// makeRoom removes the oldest records until there is room for so many bytes.
+// makeRoom removes the oldest records until there is room for so many bytes. Those that somebody has removed are forgotten, and do
+// not count as removed for the bound.
 func (f *folder) makeRoom(bytes int64) error {
 	for len(f.records) > 0 && f.bytes+bytes > f.maxBytes {
 		oldest := f.records[0]
+		_, gone := os.Lstat(filepath.Join(f.path, oldest.name+bodySuffix))
 		// A record whose .json is gone is no longer complete, so this is the order that leaves no half of one.
 		for _, suffix := range []string{infoSuffix, bodySuffix} {
 			if err := f.removeFile(oldest.name + suffix); err != nil {
@@ -145,7 +147,9 @@ func (f *folder) makeRoom(bytes int64) error {
 		}
 		f.records = f.records[1:]
 		f.bytes -= oldest.bytes
-		f.removed++
+		if gone == nil {
+			f.removed++
+		}
 	}
 	return nil
 }

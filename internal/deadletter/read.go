@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Kept is a record on the disk. Of one whose .json is missing only the name tells something: Time and Reason.
+// Kept is a record on the disk. Of one whose .json is missing or damaged only the name tells something: Time and Reason.
 type Kept struct {
 	document
 	// Directory is the exporter's subdirectory, and Name the name of both files without suffix.
@@ -80,8 +80,10 @@ func (k *Kept) readInfo() error {
 	if err != nil {
 		return err
 	}
+	// A loss of power may leave less than all of it. What is in the body can be sent all the same.
 	if err := json.Unmarshal(info, &k.document); err != nil {
-		return fmt.Errorf("%s: %w", k.path(infoSuffix), err)
+		k.document = document{}
+		k.Time, k.Reason = nameParts(k.Name)
 	}
 	return nil
 }

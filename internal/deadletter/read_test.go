@@ -45,6 +45,19 @@ func TestRecordsAreRead(t *testing.T) {
 	require.Equal(t, "rejected", own[0].Reason)
 	require.True(t, own[0].Time.Equal(dropped))
 
+	// So does that of one whose .json is empty, as after a loss of power.
+	require.NoError(t, os.Truncate(own[1].path(infoSuffix), 0))
+	all, err = List(dir)
+	require.NoError(t, err)
+	require.Len(t, all, 3)
+	cut, err := List(filepath.Join(dir, folderName(exporterID)))
+	require.NoError(t, err)
+	require.Equal(t, "shutdown", cut[1].Reason)
+	require.Empty(t, cut[1].BodyFile)
+	body, err = cut[1].ReadBody()
+	require.NoError(t, err)
+	require.Equal(t, "another", string(body))
+
 	require.NoError(t, os.Truncate(own[1].path(bodySuffix), 2))
 	_, err = own[1].ReadBody()
 	require.ErrorContains(t, err, "has 2 bytes of 7")

@@ -109,7 +109,7 @@ func (l *letter) version() string {
 
 func orUnknown(text string) string {
 	if text == "" {
-		return "(unknown: the .json is missing)"
+		return "(unknown: the .json is missing or damaged)"
 	}
 	return text
 }
