@@ -227,6 +227,18 @@ func TestSendRefused(t *testing.T) {
 	assert.Equal(t, 9, receiver.AcknowledgedSamples())
 }
 
+// TestSendConfirmedInPart: nobody knows which samples of such a request were written, so that all of them are kept.
+func TestSendConfirmedInPart(t *testing.T) {
+	dir := keep(t, crossed(v2)...)
+	_, url := receive(t, func(rwtest.Request) rwtest.Answer {
+		return rwtest.Answer{Header: http.Header{"X-Prometheus-Remote-Write-Samples-Written": {"5"}}}
+	})
+	out := mustRun(t, "send", "-url", url, "-skip-refused", "-remove", dir)
+	assert.Contains(t, out, "5 of 10 samples sent in 1 requests")
+	assert.Contains(t, out, "; 4 refused (first: the receiver has written 5 of 9 samples)")
+	assert.Contains(t, mustRun(t, "list", dir), "10 samples in 3 dead letters", "none is removed")
+}
+
 func TestSendToAReceiverThatDoesNotRead2(t *testing.T) {
 	_, url := receive(t, func(rwtest.Request) rwtest.Answer { return rwtest.Answer{Status: 415} })
 	_, err := command(t, "send", "-url", url, keep(t, crossed(v2)...))

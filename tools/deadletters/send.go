@@ -280,9 +280,13 @@ func (s *sending) delivered(a *remote.Answer, samples []sample) error {
 	if n := a.Confirmed(protocol, counts); n < len(samples) && !s.skipRefused {
 		return fmt.Errorf("the receiver says that it has written %d of %d samples; -skip-refused goes on", n, len(samples))
 	} else if n < len(samples) {
-		// Nobody knows which ones.
+		// Nobody knows which ones: all of them are left for another time.
+		s.sent += n
 		s.refused += len(samples) - n
-		s.firstRefusal = fmt.Errorf("the receiver has written %d of %d samples", n, len(samples))
+		if s.firstRefusal == nil {
+			s.firstRefusal = fmt.Errorf("the receiver has written %d of %d samples", n, len(samples))
+		}
+		return nil
 	}
 	numbers := map[*letter][]int{}
 	for _, one := range samples {
