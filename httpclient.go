@@ -12,6 +12,8 @@ import (
 	"go.opentelemetry.io/collector/config/configoptional"
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
 )
 
 // httpClient makes the client of the endpoint, which may need extensions of the host, and returns the URL that it is given.
@@ -53,7 +55,7 @@ func (c *Config) clientConfig() *confighttp.ClientConfig {
 }
 
 // withQuery adds the query of the endpoint to each request. It may hold a secret, like an API key, and the spans above tell the
-// URL of their request; whoever signs a request is below.
+// URL of their request and its error; whoever signs a request is below.
 type withQuery struct {
 	http.RoundTripper
 	query string
@@ -61,12 +63,12 @@ type withQuery struct {
 
 // RoundTrip implements http.RoundTripper.
 func (q withQuery) RoundTrip(r *http.Request) (*http.Response, error) {
-	if q.query == "" {
-		return q.RoundTripper.RoundTrip(r)
+	if q.query != "" {
+		r = r.Clone(r.Context())
+		r.URL.RawQuery = q.query
 	}
-	r = r.Clone(r.Context())
-	r.URL.RawQuery = q.query
-	return q.RoundTripper.RoundTrip(r)
+	resp, err := q.RoundTripper.RoundTrip(r)
+	return resp, remote.WithoutSecrets(err)
 }
 
 // closing is a transport whose idle connections are those of another one beneath it, which otelhttp does not close.

@@ -3,9 +3,12 @@
 package orderedremotewriteexporter
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -55,6 +58,26 @@ func TestQueryIsSentAndNotTold(t *testing.T) {
 }
 
 // TestUserAgent names a version always (RFC 9110, section 10.1.5): a manifest of the builder need not have one.
+// TestErrorsOfATransportTellNoSecret: an auth extension fails with an error that has the URL where it gets its tokens.
+func TestErrorsOfATransportTellNoSecret(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, roundTripper(func(*http.Request) (*http.Response, error) {
+			return nil, fmt.Errorf("cannot fetch token: %w", &url.Error{
+				Op: "Post", URL: "https://name:hunter2@idp.test/token?client_secret=hunter3", Err: errors.New("connection refused"),
+			})
+		}))
+		h.consume(gauge(time.Now(), 5))
+		time.Sleep(time.Minute)
+		require.NoError(t, h.Shutdown(context.Background()))
+		told := fmt.Sprint(h.logs.All())
+		for _, span := range h.telemetry.SpanRecorder.Ended() {
+			told += fmt.Sprint(span.Status(), span.Events(), span.Attributes())
+		}
+		assert.NotContains(t, told, "hunter")
+		assert.Contains(t, told, `cannot fetch token: Post "https://idp.test/token": connection refused`)
+	})
+}
+
 func TestUserAgent(t *testing.T) {
 	for want, info := range map[string]component.BuildInfo{
 		"ordered_remote_write/0.1.0 otelcol":        {Command: "otelcol", Version: "0.1.0"},

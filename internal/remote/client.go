@@ -10,6 +10,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
@@ -183,6 +185,31 @@ func WithoutURL(err error) error {
 	return err
 }
 
+// WithoutSecrets redacts the URLs in an error of a transport, as those where an auth extension gets its tokens.
+func WithoutSecrets(err error) error {
+	urlErr := new(url.Error)
+	if !errors.As(err, &urlErr) {
+		return err
+	}
+	text := err.Error()
+	for within := err; errors.As(within, &urlErr); within = urlErr.Err {
+		text = strings.ReplaceAll(text, strconv.Quote(urlErr.URL), strconv.Quote(Redacted(urlErr.URL)))
+	}
+	return &redactedError{text, err}
+}
+
+// redactedError is an error of which something is not shown.
+type redactedError struct {
+	text string
+	err  error
+}
+
+// Error is what can be shown.
+func (e *redactedError) Error() string { return e.text }
+
+// Unwrap returns the error.
+func (e *redactedError) Unwrap() error { return e.err }
+
 // Redacted returns an endpoint without user information, query and fragment, which may hold secrets.
 func Redacted(endpoint string) string {
 	u, err := url.Parse(endpoint)
@@ -208,7 +235,7 @@ func (r refuseRedirects) RoundTrip(req *http.Request) (*http.Response, error) {
 	if resp.StatusCode >= 300 && resp.StatusCode <= 399 {
 		if to, err := req.URL.Parse(resp.Header.Get("Location")); err == nil {
 			if shown := Redacted(to.String()); shown != Redacted(req.URL.String()) {
-				resp.Header.Set(refusedLocation, shown)
+				resp.Header.Set(refusedLocation, shown[:min(len(shown), MaxAnswerBody)])
 			}
 		}
 		resp.Header.Del("Location")
