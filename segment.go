@@ -321,17 +321,19 @@ func (s *segment) sortByTime(first func(indexEntry) bool, drop func(e indexEntry
 		return duplicate
 	})
 	s.chunks = s.chunks[:0]
-	for len(order) > 0 {
+	for most := s.limits.MaxSamples; len(order) > 0; {
 		var sorted indexedChunk
-		sorted, order = s.chunkOf(c, index, order)
+		sorted, order = s.chunkOf(c, index, order, most)
 		s.chunks = append(s.chunks, sorted)
+		// What is tried and does not fit is encoded in vain, so the next chunk is not tried with many more.
+		most = min(2*sorted.Samples, s.limits.MaxSamples)
 	}
 }
 
-// chunkOf makes a chunk of as many of the series as fit, in the given order, and returns the others.
-func (s *segment) chunkOf(c contents, index []indexEntry, order []int) (_ indexedChunk, rest []int) {
+// chunkOf makes a chunk of as many of the series as fit, but no more than most, in the given order, and returns the others.
+func (s *segment) chunkOf(c contents, index []indexEntry, order []int, most int) (_ indexedChunk, rest []int) {
 	all := chunk{protocol: s.protocol}
-	n := min(len(order), s.limits.MaxSamples)
+	n := min(len(order), most)
 	part := all.part(c, order[:n])
 	for n > 1 && part.sizes.bytes() > int64(s.limits.MaxSizeBytes) {
 		n /= 2
