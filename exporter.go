@@ -264,7 +264,11 @@ func (e *orderedExporter) consume(ctx context.Context, md pmetric.Metrics) error
 	t := pool.take()
 	defer pool.giveBack(t)
 	if err := t.translate(ctx, md, e.version.protocol()); err != nil {
-		e.telemetry.refused(ctx, md.DataPointCount())
+		n := md.DataPointCount()
+		e.telemetry.refused(ctx, n)
+		if consumererror.IsPermanent(err) {
+			e.refusing(n, err)
+		}
 		return err
 	}
 	evicted, err := e.queue.admit(ctx, &t.payload)
@@ -285,13 +289,18 @@ func (e *orderedExporter) consume(ctx context.Context, md pmetric.Metrics) error
 			return errStopped
 		}
 		if !errors.Is(err, errClosed) {
-			size, capacity := e.queue.accepted()
-			e.events.refusing(t.points, err, size, capacity)
+			e.refusing(t.points, err)
 		}
 		return err
 	}
 	e.reportDrops(ctx, evicted, &t.drops)
 	return nil
+}
+
+// refusing logs that a payload of n points is refused.
+func (e *orderedExporter) refusing(n int, err error) {
+	size, capacity := e.queue.accepted()
+	e.events.refusing(n, err, size, capacity)
 }
 
 // reportDrops logs what was dropped while a payload was accepted, and counts it as failed. The ledger has it already.

@@ -3,6 +3,10 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
+	"fmt"
+
+	"go.opentelemetry.io/collector/consumer/consumererror"
+
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
@@ -16,11 +20,18 @@ type payload struct {
 	symbols wire.Symbols
 	// needs are those of the touched partitions, once the payload is measured.
 	needs []need
+	// cut is the cost of the chunks that were cut so far.
+	cut int64
 	// points counts what was asked to be translated: samples in segments or dropped.
 	points int
 	// reordered says that a series stepped back in time, so that the samples were put in order.
 	reordered bool
 	drops     account.Drops
+}
+
+// errOversized is for a payload that needs more than the most bytes that a queue can take: it must not come again.
+func errOversized(most int64) error {
+	return consumererror.NewPermanent(fmt.Errorf("queue.max_size_bytes: the payload needs more than the %d bytes that a queue can take", most))
 }
 
 // measure says how much room the payload needs. What it needs stands in it until it is admitted.

@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"go.opentelemetry.io/collector/consumer/consumererror"
-
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
 )
@@ -148,7 +146,7 @@ func (q *queue) reserve(pl *payload) (evicted int, _ *caller, _ error) {
 		return eviction{q}.makeRoomLocked(pl, c.need), nil, nil
 	}
 	if most := q.rooms.mostLocked(); c.need > most {
-		return 0, nil, consumererror.NewPermanent(fmt.Errorf("queue.max_size_bytes: the payload needs %d bytes of a queue of %d", c.need, most))
+		return 0, nil, errOversized(most)
 	}
 	in := q.admission.fullForLocked(c)
 	switch {

@@ -86,6 +86,14 @@ func (s *segment) cost() int64 {
 	return n
 }
 
+// plainSize is the most bytes of a finished segment's messages before compression.
+func (s *segment) plainSize() (n int64) {
+	for i := range s.chunks {
+		n += s.chunks[i].sizes.bytes()
+	}
+	return n
+}
+
 // reset empties the segment for a payload that is encoded as p; its buffers stay.
 func (s *segment) reset(p wire.Protocol) {
 	clear(s.chunks)
@@ -103,8 +111,8 @@ func (s *segment) restart(p wire.Protocol) {
 	s.base, s.metric, s.memo = 0, 0, nil
 }
 
-// makeRoom cuts what the segment holds if the series would not fit into the same request.
-func (s *segment) makeRoom(sr *series) {
+// makeRoom cuts what the segment holds if the series would not fit into the same request, and returns it.
+func (s *segment) makeRoom(sr *series) (cut *chunk) {
 	labels, rest := sr.labelsSize(), sr.point.maxSize()
 	added := sizes{plain: labels + rest + wire.MaxSeriesHeaderLen}
 	if s.protocol == wire.V2 {
@@ -113,9 +121,11 @@ func (s *segment) makeRoom(sr *series) {
 		added.plain += labels + len(sr.metadata.help) + len(sr.metadata.unit) + wire.MaxMetadataLen + s.table.Size()
 		added.symbols = s.table.Len() + (labels+rest)/2
 	}
-	if !s.limits.admit(s.Samples, s.sizes, 1, added) {
-		s.cut()
+	if s.limits.admit(s.Samples, s.sizes, 1, added) {
+		return nil
 	}
+	s.cut()
+	return &s.chunks[len(s.chunks)-1].chunk
 }
 
 // add appends a series for which makeRoom has made room. In 2.0 the segment must be based on its labels.

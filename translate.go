@@ -4,7 +4,6 @@ package orderedremotewriteexporter // import "github.com/orderedremotewrite/orde
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -85,8 +84,8 @@ func newTranslator(tr translation, memory *boundMemory, families *families) *tra
 }
 
 // translate adds the payload's samples to the segments, encoded as p. What cannot be translated is counted as dropped, and
-// the rest goes on. Nothing of the payload is kept. The only error is that of the context, when it is done before the
-// translation is: then nothing of the payload may be accepted.
+// the rest goes on. Nothing of the payload is kept. The only errors are that of the context, when it is done before the
+// translation is, and that no queue can take the payload: then nothing of it may be accepted.
 func (t *translator) translate(ctx context.Context, md pmetric.Metrics, p wire.Protocol) error {
 	t.watch = newWatch(ctx)
 	t.protocol, t.exemplars.classic, t.now = p, p == wire.V1, time.Now()
@@ -96,7 +95,7 @@ func (t *translator) translate(ctx context.Context, md pmetric.Metrics, p wire.P
 	}
 	for _, rm := range md.ResourceMetrics().All() {
 		if t.resourceMetrics(rm); t.watch.err != nil {
-			return fmt.Errorf("the payload was still being translated: %w", t.watch.err)
+			return t.watch.err
 		}
 	}
 	slices.Sort(t.touched)
@@ -106,7 +105,7 @@ func (t *translator) translate(ctx context.Context, md pmetric.Metrics, p wire.P
 	if t.reordered = t.seen.steppedBack; t.reordered {
 		t.sortByTime()
 	}
-	return nil
+	return t.watch.err
 }
 
 func (t *translator) resourceMetrics(rm pmetric.ResourceMetrics) {
@@ -414,7 +413,11 @@ func (t *translator) put(partition int, sr *series) {
 	if s.empty() {
 		t.touched = append(t.touched, partition)
 	}
-	s.makeRoom(sr)
+	if cut := s.makeRoom(sr); cut != nil {
+		if t.cut += cut.cost(); t.cut > t.maxSize {
+			t.watch.err = errOversized(t.maxSize)
+		}
+	}
 	if t.protocol == wire.V2 && !s.based(sr.labels.serial) {
 		s.rebase(sr.labels, t.labeler.refs(&t.symbols))
 	}
@@ -453,7 +456,16 @@ func (t *translator) first(e indexEntry) bool {
 func (t *translator) sortByTime() {
 	t.seen.reset()
 	for _, i := range t.touched {
-		t.segments[i].sortByTime(t.first, func(e indexEntry, example func() string) {
+		s := &t.segments[i]
+		if t.watch.done(watchEvery) {
+			return
+		}
+		// To be sorted, series are laid out plain, which can take many times what they take compressed. Of too many the older ones
+		// are late.
+		if s.plainSize() > t.maxSize {
+			continue
+		}
+		s.sortByTime(t.first, func(e indexEntry, example func() string) {
 			if t.points--; e.guard != madeTarget {
 				t.drop(account.ReasonDuplicate, 1, example())
 			}
@@ -511,7 +523,7 @@ func (t *translator) reset() {
 	t.touched = t.touched[:0]
 	t.symbols.Reset()
 	t.seen.reset()
-	t.points = 0
+	t.points, t.cut = 0, 0
 	t.drops = account.Drops{}
 	t.labeler.forget()
 	t.extra[0].value, t.extra[1].value = "", ""

@@ -6,10 +6,15 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
+	"go.opentelemetry.io/collector/consumer/consumererror"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
 )
 
 // labelTimesBuckets is a histogram of which each point has a label of so many bytes, which 1.0 has on the series of each bucket. Each
@@ -65,4 +70,48 @@ func TestLargeSeriesArePutInOrder(t *testing.T) {
 		}
 		last = 0
 	}
+}
+
+// TestPayloadThatOutgrowsTheQueueIsRefused as soon as it has, and not after it has been translated, whatever the queue does when it
+// is full. 1.0 makes of a label and the buckets of a histogram the product of their bytes.
+func TestPayloadThatOutgrowsTheQueueIsRefused(t *testing.T) {
+	const size = 1 << 20
+	for _, onFull := range []OnFull{OnFullBlock, OnFullReject, OnFullDropOldest, OnFullDropNewest} {
+		t.Run(string(onFull), func(t *testing.T) {
+			receiver := &rwtest.Receiver{}
+			h := newHarness(t, receiver, func(c *Config) {
+				c.Batch.MaxSizeBytes, c.Queue.MaxSizeBytes, c.Queue.OnFull = size/4, size, onFull
+			})
+			p := labelTimesBuckets(10, 100_000, 1000)
+			bytes := allocated(func() {
+				err := h.ConsumeMetrics(t.Context(), p.md)
+				assert.ErrorContains(t, err, "queue.max_size_bytes: ")
+				assert.True(t, consumererror.IsPermanent(err))
+			})
+			assert.Less(t, bytes, 20*mostQueues*size, "bytes allocated")
+			h.consume(gauge(time.Now(), 3))
+			h.shutdown()
+			assert.Equal(t, int64(3), h.delivered())
+			assert.Empty(t, h.dropped())
+		})
+	}
+}
+
+// TestTooMuchToPutInOrderIsLate: what takes more bytes than the queue has, before it is compressed, is not laid out to be sorted. The
+// older of its samples travel with the late ones.
+func TestTooMuchToPutInOrderIsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const bounds = 100
+		receiver := &rwtest.Receiver{}
+		h := newHarness(t, receiver, func(c *Config) { c.Batch.MaxSizeBytes, c.Queue.MaxSizeBytes = 256<<10, 1<<20 })
+		p := labelTimesBuckets(2, 10_000, bounds)
+		points := p.metric.Histogram().DataPoints()
+		for i := range points.Len() {
+			points.At(i).SetTimestamp(pcommon.NewTimestampFromTime(time.Now().Add(-time.Duration(i) * time.Second)))
+		}
+		h.consume(p.md)
+		h.shutdown()
+		assert.Greater(t, h.delivered(), int64(bounds+2))
+		assert.Equal(t, map[string]int64{"out_of_order": 2*(bounds+2) - h.delivered()}, h.dropped())
+	})
 }

@@ -22,6 +22,8 @@ type translation struct {
 	external         []constLabel
 	// maxLabels is the most labels of a series; 0 is no limit.
 	maxLabels int
+	// maxSize is the most bytes of a payload that are worth to be translated.
+	maxSize int64
 	// caches is what the caches of all translators may hold together.
 	caches *cacheBudget
 }
@@ -41,6 +43,7 @@ func newTranslation(cfg *Config, secret partitionSecret) translation {
 		keepClassic:      cfg.KeepClassicHistograms,
 		promoted:         cfg.ResourceConstantLabels,
 		maxLabels:        cfg.MaxLabels,
+		maxSize:          cfg.maxPayload(),
 		maxFuture:        cfg.MaxFuture,
 		caches:           newCacheBudget(translatorShare),
 	}
@@ -51,6 +54,18 @@ func newTranslation(cfg *Config, secret partitionSecret) translation {
 	}
 	return tr
 }
+
+// maxPayload is what the queue can take, or some times that if of more than that a part is dropped and counted.
+func (c *Config) maxPayload() int64 {
+	most := int64(c.Queue.MaxSizeBytes)
+	if c.Queue.OnFull == OnFullDropOldest || c.Queue.OnFull == OnFullDropNewest {
+		most *= mostQueues
+	}
+	return most
+}
+
+// mostQueues is how many times its queue a payload may be that is not refused for that.
+const mostQueues = 4
 
 // exceedsMaxLabels says whether so many labels are more than a series may have.
 func (tr *translation) exceedsMaxLabels(n int) bool { return tr.maxLabels > 0 && n > tr.maxLabels }
