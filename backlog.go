@@ -83,16 +83,31 @@ func (b *backlog) readNext() (read bool, err error) {
 	}
 	b.mu.Lock()
 	b.loading = false
-	to := b.learnTo
 	b.mu.Unlock()
 	if ok {
 		return true, err
 	}
-	began := time.Now()
-	if read, err = b.log.LearnTo(context.Background(), to, mostRead); err != nil {
-		b.observed.wrote(time.Since(began), 0, err)
+	return b.learnEvictable()
+}
+
+// learnEvictable reads some of what the log should know to evict something. It says whether there was anything.
+func (b *backlog) learnEvictable() (read bool, err error) {
+	b.mu.Lock()
+	partitions := b.partitions
+	b.mu.Unlock()
+	for _, p := range partitions {
+		b.mu.Lock()
+		from, end := p.kept.evictableLocked()
+		b.mu.Unlock()
+		began := time.Now()
+		if read, err = b.log.LearnTo(context.Background(), from, end, mostRead); err != nil {
+			b.observed.wrote(time.Since(began), 0, err)
+		}
+		if read {
+			return true, err
+		}
 	}
-	return read, err
+	return false, nil
 }
 
 // readFrom reads some records before an end, and brings them into the partitions.
@@ -155,6 +170,7 @@ func (b *backlog) load(records []journal.Record, from, next uint64) {
 	}
 	b.changedLocked()
 	b.mu.Unlock()
+	b.trim()
 	for _, c := range work {
 		b.pack(c)
 	}

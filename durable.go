@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -58,8 +59,6 @@ type durable struct {
 	handing uint64
 	// loading says that the reader has records, or is about to.
 	loading bool
-	// learnTo is the number of the record before which the log should know what there is to evict.
-	learnTo uint64
 	// ended says that nothing joins any more.
 	ended bool
 	exchange
@@ -375,6 +374,7 @@ func (d *durable) rewrite(bytes int64) {
 	if _, err := d.log.Rewrite(context.Background(), began.Add(-rewriteAfter), bytes, d.capacity); err != nil {
 		d.observed.wrote(time.Since(began), 0, err)
 	}
+	d.trim()
 }
 
 // pause waits before another attempt. It returns false if there is no time for one.
@@ -444,7 +444,6 @@ func (d *durable) stored(c *commit, runs []journal.Run, number uint64) {
 		p, late := d.laneOf(runs[i].Lane)
 		p.kept.lanes[laneIndex(late)].end = runs[i].End()
 	}
-	d.trimLocked()
 	d.changedLocked()
 	d.mu.Unlock()
 	wake(d.room)
@@ -456,14 +455,16 @@ func (d *durable) stored(c *commit, runs []journal.Run, number uint64) {
 // mostIndexed is how many records the log knows that are behind what is read, in up to 700 bytes each. Tests have it smaller.
 var mostIndexed = 1 << 15
 
-// trimLocked bounds what the log knows of records that are read later.
-func (d *durable) trimLocked() {
-	from, reading := uint64(0), false
+// trim bounds what the log knows of records that are read later.
+func (d *durable) trim() {
+	d.mu.Lock()
+	from, reading := uint64(math.MaxUint64), false
 	for _, p := range d.partitions {
 		if p.kept.reading {
-			from, reading = max(from, p.kept.cursor), true
+			from, reading = min(from, p.kept.cursor), true
 		}
 	}
+	d.mu.Unlock()
 	if reading {
 		d.log.Trim(from, mostIndexed)
 	}
@@ -561,17 +562,12 @@ func (d *durable) skipLocked(p *partition) (samples int) {
 	return 0
 }
 
-// learnedAhead is how many records the log should know behind what is evicted: only of these more can be.
-const learnedAhead = 256
-
 // evictedLocked has the reader go on for a partition of which something was evicted.
 func (d *durable) evictedLocked(p *partition) {
 	if !p.kept.reading {
 		return
 	}
-	for i := range p.kept.lanes {
-		d.learnTo = max(d.learnTo, max(p.kept.cursor, p.kept.lanes[i].skipped)+learnedAhead)
-	}
+	p.kept.learn = true
 	wake(d.room)
 }
 

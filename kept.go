@@ -3,6 +3,7 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
+	"math"
 	"slices"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/journal"
@@ -33,6 +34,8 @@ type kept struct {
 	// reading says that what follows is in the log only, from the record cursor on.
 	reading bool
 	cursor  uint64
+	// learn says that the log should know what there is to evict.
+	learn bool
 }
 
 // lateWaits says that late samples are not in memory yet.
@@ -45,6 +48,22 @@ func (k *kept) lateWaits() bool {
 func (k *kept) lateUnread() bool {
 	late := &k.lanes[laneIndex(true)]
 	return late.loaded < late.recovered
+}
+
+// learnedAhead is how many records the log should know behind what is evicted: only of these more can be.
+const learnedAhead = 256
+
+// evictableLocked are the records, from one on and before another, of which the log should know what there is to evict.
+func (k *kept) evictableLocked() (from, end uint64) {
+	if !k.reading || !k.learn {
+		return 0, 0
+	}
+	from = math.MaxUint64
+	for i := range k.lanes {
+		at := max(k.cursor, k.lanes[i].skipped)
+		from, end = min(from, at), max(end, at)
+	}
+	return from, end + learnedAhead
 }
 
 func laneIndex(late bool) int {

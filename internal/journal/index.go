@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+	"time"
 )
 
 // laneBits is how many bits of an end name its lane.
@@ -42,8 +43,10 @@ func (s roughSize) bytes() int64 {
 type entry struct {
 	number uint64
 	bytes  int64
-	// written is when this process wrote the record, in seconds since the epoch, or 0.
-	written int64
+	// written is when this process wrote the record, since the log was opened, or 0: no clock that is set changes the age.
+	written time.Duration
+	// known is how many records were known before or with this one.
+	known uint64
 	// ends are of its lanes, and sizes what these take.
 	ends  []laneEnd
 	sizes []roughSize

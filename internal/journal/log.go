@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -25,16 +26,25 @@ type Log struct {
 	// mu guards what follows. No call of the client is made under it.
 	mu sync.Mutex
 	head
-	// index has the records that were written or read by this process and are not deleted, by their numbers. Nothing is known
-	// of those from unread on and before own, which this process has not written, or has forgotten.
-	index       map[uint64]*entry
-	unread, own uint64
+	// index has the records that were written or read by this process and are not deleted, by their numbers. Of others, which it
+	// has not read or has forgotten, it is not known whether they are there: these are unknown.
+	index   map[uint64]*entry
+	unknown spans
+	// known counts the records that came into the index, and trims how often some were made unknown, which is done when there are
+	// more than trimAt.
+	known  uint64
+	trims  int
+	trimAt int
 	// live is the bytes of all lanes.
 	live int64
 	// dirty says that there are acknowledgements which are not stored yet.
 	dirty bool
-	// sweep is the number of the record with which the search for what can be deleted or rewritten goes on.
-	sweep uint64
+	// sweep is the number of the record with which the search for what can be deleted or rewritten goes on, and relearn that for
+	// what is to be read for this search. Useless is how many bytes were not needed when that had been through all.
+	sweep, relearn uint64
+	useless        int64
+	// opened is when the log was opened.
+	opened time.Time
 	// obsolete are records that can be deleted.
 	obsolete []obsolete
 }
@@ -50,6 +60,8 @@ type Sizes struct {
 	// Live is about how many bytes must be kept, Stored how many the records take, and Samples how many must be kept.
 	Live, Stored int64
 	Samples      uint64
+	// Known is how many records are in the index.
+	Known int
 }
 
 // Lane says how far a lane is.
@@ -73,14 +85,14 @@ func Open(ctx context.Context, client storage.Client, layout Layout) (*Log, erro
 	if layout.Lanes > MaxLanes {
 		return nil, fmt.Errorf("a log has at most %d lanes", MaxLanes)
 	}
-	l := &Log{client: client, index: make(map[uint64]*entry)}
+	l := &Log{client: client, index: make(map[uint64]*entry), opened: time.Now()}
 	if err := l.readHead(ctx); err != nil {
 		return nil, err
 	}
+	l.unknown.add(span{l.first, l.next})
 	if err := l.probe(ctx); err != nil {
 		return nil, err
 	}
-	l.own = l.next
 	if l.empty() {
 		l.restart(layout)
 	}
@@ -89,7 +101,7 @@ func Open(ctx context.Context, client storage.Client, layout Layout) (*Log, erro
 		l.live += l.lanes[i].bytes
 	}
 	l.life++
-	l.sweep, l.unread = l.first, l.first
+	l.sweep = l.first
 	// The first write shows whether there can be others. Storage that is full must be read to be emptied.
 	if err := l.commit(ctx, nil); err != nil && !errors.Is(err, storage.ErrStorageFull) {
 		return nil, err
@@ -158,7 +170,7 @@ func (l *Log) dropAll() {
 		if e := l.index[l.first]; e != nil {
 			l.obsolete = append(l.obsolete, obsolete{e.number, e.bytes})
 			left -= e.bytes
-		} else if !l.knownLocked(l.first) {
+		} else if l.unknown.has(l.first) {
 			l.obsolete = append(l.obsolete, obsolete{l.first, -1})
 			unknown++
 		}
@@ -169,7 +181,8 @@ func (l *Log) dropAll() {
 		}
 	}
 	clear(l.index)
-	l.stored, l.unread, l.sweep = bytesOf(l.obsolete), max(l.unread, l.own), l.first
+	l.unknown = nil
+	l.stored, l.sweep = bytesOf(l.obsolete), l.first
 }
 
 func bytesOf(records []obsolete) (n int64) {
@@ -220,28 +233,41 @@ func (l *Log) add(r *Record, bytes int) {
 	}
 	l.stored += int64(bytes)
 	l.next = r.Number + 1
-	l.index[r.Number] = entryOf(r, bytes)
+	l.knowLocked(entryOf(r, bytes))
 }
 
-// Trim makes records unknown, like those of an earlier process, if more than so many are known from a number on and three quarters of
-// all bytes must be kept: what is unknown cannot be rewritten. There must be a reader that reads them in their order.
+func (l *Log) knowLocked(e *entry) {
+	l.known++
+	e.known = l.known
+	l.index[e.number] = e
+}
+
+// Trim makes records from a number on unknown, like those of an earlier process, if more than so many are known: those that have been
+// known for longest, so that half as many stay known. There must be a reader that reads them in their order.
 func (l *Log) Trim(from uint64, most int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.unread < l.own {
-		from = l.own
-	}
-	from = max(from, l.first)
-	if l.next < from+uint64(most) || l.live < l.stored/4*3 {
+	// Those before the number may be more. They are not looked at each time.
+	l.trimAt = max(most, min(l.trimAt, len(l.index)+most/2))
+	if len(l.index) <= l.trimAt {
 		return
 	}
-	for number := from; number < l.next; number++ {
+	var forgotten span
+	for _, number := range slices.Sorted(maps.Keys(l.index)) {
+		if number < from || l.index[number].known+uint64(most/2) > l.known {
+			l.unknown.add(forgotten)
+			forgotten = span{}
+			continue
+		}
 		delete(l.index, number)
+		if forgotten.empty() {
+			forgotten.from = number
+		}
+		forgotten.to = number + 1
 	}
-	if l.unread >= l.own {
-		l.unread = from
-	}
-	l.own = l.next
+	l.unknown.add(forgotten)
+	l.trims++
+	l.trimAt = max(most, len(l.index)+most/2)
 }
 
 // InUse is the layout in use.
@@ -283,7 +309,7 @@ func (l *Log) Sizes() Sizes {
 }
 
 func (l *Log) sizesLocked() Sizes {
-	s := Sizes{Live: l.live, Stored: l.stored}
+	s := Sizes{Live: l.live, Stored: l.stored, Known: len(l.index)}
 	for i := range l.lanes {
 		s.Samples += l.lanes[i].open()
 	}
@@ -341,7 +367,7 @@ func (l *Log) Forget(lane, behind, n int) {
 func (l *Log) reachingLocked(lane int, end uint64) uint64 {
 	for number := l.first; number < l.next; number++ {
 		e := l.index[number]
-		if e == nil && !l.knownLocked(number) {
+		if e == nil && l.unknown.has(number) {
 			break
 		}
 		if e != nil && e.reaches(lane, end) {
@@ -366,7 +392,7 @@ func (l *Log) NextEnd(lane int, from, known uint64) (number, end uint64, ok bool
 	for number := max(from, l.first); number < l.next; number++ {
 		e := l.index[number]
 		if e == nil {
-			if !l.knownLocked(number) {
+			if l.unknown.has(number) {
 				return 0, 0, false
 			}
 			continue
@@ -419,7 +445,7 @@ func (l *Log) commit(ctx context.Context, r *Record) error {
 	return l.write(ctx, h.generation, deletes, ops, func() {
 		if r != nil {
 			l.add(r, len(record))
-			l.index[r.Number].written = time.Now().Unix()
+			l.index[r.Number].written = time.Since(l.opened)
 		}
 	})
 }
@@ -474,7 +500,7 @@ func (l *Log) collectLocked() {
 	}
 	for l.first < l.next {
 		e := l.index[l.first]
-		if e == nil && !l.knownLocked(l.first) || e != nil && e.open(l.lanes) {
+		if e == nil && l.unknown.has(l.first) || e != nil && e.open(l.lanes) {
 			break
 		}
 		l.dropLocked(e)
@@ -487,9 +513,6 @@ func (l *Log) collectLocked() {
 	})
 }
 
-// knownLocked says whether a record that is not in the index does not exist.
-func (l *Log) knownLocked(number uint64) bool { return number < l.unread || number >= l.own }
-
 func (l *Log) dropLocked(e *entry) {
 	if e == nil {
 		return
@@ -498,11 +521,15 @@ func (l *Log) dropLocked(e *entry) {
 	l.obsolete = append(l.obsolete, obsolete{e.number, e.bytes})
 }
 
-// sweepLocked visits the next n records, and begins anew after the last one.
+// sweepLocked visits the next n records of those that are known, and begins anew after the last one.
 func (l *Log) sweepLocked(n int, visit func(*entry)) {
 	for range min(uint64(n), l.next-l.first) {
 		if l.sweep < l.first || l.sweep >= l.next {
 			l.sweep = l.first
+		}
+		if of, ok := l.unknown.next(l.sweep); ok && of.from == l.sweep {
+			l.sweep = of.to
+			continue
 		}
 		if e := l.index[l.sweep]; e != nil {
 			visit(e)

@@ -530,3 +530,78 @@ func TestFullStorageCanBeOpened(t *testing.T) {
 	require.NoError(t, l.Flush(t.Context()))
 	assert.Equal(t, map[int][]uint64{0: {2}}, all(t, open(t, m, 1)))
 }
+
+// TestIndexIsBounded has one lane stuck for long beside others that are acknowledged, at once or late, and a reader that waits for the
+// stuck one. Both what is known and what is stored have their bounds, and in the end nothing is left.
+func TestIndexIsBounded(t *testing.T) {
+	for name, late := range map[string]int{"at once": 0, "later than known": 300} {
+		t.Run(name, func(t *testing.T) {
+			const most, lanes, records, read, room = 100, 8, 5000, 10, 1 << 40
+			m := new(storagetest.Disk)
+			l := open(t, m, lanes)
+			known, useless := 0, int64(0)
+			step := func(i int) {
+				for lane := 1; lane < lanes && i >= late; lane++ {
+					l.Acknowledge(lane, 1)
+				}
+				_, err := l.Rewrite(t.Context(), time.Now(), 1<<16, room)
+				require.NoError(t, err)
+				l.Trim(read, most)
+				known = max(known, len(l.index))
+				useless = max(useless, l.Sizes().Stored-2*l.Sizes().Live)
+			}
+			for i := range records {
+				var runs []Run
+				for lane := range lanes {
+					runs = append(runs, run(lane, uint64(i), 1))
+				}
+				appendAll(t, l, runs)
+				step(i)
+			}
+			for i := range late {
+				step(records + i)
+			}
+			assert.LessOrEqual(t, known, read+most*3/2, "records known")
+			assert.LessOrEqual(t, useless, l.Sizes().Live/8, "bytes besides twice what must be kept")
+			t.Logf("at most %d of %d records known, %d bytes of %d needed, at most %d besides twice that", known, records, l.Sizes().Live, l.Sizes().Stored, useless)
+			assert.Len(t, all(t, l)[0], records)
+			require.NoError(t, l.Flush(t.Context()))
+			l = open(t, m, lanes)
+			assert.Len(t, all(t, l)[0], records)
+			l.Acknowledge(0, records)
+			require.NoError(t, l.Flush(t.Context()))
+			assert.Equal(t, headKeys[:], m.Keys(), "nothing is left but heads")
+		})
+	}
+}
+
+// TestSearchForRewritingEnds has records of which more than half is needed, in which bytes of their own take more than that, so that all
+// of them look as if many were of no use. Who searches them does so once.
+func TestSearchForRewritingEnds(t *testing.T) {
+	m := new(storagetest.Disk)
+	l := open(t, m, 2)
+	for i := range uint64(1000) {
+		r := run(0, i, 1)
+		r.Data = r.Data[:4]
+		appendAll(t, l, []Run{r})
+		l.Trim(10, 50)
+	}
+	require.Greater(t, l.Sizes().Stored, 2*l.Sizes().Live)
+	for range 100 {
+		_, err := l.Rewrite(t.Context(), time.Now(), 1<<20, 1<<40)
+		require.NoError(t, err)
+		l.Trim(10, 50)
+	}
+	reads := 0
+	m.Before = func(b storagetest.Batch) (f storagetest.Fault) {
+		if !b.Writes {
+			reads++
+		}
+		return f
+	}
+	for range 100 {
+		_, err := l.Rewrite(t.Context(), time.Now(), 1<<20, 1<<40)
+		require.NoError(t, err)
+	}
+	assert.Zero(t, reads)
+}

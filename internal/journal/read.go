@@ -23,7 +23,7 @@ const (
 // Records that are missing or damaged are left out: the runs that follow in their lanes show how many samples they had.
 // Damaged is how many could not be read.
 func (l *Log) Read(ctx context.Context, from, end uint64, maxBytes int64) (records []Record, next uint64, damaged int, err error) {
-	numbers, next := l.toRead(from, end, maxBytes)
+	numbers, next, trims := l.toRead(from, end, maxBytes)
 	gets := make([]*storage.Operation, len(numbers))
 	for i, number := range numbers {
 		gets[i] = storage.GetOperation(recordKey(number))
@@ -35,6 +35,8 @@ func (l *Log) Read(ctx context.Context, from, end uint64, maxBytes int64) (recor
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	// What was made unknown meanwhile may have been written again or deleted before.
+	learns := l.trims == trims
 	for i, number := range numbers {
 		value := gets[i].Value
 		r, of, err := decodeRecord(value)
@@ -46,13 +48,12 @@ func (l *Log) Read(ctx context.Context, from, end uint64, maxBytes int64) (recor
 			// One with another layout is none that is damaged, but one that is not deleted yet.
 			damaged++
 		}
-		if number >= l.unread && number < l.own {
+		if learns && l.unknown.has(number) {
 			l.learnLocked(number, &r, value, ok)
 		}
 	}
-	if from <= l.unread {
-		// Who reads further ahead, which this process has written perhaps, knows nothing of what is between.
-		l.unread = max(l.unread, min(next, l.own))
+	if learns {
+		l.unknown.remove(span{from, next})
 	}
 	return records, next, damaged, nil
 }
@@ -61,40 +62,41 @@ func (l *Log) Read(ctx context.Context, from, end uint64, maxBytes int64) (recor
 // be known to be deleted too.
 func (l *Log) Learn(ctx context.Context, maxBytes int64) error {
 	l.mu.Lock()
-	unknown, from, end := l.unread < l.own && l.first >= l.unread, l.first, l.own
+	of, ok := l.unknown.next(l.first)
+	ok = ok && of.from == l.first
 	l.mu.Unlock()
-	if !unknown {
+	if !ok {
 		return nil
 	}
-	_, _, _, err := l.Read(ctx, from, end, maxBytes)
+	_, _, _, err := l.Read(ctx, of.from, of.to, maxBytes)
 	return err
 }
 
-// LearnTo reads of the records before one the next of which nothing is known. It says whether there were any: what they hold is known
-// then without their data.
-func (l *Log) LearnTo(ctx context.Context, number uint64, maxBytes int64) (unknown bool, err error) {
+// LearnTo reads of the records from a number on and before an end the next of which nothing is known. It says whether there were
+// any: what they hold is known then without their data.
+func (l *Log) LearnTo(ctx context.Context, from, end uint64, maxBytes int64) (unknown bool, err error) {
 	l.mu.Lock()
-	from, end := l.unread, min(number, l.own)
+	of, ok := l.unknown.next(max(from, l.first))
 	l.mu.Unlock()
-	if from >= end {
+	if !ok || of.from >= end {
 		return false, nil
 	}
-	_, _, _, err = l.Read(ctx, from, end, maxBytes)
+	_, _, _, err = l.Read(ctx, of.from, min(of.to, end), maxBytes)
 	return true, err
 }
 
-// toRead says which records may be there.
-func (l *Log) toRead(from, end uint64, maxBytes int64) (numbers []uint64, next uint64) {
+// toRead says which records may be there, and how often some had been made unknown.
+func (l *Log) toRead(from, end uint64, maxBytes int64) (numbers []uint64, next uint64, trims int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	average := l.stored / int64(max(l.next-l.first, 1))
+	average := l.averageLocked()
 	bytes, unknown := int64(0), 0
 	for next = max(from, l.first); next < min(end, l.next) && bytes < maxBytes && len(numbers) < maxReads && unknown < maxUnknown; next++ {
 		e := l.index[next]
 		switch {
 		case e != nil:
 			bytes += e.bytes
-		case l.knownLocked(next):
+		case !l.unknown.has(next):
 			continue
 		default:
 			bytes += average
@@ -102,26 +104,34 @@ func (l *Log) toRead(from, end uint64, maxBytes int64) (numbers []uint64, next u
 		}
 		numbers = append(numbers, next)
 	}
-	return numbers, next
+	return numbers, next, l.trims
 }
 
 // learnLocked takes note of what is under the key of a record that an earlier process has written.
 func (l *Log) learnLocked(number uint64, r *Record, value []byte, ok bool) {
 	switch {
 	case ok:
-		l.index[number] = entryOf(r, len(value))
+		l.knowLocked(entryOf(r, len(value)))
 	case value != nil:
 		// It is of no use. Without anything to keep it is deleted when its turn comes.
-		l.index[number] = &entry{number: number, bytes: int64(len(value))}
+		l.knowLocked(&entry{number: number, bytes: int64(len(value))})
 	}
 }
 
 // Rewrite writes records again without what need not be kept, about maxBytes of those written until a time, if more than half of
-// all bytes are of no use any more, or records have less room than they take. It says whether it has done anything.
+// all bytes are of no use any more, or records have less room than they take. If none of those that are known is worth it, it reads
+// others, about maxBytes of them. It says whether it has done anything.
 func (l *Log) Rewrite(ctx context.Context, until time.Time, maxBytes, room int64) (done bool, err error) {
-	numbers := l.toRewrite(until.Unix(), maxBytes, room)
-	if len(numbers) == 0 {
-		return false, nil
+	numbers := l.toRewrite(until.Sub(l.opened), maxBytes, room)
+	for left := maxBytes; len(numbers) == 0; numbers = l.toRewrite(until.Sub(l.opened), maxBytes, room) {
+		if left <= 0 {
+			return false, nil
+		}
+		read, err := l.relearnNext(ctx, left, room)
+		if read == 0 || err != nil {
+			return false, err
+		}
+		left -= read
 	}
 	gets := make([]*storage.Operation, len(numbers))
 	for i, number := range numbers {
@@ -134,6 +144,7 @@ func (l *Log) Rewrite(ctx context.Context, until time.Time, maxBytes, room int64
 	h, deletes := l.prepare()
 	var sets []*storage.Operation
 	var again []*entry
+	var before []int64
 	for i, get := range gets {
 		r, of, err := decodeRecord(get.Value)
 		if err != nil || r.Number != numbers[i] || !h.equal(of) || !l.keeps(r.Number) {
@@ -142,13 +153,13 @@ func (l *Log) Rewrite(ctx context.Context, until time.Time, maxBytes, room int64
 		r.Runs = slices.DeleteFunc(r.Runs, func(run Run) bool { return !h.lanes[run.Lane].needsRun(&run) })
 		value := r.encode(of)
 		h.stored += int64(len(value) - len(get.Value))
-		again = append(again, entryOf(&r, len(value)))
+		again, before = append(again, entryOf(&r, len(value))), append(before, int64(len(get.Value)))
 		sets = append(sets, storage.SetOperation(recordKey(r.Number), value))
 	}
 	ops := append([]*storage.Operation{h.operation()}, sets...)
 	err = l.write(ctx, h.generation, deletes, append(ops, deleteOperations(deletes)...), func() {
-		for _, e := range again {
-			l.rewrittenLocked(e)
+		for i, e := range again {
+			l.rewrittenLocked(e, before[i])
 		}
 	})
 	return err == nil, err
@@ -161,36 +172,87 @@ func (l *Log) keeps(number uint64) bool {
 	return l.index[number] != nil
 }
 
-// rewrittenLocked takes note of a record that was written again.
-func (l *Log) rewrittenLocked(e *entry) {
+// rewrittenLocked takes note of a record that was written again, and had so many bytes before.
+func (l *Log) rewrittenLocked(e *entry, before int64) {
+	l.stored += e.bytes - before
 	known := l.index[e.number]
-	l.stored += e.bytes - known.bytes
-	e.written = known.written
+	if known == nil {
+		// It was made unknown meanwhile. Who reads it now may have read what it was before.
+		l.trims++
+		return
+	}
+	e.written, e.known = known.written, known.known
 	l.index[e.number] = e
 }
 
-// toRewrite chooses records of which at least half is not needed, or a quarter if there is no room.
-func (l *Log) toRewrite(until, maxBytes, room int64) (numbers []uint64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	quarters := int64(2)
+// quartersLocked is how many quarters of a record must not be needed more than for it to be written again, or 0 if none is to be.
+func (l *Log) quartersLocked(room int64) int64 {
 	switch {
 	case l.stored > room:
-		quarters = 3
+		return 3
 	case l.live > l.stored/2:
+		return 0
+	}
+	return 2
+}
+
+// toRewrite chooses records of which at least half is not needed, or a quarter if there is no room. On its way it finds others that
+// can be deleted.
+func (l *Log) toRewrite(until time.Duration, maxBytes, room int64) (numbers []uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	quarters := l.quartersLocked(room)
+	if quarters == 0 {
 		return nil
 	}
 	l.sweepLocked(maxReads, func(e *entry) {
-		if maxBytes <= 0 || e.written > until {
-			return
-		}
-		if needed, all := e.needed(l.lanes); needed > 0 && 4*needed <= quarters*all {
+		switch needed, all := e.needed(l.lanes); {
+		case needed == 0 && !e.open(l.lanes):
+			l.dropLocked(e)
+			l.dirty = true
+		case maxBytes > 0 && e.written <= until && needed > 0 && 4*needed <= quarters*all:
 			numbers = append(numbers, e.number)
 			maxBytes -= e.bytes
 		}
 	})
 	return numbers
 }
+
+// relearnNext reads some of the records of which nothing is known, with which the search for what to write again goes on then. It
+// says how many bytes these are about.
+func (l *Log) relearnNext(ctx context.Context, maxBytes, room int64) (bytes int64, err error) {
+	of, average, ok := l.toRelearn(room)
+	if !ok {
+		return 0, nil
+	}
+	_, next, _, err := l.Read(ctx, of.from, of.to, maxBytes)
+	if err != nil {
+		return 0, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sweep, l.relearn = of.from, next
+	return int64(next-of.from) * average, nil
+}
+
+// toRelearn says what to read for the search, and how many bytes a record has on average. When that has been through all, it begins
+// anew only if an eighth more is not needed: some never will be worth it.
+func (l *Log) toRelearn(room int64) (of span, average int64, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	useless := l.stored - l.live
+	l.useless = min(l.useless, useless)
+	if l.quartersLocked(room) == 0 || useless < l.useless+l.useless/8 {
+		return span{}, 0, false
+	}
+	if of, ok = l.unknown.next(max(l.relearn, l.first)); !ok {
+		l.useless, l.relearn = useless, l.first
+	}
+	return of, max(l.averageLocked(), 1), ok
+}
+
+// averageLocked is how many bytes a record has on average.
+func (l *Log) averageLocked() int64 { return l.stored / int64(max(l.next-l.first, 1)) }
 
 // errHeads says that the heads of a log cannot be read, and records cannot be found without them.
 var errHeads = errors.New("both heads of the log are damaged, and the storage extension cannot list its keys: remove the stored log to begin anew, which loses what it holds")
