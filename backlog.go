@@ -96,15 +96,17 @@ func (b *backlog) learnEvictable() (read bool, err error) {
 	partitions := b.partitions
 	b.mu.Unlock()
 	for _, p := range partitions {
-		b.mu.Lock()
-		from, end := p.kept.evictableLocked()
-		b.mu.Unlock()
-		began := time.Now()
-		if read, err = b.log.LearnTo(context.Background(), from, end, mostRead); err != nil {
-			b.observed.wrote(time.Since(began), 0, err)
-		}
-		if read {
-			return true, err
+		for i := range p.kept.lanes {
+			b.mu.Lock()
+			from, to := max(p.kept.cursor, p.kept.lanes[i].skipped), p.kept.lanes[i].learnTo
+			b.mu.Unlock()
+			began := time.Now()
+			if read, err = b.log.LearnTo(context.Background(), from, to, mostRead); err != nil {
+				b.observed.wrote(time.Since(began), 0, err)
+			}
+			if read {
+				return true, err
+			}
 		}
 	}
 	return false, nil

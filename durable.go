@@ -549,10 +549,11 @@ func (d *durable) skipLocked(p *partition) (samples int) {
 		of := &p.kept.lanes[laneIndex(late)]
 		for {
 			number, end, ok := d.log.NextEnd(p.logLane(late), max(p.kept.cursor, of.skipped), of.loaded)
+			of.skipped = number
 			if !ok {
 				break
 			}
-			samples, of.loaded, of.skipped = of.missing(end), end, number
+			samples, of.loaded = of.missing(end), end
 			if samples > 0 {
 				d.forgetLocked(p, late, samples)
 				return samples
@@ -567,7 +568,10 @@ func (d *durable) evictedLocked(p *partition) {
 	if !p.kept.reading {
 		return
 	}
-	p.kept.learn = true
+	for i := range p.kept.lanes {
+		of := &p.kept.lanes[i]
+		of.learnTo = max(p.kept.cursor, of.skipped) + learnedAhead
+	}
 	wake(d.room)
 }
 

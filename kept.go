@@ -3,7 +3,6 @@
 package orderedremotewriteexporter // import "github.com/orderedremotewrite/orderedremotewriteexporter"
 
 import (
-	"math"
 	"slices"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/journal"
@@ -17,8 +16,9 @@ type keptLane struct {
 	stored, end uint64
 	// recovered is how many there were when the process started.
 	recovered uint64
-	// skipped is the number of the last record of which something was evicted without having been in memory.
-	skipped uint64
+	// skipped is the number of the record before which nothing is left to evict that has not been in memory, and learnTo that of the
+	// one before which the log should know what there is.
+	skipped, learnTo uint64
 	// claimed are in flight.
 	claimed int
 	// holes are what earlier processes have evicted behind what was in flight.
@@ -34,8 +34,6 @@ type kept struct {
 	// reading says that what follows is in the log only, from the record cursor on.
 	reading bool
 	cursor  uint64
-	// learn says that the log should know what there is to evict.
-	learn bool
 }
 
 // lateWaits says that late samples are not in memory yet.
@@ -52,19 +50,6 @@ func (k *kept) lateUnread() bool {
 
 // learnedAhead is how many records the log should know behind what is evicted: only of these more can be.
 const learnedAhead = 256
-
-// evictableLocked are the records, from one on and before another, of which the log should know what there is to evict.
-func (k *kept) evictableLocked() (from, end uint64) {
-	if !k.reading || !k.learn {
-		return 0, 0
-	}
-	from = math.MaxUint64
-	for i := range k.lanes {
-		at := max(k.cursor, k.lanes[i].skipped)
-		from, end = min(from, at), max(end, at)
-	}
-	return from, end + learnedAhead
-}
 
 func laneIndex(late bool) int {
 	if late {

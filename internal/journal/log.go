@@ -384,16 +384,16 @@ func (l *Log) Live() int64 {
 	return l.live
 }
 
-// NextEnd finds the first record from a number on in which a lane reaches further than it is known to, and says how far. It
-// knows only records that were written or read by this process.
+// NextEnd finds the first record from a number on in which a lane reaches further than it is known to, and says how far. If there
+// is none, the number is that of the first record of which it is not known.
 func (l *Log) NextEnd(lane int, from, known uint64) (number, end uint64, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for number := max(from, l.first); number < l.next; number++ {
+	for number = max(from, l.first); number < l.next; number++ {
 		e := l.index[number]
 		if e == nil {
 			if l.unknown.has(number) {
-				return 0, 0, false
+				return number, 0, false
 			}
 			continue
 		}
@@ -403,7 +403,7 @@ func (l *Log) NextEnd(lane int, from, known uint64) (number, end uint64, ok bool
 			}
 		}
 	}
-	return 0, 0, false
+	return number, 0, false
 }
 
 // Flush stores acknowledgements, if there are any that are not.
