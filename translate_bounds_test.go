@@ -3,13 +3,17 @@
 package orderedremotewriteexporter
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/consumer/consumererror"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
@@ -114,4 +118,34 @@ func TestTooMuchToPutInOrderIsLate(t *testing.T) {
 		assert.Greater(t, h.delivered(), int64(bounds+2))
 		assert.Equal(t, map[string]int64{"out_of_order": 2*(bounds+2) - h.delivered()}, h.dropped())
 	})
+}
+
+// TestDeeplyNestedValue: the receiver can read a message with a million arrays in each other, and the exporter must survive it.
+func TestDeeplyNestedValue(t *testing.T) {
+	const depth = 1_000_000
+	// The message is written from its end: its innermost value, and around it an AnyValue with an ArrayValue at each level.
+	message := []byte("x\x01\x0a") // reversed
+	wrap := func(tag byte) {
+		size := binary.AppendUvarint(nil, uint64(len(message)))
+		slices.Reverse(size)
+		message = append(append(message, size...), tag)
+	}
+	for range depth {
+		wrap(1<<3 | 2) // ArrayValue.values
+		wrap(5<<3 | 2) // AnyValue.array_value
+	}
+	wrap(2<<3 | 2)                            // KeyValue.value
+	message = append(message, 'k', 1, 1<<3|2) // KeyValue.key
+	for range 3 {
+		wrap(1<<3 | 2) // Resource.attributes, ResourceMetrics.resource, MetricsData.resource_metrics
+	}
+	slices.Reverse(message)
+	md, err := (&pmetric.ProtoUnmarshaler{}).UnmarshalMetrics(message)
+	require.NoError(t, err)
+	attributes := md.ResourceMetrics().At(0).Resource().Attributes()
+	value, _ := attributes.Get("k")
+	assert.Equal(t, strings.Repeat("[", maxNesting)+"null"+strings.Repeat("]", maxNesting), anyString(value))
+	p := newLargePayload()
+	attributes.MoveTo(p.point().Attributes())
+	assert.Len(t, translatePayload(t, newTestTranslator(configOf(nil)), p.md).series, 1)
 }

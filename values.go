@@ -4,6 +4,7 @@ package orderedremotewriteexporter // import "github.com/orderedremotewrite/orde
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"math"
 	"strings"
 	"unicode/utf8"
@@ -11,18 +12,22 @@ import (
 	"go.opentelemetry.io/collector/pdata/pcommon"
 )
 
+// maxNesting is how deep maps and arrays of a value may be nested. What is deeper is null: to follow a client any deeper takes more
+// stack than a process may have, which ends it.
+const maxNesting = 1000
+
 // anyString follows the OpenTelemetry specification's rules for AnyValue to string ("Common", "AnyValue representation
 // for non-OTLP protocols").
 func anyString(v pcommon.Value) string {
-	s := v.AsString()
-	if s != "" || v.Type() != pcommon.ValueTypeMap && v.Type() != pcommon.ValueTypeSlice {
-		return s
+	if v.Type() != pcommon.ValueTypeMap && v.Type() != pcommon.ValueTypeSlice {
+		return v.AsString()
 	}
-	// AsString gives up on a NaN or an infinity inside a map or an array, where they must be strings.
-	finite := pcommon.NewValueEmpty()
-	v.CopyTo(finite)
-	quoteNonFinite(finite)
-	return finite.AsString()
+	var text strings.Builder
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	// What jsonValue returns can always be encoded.
+	_ = encoder.Encode(jsonValue(v, maxNesting))
+	return strings.TrimSuffix(text.String(), "\n")
 }
 
 // validValue is anyString in valid UTF-8.
@@ -30,22 +35,33 @@ func validValue(v pcommon.Value) string {
 	return strings.ToValidUTF8(anyString(v), "\uFFFD")
 }
 
-// quoteNonFinite makes strings of the numbers that JSON does not have.
-func quoteNonFinite(v pcommon.Value) {
+// jsonValue is the value as encoding/json has it, with strings for the numbers that JSON does not have.
+func jsonValue(v pcommon.Value, nesting int) any {
 	switch v.Type() {
 	case pcommon.ValueTypeDouble:
 		if math.IsNaN(v.Double()) || math.IsInf(v.Double(), 0) {
-			v.SetStr(v.AsString())
+			return v.AsString()
 		}
 	case pcommon.ValueTypeMap:
-		for _, element := range v.Map().All() {
-			quoteNonFinite(element)
+		if nesting == 0 {
+			return nil
 		}
+		elements := make(map[string]any, v.Map().Len())
+		for key, element := range v.Map().All() {
+			elements[key] = jsonValue(element, nesting-1)
+		}
+		return elements
 	case pcommon.ValueTypeSlice:
-		for _, element := range v.Slice().All() {
-			quoteNonFinite(element)
+		if nesting == 0 {
+			return nil
 		}
+		elements := make([]any, 0, v.Slice().Len())
+		for _, element := range v.Slice().All() {
+			elements = append(elements, jsonValue(element, nesting-1))
+		}
+		return elements
 	}
+	return v.AsRaw()
 }
 
 // join joins those of the values that are not empty.
