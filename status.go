@@ -22,7 +22,7 @@ type statusReporter struct {
 	refusing bool
 	// unstored says that the storage fails.
 	unstored bool
-	// final says that nothing is reported any more: a fatal error was, or the exporter stops.
+	// final says that nothing but a fatal error is reported any more: one was, or the exporter stops.
 	final bool
 }
 
@@ -101,7 +101,7 @@ func (r *statusReporter) healedLocked() {
 	}
 }
 
-// stopping ends the reports. The Collector reports itself that the exporter stops and has stopped, and lets the latter follow
+// stopping ends the reports but for a fatal one. The Collector reports itself that the exporter stops and has stopped, and lets the latter follow
 // the former alone.
 func (r *statusReporter) stopping() {
 	r.mu.Lock()
@@ -110,12 +110,10 @@ func (r *statusReporter) stopping() {
 }
 
 // fatal reports that the collector must stop. It does not wait until the collector has taken notice: one that is
-// shutting down already never does.
+// shutting down already never does. It is called once at the most.
 func (r *statusReporter) fatal(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.final {
-		r.final = true
-		go componentstatus.ReportStatus(r.host, componentstatus.NewFatalErrorEvent(err))
-	}
+	r.final = true
+	go componentstatus.ReportStatus(r.host, componentstatus.NewFatalErrorEvent(err))
 }
