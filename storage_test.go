@@ -5,6 +5,7 @@ package orderedremotewriteexporter
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -228,7 +229,7 @@ func TestNothingIsStoredBehindWhatWasGivenUp(t *testing.T) {
 // TestMuchCanBeEvicted has as many samples as take a large disk.
 func TestMuchCanBeEvicted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const samples, bytes = 1 << 43, 1 << 22
+		const samples, bytes = math.MaxInt >> 20, 1 << 22
 		h := newHarness(t, new(rwtest.Receiver), stored, onePartition)
 		_, err := h.storage.log.Append(t.Context(), []journal.Run{{Samples: samples, Data: make([]byte, bytes)}})
 		require.NoError(t, err)

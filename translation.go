@@ -55,17 +55,12 @@ func newTranslation(cfg *Config, secret partitionSecret) translation {
 	return tr
 }
 
-// maxPayload is what the queue can take, or some times that if of more than that a part is dropped and counted.
-func (c *Config) maxPayload() int64 {
-	most := int64(c.Queue.MaxSizeBytes)
-	if c.Queue.OnFull == OnFullDropOldest || c.Queue.OnFull == OnFullDropNewest {
-		most *= mostQueues
-	}
-	return most
-}
+// leastPayload is the most bytes of a payload that is translated whatever the queue can take: what becomes of it is then counted
+// sample by sample. Tests have it smaller.
+var leastPayload int64 = 256 << 20
 
-// mostQueues is how many times its queue a payload may be that is not refused for that.
-const mostQueues = 4
+// maxPayload is what the queue can take, or leastPayload.
+func (c *Config) maxPayload() int64 { return max(int64(c.Queue.MaxSizeBytes), leastPayload) }
 
 // exceedsMaxLabels says whether so many labels are more than a series may have.
 func (tr *translation) exceedsMaxLabels(n int) bool { return tr.maxLabels > 0 && n > tr.maxLabels }
