@@ -171,12 +171,10 @@ func decodeHead(b []byte) (head, error) {
 		}
 		l := lane{acked: d.uvarint()}
 		l.end = l.acked + d.uvarint()
-		at := l.acked
-		for range d.count() {
-			h := hole{record: math.MaxUint64}
-			h.From = at + d.uvarint()
-			h.To = h.From + d.uvarint()
-			l.holes, at = append(l.holes, h), h.To
+		if b[0] <= oneHole {
+			l.holes = d.oldHole()
+		} else {
+			l.holes = d.holes(l.acked)
 		}
 		l.bytes = int64(d.uvarint())
 		h.lanes = append(h.lanes, l)
@@ -185,4 +183,25 @@ func decodeHead(b []byte) (head, error) {
 		return head{}, errDamaged
 	}
 	return h, nil
+}
+
+// holes reads the holes of a lane, behind the samples that were acknowledged.
+func (d *decoder) holes(acked uint64) (holes []hole) {
+	at := acked
+	for range d.count() {
+		h := hole{record: math.MaxUint64}
+		h.From = at + d.uvarint()
+		h.To = h.From + d.uvarint()
+		holes, at = append(holes, h), h.To
+	}
+	return holes
+}
+
+// oldHole reads what was the only hole of a lane.
+func (d *decoder) oldHole() []hole {
+	length, from := d.uvarint(), d.uvarint()
+	if length == 0 {
+		return nil
+	}
+	return []hole{{Hole: Hole{From: from, To: from + length}, record: math.MaxUint64}}
 }

@@ -10,7 +10,10 @@ import (
 )
 
 // format is the version of everything that is stored. It changes whenever an older version would read it wrongly.
-const format = 1
+const format = 2
+
+// oneHole is the last format in which a lane of a head has exactly one hole, which may be empty.
+const oneHole = 1
 
 var (
 	// ErrNewer is for what a newer version of the exporter has written.

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package journal
+
+import (
+	"encoding/binary"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestHeadWithOneHole: what the first format has stored is read.
+func TestHeadWithOneHole(t *testing.T) {
+	want := head{generation: 7, life: 3, Layout: Layout{Lanes: 2}, first: 5, next: 9, stored: 1234}
+	want.lanes = []lane{
+		{acked: 10, end: 30, holes: []hole{{Hole: Hole{From: 15, To: 20}, record: math.MaxUint64}}, bytes: 400},
+		{acked: 2, end: 3, bytes: 50},
+	}
+	b := binary.AppendUvarint(binary.AppendUvarint(nil, want.generation), want.life)
+	b = want.Layout.append(b)
+	for _, n := range []uint64{5, 9, 1234, 10, 20, 5, 15, 400, 2, 1, 0, 0, 50} {
+		b = binary.AppendUvarint(b, n)
+	}
+	b = sealed(b)
+	b[0] = oneHole
+	got, err := decodeHead(b)
+	require.NoError(t, err)
+	assert.Equal(t, want.generation, got.generation)
+	assert.True(t, want.Layout.equal(got.Layout))
+	assert.Equal(t, want.lanes, got.lanes)
+	assert.Equal(t, []any{want.life, want.first, want.next, want.stored}, []any{got.life, got.first, got.next, got.stored})
+
+	again, err := decodeHead(got.encode())
+	require.NoError(t, err)
+	assert.Equal(t, want.lanes, again.lanes)
+}
