@@ -77,6 +77,10 @@ func TestPrometheusRestartLosesNothing(t *testing.T) {
 				assert.Positive(t, accounts.Queued+accounts.InFlight)
 				server.Restart()
 				ticks(exporter, series, next, count)
+				require.Eventually(t, func() bool {
+					statuses := exporter.Host.Statuses()
+					return len(statuses) > 0 && statuses[len(statuses)-1] == componentstatus.StatusOK
+				}, patience, time.Millisecond, "a status of its own, which there is none of in a shutdown")
 
 				accounts = exporter.Close()
 				assert.Equal(t, int64(3*series*count), accounts.Received)
