@@ -124,9 +124,24 @@ func (f *followers) member(sr *series) *member {
 	}
 	f.point = f.point[:n+1]
 	m := &f.point[n]
-	m.name, m.le, m.quantile = sr.name, sr.le.label, sr.quantile.label
+	// Mostly it is in the place of its twin of two points before, and to write the same pointer costs a barrier while garbage is
+	// collected.
+	if m.name != sr.name {
+		m.name = sr.name
+	}
+	if !sameSlice(m.le, sr.le.label) {
+		m.le = sr.le.label
+	}
+	if !sameSlice(m.quantile, sr.quantile.label) {
+		m.quantile = sr.quantile.label
+	}
 	m.value, m.timestamp = math.Float64bits(sr.point.value), sr.point.timestamp
 	return m
+}
+
+// sameSlice says whether two slices are the same bytes in memory.
+func sameSlice(a, b []byte) bool {
+	return len(a) == len(b) && unsafe.SliceData(a) == unsafe.SliceData(b)
 }
 
 // addAlike adds a series that differs from the one before in le or quantile and its value, and in that from its twin. Most are

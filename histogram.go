@@ -47,7 +47,7 @@ func (t *translator) classicHistograms(m pmetric.Metric, points pmetric.Histogra
 		}
 		key := ls.pointKey(names, histogramKind)
 		if stale {
-			t.point = point{timestamp: ts, start: startTimestamp(dp.StartTimestamp(), dp.Timestamp()), value: wire.StaleNaN}
+			t.point.sample(ts, startTimestamp(dp.StartTimestamp(), dp.Timestamp()), wire.StaleNaN, 0)
 			t.staleClassic(ls, names, t.memory.get(key, bounds, dp.HasSum(), t.now))
 			continue
 		}
@@ -64,7 +64,6 @@ func (t *translator) classicHistogram(ls *labelSet, names *metricNames, bounds *
 	}
 	start := startTimestamp(dp.StartTimestamp(), dp.Timestamp())
 	siblings := len(bounds.labels) + 2
-	t.point = point{timestamp: ts, start: start, siblings: siblings}
 	counts := dp.BucketCounts()
 	cumulative := uint64(0)
 	for i := range bounds.labels {
@@ -83,15 +82,17 @@ func (t *translator) classicHistogram(ls *labelSet, names *metricNames, bounds *
 			}
 		}
 		sortExemplars(exemplars[:n])
-		t.point.value, t.point.exemplars = value, exemplars[:n]
+		if t.point.sample(ts, start, value, siblings); n > 0 {
+			t.point.exemplars = exemplars[:n]
+		}
 		exemplars = exemplars[n:]
 		t.emit(ls, &names.bucket, &bounds.labels[i], &noLabel)
 	}
 	if dp.HasSum() {
-		t.point = point{timestamp: ts, start: start, value: wire.Recorded(dp.Sum()), siblings: siblings}
+		t.point.sample(ts, start, wire.Recorded(dp.Sum()), siblings)
 		t.emit(ls, &names.sum, &noLabel, &noLabel)
 	}
-	t.point = point{timestamp: ts, start: start, value: float64(dp.Count()), siblings: siblings}
+	t.point.sample(ts, start, float64(dp.Count()), siblings)
 	t.emit(ls, &names.count, &noLabel, &noLabel)
 }
 
@@ -149,12 +150,12 @@ func (t *translator) summaries(m pmetric.Metric, points pmetric.SummaryDataPoint
 			if !stale {
 				v = dp.QuantileValues().At(i).Value()
 			}
-			t.point = point{timestamp: ts, start: start, value: value(v), siblings: siblings}
+			t.point.sample(ts, start, value(v), siblings)
 			t.emit(ls, &names.plain, &noLabel, &quantiles.labels[i])
 		}
-		t.point = point{timestamp: ts, start: start, value: value(dp.Sum()), siblings: siblings}
+		t.point.sample(ts, start, value(dp.Sum()), siblings)
 		t.emit(ls, &names.sum, &noLabel, &noLabel)
-		t.point = point{timestamp: ts, start: start, value: value(float64(dp.Count())), siblings: siblings}
+		t.point.sample(ts, start, value(float64(dp.Count())), siblings)
 		t.emit(ls, &names.count, &noLabel, &noLabel)
 	}
 }

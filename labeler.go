@@ -39,12 +39,16 @@ type labeler struct {
 	// large are plans that are too large to be kept when the payload is done.
 	large []*plan
 
-	keys   []string
-	values []string
+	// keys and values are scratch for attributes that are new, or many.
+	keys, values []string
 	// plan is that of set, the label set that was made last.
 	plan *plan
 	set  labelSet
 }
+
+// fewAttributes is how many attribute values have room on the stack, where a pointer is written without a barrier: while garbage was
+// collected, the barriers took a tenth of the exporter's time.
+const fewAttributes = 32
 
 func newLabeler(n *namer) *labeler {
 	l := &labeler{namer: n, secret: n.secret, account: n.account}
@@ -59,23 +63,71 @@ func (l *labeler) forgetShapes() {
 
 // labelSet returns the label set of a point. It is valid until the next call.
 func (l *labeler) labelSet(attrs pcommon.Map, c *labelContext, kind metricKind) *labelSet {
-	s := l.shape(attrs)
-	p := l.planOf(s, c, kind)
-	l.plan, l.values = p, append(l.values, p.scope...)
+	p := l.planOf(l.shape(attrs), c, kind)
+	n := attrs.Len()
+	if n+len(p.scope) > fewAttributes {
+		return l.manyValues(p, attrs)
+	}
+	var few [fewAttributes]string
+	// This loop, that of fits, and that of change are apart, and short, because the time goes into waiting for memory: so the
+	// processor has more of the attributes underway at once, which takes a quarter off.
+	i, plain := 0, true
+	for _, value := range attrs.All() {
+		s := value.Str()
+		plain = plain && s != ""
+		few[i%fewAttributes] = s
+		i++
+	}
+	if !plain {
+		l.convert(few[:n], attrs)
+	}
+	return l.fill(p, few[:n+copy(few[n:], p.scope)])
+}
+
+// manyValues is labelSet for values that have no room on the stack.
+func (l *labeler) manyValues(p *plan, attrs pcommon.Map) *labelSet {
+	values := slices.Grow(l.values[:0], attrs.Len()+len(p.scope))
+	for _, value := range attrs.All() {
+		values = append(values, value.Str())
+	}
+	l.convert(values, attrs)
+	l.values = append(values, p.scope...)
+	return l.fill(p, l.values)
+}
+
+// convert makes strings of the values that are none.
+func (l *labeler) convert(values []string, attrs pcommon.Map) {
+	i := 0
+	for _, value := range attrs.All() {
+		if values[i] == "" {
+			values[i] = l.valueString(value)
+		}
+		i++
+	}
+}
+
+// fill makes the label set of a plan with values.
+func (l *labeler) fill(p *plan, values []string) *labelSet {
 	ls := &l.set
 	ls.serial++
-	if !ls.change(p, l.values, l.secret) {
-		ls.encode(p, l.values, l.secret)
+	if !ls.change(p, values, l.secret) {
+		ls.encode(p, values, l.secret)
 		// Bytes over 0x7f are lengths over 127 or values in other scripts, and only the latter can be invalid. A look at the
 		// encoded bytes is four times as cheap as one at each value.
-		if !isASCII(ls.buf) && repairUTF8(l.values) {
-			ls.encode(p, l.values, l.secret)
+		if !isASCII(ls.buf) && repairUTF8(values) {
+			ls.encode(p, values, l.secret)
 		}
 	}
-	ls.le, ls.quantile = "", ""
+	if l.plan != p {
+		l.plan = p
+	}
+	le, quantile := "", ""
 	if p.le != nil || p.quantile != nil {
-		ls.le = strings.ToValidUTF8(join(l.values, p.le), string(utf8.RuneError))
-		ls.quantile = strings.ToValidUTF8(join(l.values, p.quantile), string(utf8.RuneError))
+		le = strings.ToValidUTF8(join(values, p.le), string(utf8.RuneError))
+		quantile = strings.ToValidUTF8(join(values, p.quantile), string(utf8.RuneError))
+	}
+	if ls.le != le || ls.quantile != quantile {
+		ls.le, ls.quantile = le, quantile
 	}
 	return ls
 }
@@ -101,41 +153,27 @@ func (l *labeler) hold(p *plan, held *int, cost int) {
 	*held = cost
 }
 
-// shape returns the shape of the attributes and takes their values. The loops are apart, and short, because the time goes
-// into waiting for memory: so the processor has more of the attributes underway at once, which takes a quarter off.
+// shape returns the shape of the attributes.
 func (l *labeler) shape(attrs pcommon.Map) *planned {
-	keys, values := slices.Grow(l.keys[:0], attrs.Len()), slices.Grow(l.values[:0], attrs.Len())
-	plain := true
-	for key, value := range attrs.All() {
-		s := value.Str()
-		plain = plain && s != ""
-		keys, values = append(keys, key), append(values, s)
-	}
-	l.keys, l.values = keys, values
-	if !plain {
-		i := 0
-		for _, value := range attrs.All() {
-			values[i] = l.valueString(value)
-			i++
-		}
-	}
-	if l.last == nil || !slices.Equal(l.last.keys, keys) {
-		l.last = l.findShape()
+	if l.last == nil || !l.last.fits(attrs) {
+		l.last = l.findShape(attrs)
 	}
 	return l.last
 }
 
-func (l *labeler) findShape() *planned {
-	hash := uint64(0)
-	for _, key := range l.keys {
+func (l *labeler) findShape(attrs pcommon.Map) *planned {
+	hash, keys := uint64(0), slices.Grow(l.keys[:0], attrs.Len())
+	for key := range attrs.All() {
 		hash = combine(hash, wire.Hash(key))
+		keys = append(keys, key)
 	}
+	l.keys = keys
 	for _, s := range l.shapes[hash] {
-		if slices.Equal(s.keys, l.keys) {
+		if s.fits(attrs) {
 			return s
 		}
 	}
-	s := &planned{shape: newShape(l.keys, l.namer)}
+	s := &planned{shape: newShape(keys, l.namer)}
 	if s.kept = l.account.take(s.cost()); s.kept {
 		l.shapes[hash] = append(l.shapes[hash], s)
 	}
@@ -144,9 +182,6 @@ func (l *labeler) findShape() *planned {
 
 // valueString is anyString without an allocation for the usual types.
 func (l *labeler) valueString(v pcommon.Value) string {
-	if s := v.Str(); s != "" {
-		return s
-	}
 	switch v.Type() {
 	case pcommon.ValueTypeStr:
 		return ""

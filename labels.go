@@ -122,8 +122,8 @@ func (ls *labelSet) change(p *plan, values []string, secret partitionSecret) boo
 	if ls.plan != p || ls.epoch != p.epoch || p.joins {
 		return false
 	}
-	// What is not finished must not be taken for a label set of the plan.
-	ls.plan = nil
+	// What is not finished must not be taken for a label set of the plan. No plan has the epoch 0.
+	ls.epoch = 0
 	// What values of another length move may be no more than encoding costs.
 	buf, shift, moves := ls.buf, 0, 2*len(ls.buf)
 	for i := range p.slots {
@@ -153,6 +153,7 @@ func (ls *labelSet) change(p *plan, values []string, secret partitionSecret) boo
 			}
 			buf = slices.Grow(buf, max(d, 0))[:len(buf)+d]
 			copy(buf[tail+d:], buf[tail:len(buf)-d])
+			ls.buf = buf
 			shift += d
 			at.end += d
 			for run := range ls.cut {
@@ -169,6 +170,6 @@ func (ls *labelSet) change(p *plan, values []string, secret partitionSecret) boo
 		ls.hash += at.label
 		ls.place += at.place
 	}
-	ls.buf, ls.plan = buf, p
+	ls.epoch = p.epoch
 	return true
 }

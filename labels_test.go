@@ -89,3 +89,38 @@ func draftOf(of *wire.Symbols, m *planMemo) []byte {
 	part := wire.AppendDraftBase(s.AppendTable(nil), m.refs, &m.cut)
 	return wire.AppendDraft(part, &wire.Draft{Point: wire.AppendSampleV2(nil, 1, 2, 3)})
 }
+
+// TestManyAttributes: attributes have the same labels whether or not there is room for them on the stack, with those of the scope that
+// they share a label with.
+func TestManyAttributes(t *testing.T) {
+	c := newComparison(configOf(nil))
+	for _, n := range []int{0, 1, fewAttributes - 3, fewAttributes - 2, fewAttributes - 1, fewAttributes, fewAttributes + 1, 2 * fewAttributes} {
+		for time := range 3 {
+			md := metricsOf([]any{"service.name", "s"}, gaugeOf("g", number(1, at(pcommon.Timestamp(time+1)*1e9))))
+			sm := md.ResourceMetrics().At(0).ScopeMetrics().At(0)
+			sm.Scope().SetName("scope")
+			sm.Scope().Attributes().PutStr("a", "of the scope")
+			attrs := sm.Metrics().At(0).Gauge().DataPoints().At(0).Attributes()
+			for i := range n {
+				key := fmt.Sprintf("key %02d", i)
+				if i == n/2 {
+					key = "otel_scope_a"
+				}
+				switch (i + time) % 5 {
+				case 0:
+					attrs.PutStr(key, fmt.Sprint("value ", i))
+				case 1:
+					attrs.PutInt(key, int64(time))
+				case 2:
+					attrs.PutStr(key, "")
+				case 3:
+					attrs.PutBool(key, i%2 == 0)
+				default:
+					attrs.PutStr(key, "\xff")
+				}
+			}
+			got := c.check(t, md)
+			assert.Len(t, got.series, 1)
+		}
+	}
+}

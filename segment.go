@@ -163,7 +163,9 @@ func (s *segment) appendSeries(sr *series) {
 	for i := range p.exemplars {
 		b = wire.AppendExemplar(b, &p.exemplars[i])
 	}
-	s.scratch = b
+	if s.scratch = s.scratch[:0]; cap(b) > cap(s.scratch) {
+		s.scratch = b
+	}
 	if f.takes(sr, at) {
 		s.sizes.plain = f.add(sr, b, sample, at)
 		return
@@ -172,8 +174,10 @@ func (s *segment) appendSeries(sr *series) {
 		f.inserts.Close(len(s.plain))
 	}
 	start, size := len(s.plain), sr.labelsSize()+len(b)
-	s.plain = append(sr.appendLabels(wire.AppendSeriesHeader(s.plain, size)), b...)
-	s.sizes.plain += len(s.plain) - start
+	plain := buffers.Room(&s.plain, wire.MaxSeriesHeaderLen+size)
+	plain = append(sr.appendLabels(wire.AppendSeriesHeader(plain, size)), b...)
+	s.plain = s.plain[:len(plain)]
+	s.sizes.plain += len(plain) - start
 	f.leads(sr, at, size, sample)
 }
 
@@ -266,13 +270,17 @@ func (s *segment) rebase(ls *labelSet, m *planMemo) {
 		s.table.UseRefs(m.refs)
 		s.plain = wire.AppendDraftBase(s.plain, m.refs, &m.cut)
 	} else {
-		s.changed = m.changedSince(s.changed[:0], ls, s.base)
-		for _, at := range s.changed {
+		s.changed = s.changed[:0]
+		changed := m.changedSince(buffers.Room(&s.changed, len(ls.values)), ls, s.base)
+		for _, at := range changed {
 			s.table.UseRefs(m.refs[at : at+wire.DraftRefLen])
 		}
-		s.plain = wire.AppendDraftChange(s.plain, m.refs, s.changed)
+		plain := wire.AppendDraftChange(buffers.Room(&s.plain, wire.DraftChangeLen(len(changed))), m.refs, changed)
+		s.plain = s.plain[:len(plain)]
 	}
-	s.base, s.memo, s.baseRefs = ls.serial, m, len(m.refs)/wire.DraftRefLen
+	if s.base, s.baseRefs = ls.serial, len(m.refs)/wire.DraftRefLen; s.memo != m {
+		s.memo = m
+	}
 }
 
 // appendDraft is the 2.0 encoding of add.
@@ -286,10 +294,11 @@ func (s *segment) appendDraft(sr *series) {
 		d.Labels[2] = wire.DraftLabel{Name: t.RefHashed(quantileLabel, quantileLabelHash), Value: t.RefHashed(q.value, q.hash)}
 	}
 	p := sr.point
-	if p.histogram == nil {
-		d.Point = wire.AppendSampleV2(d.Point[:0], p.value, p.timestamp, p.start)
+	if d.Point = d.Point[:0]; p.histogram == nil {
+		sample := wire.AppendSampleV2(buffers.Room(&d.Point, wire.MaxSampleLen), p.value, p.timestamp, p.start)
+		d.Point = d.Point[:len(sample)]
 	} else {
-		d.Point, s.histogram = wire.AppendHistogramV2(d.Point[:0], p.histogram, p.timestamp, p.start, s.histogram)
+		d.Point, s.histogram = wire.AppendHistogramV2(d.Point, p.histogram, p.timestamp, p.start, s.histogram)
 	}
 	d.Exemplars = d.Exemplars[:0]
 	refs := s.baseRefs + 2*len(d.Labels) + 2
@@ -301,7 +310,8 @@ func (s *segment) appendDraft(sr *series) {
 		s.metric = m.serial
 		d.Metadata = wire.Metadata{Type: m.typ, Help: t.Ref(m.help), Unit: t.Ref(m.unit)}
 	}
-	s.plain = wire.AppendDraft(s.plain, d)
+	plain := wire.AppendDraft(buffers.Room(&s.plain, d.Len()), d)
+	s.plain = s.plain[:len(plain)]
 	s.sizes.plain += wire.MaxSeriesV2Overhead + len(d.Point) + len(p.exemplars)*wire.MaxExemplarV2Overhead
 	s.sizes.refs += refs
 }

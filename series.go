@@ -31,6 +31,18 @@ type point struct {
 	siblings int
 }
 
+// sample makes it a point without exemplars.
+func (p *point) sample(timestamp, start int64, value float64, siblings int) {
+	p.timestamp, p.start, p.value, p.siblings = timestamp, start, value, siblings
+	// To write what is nil costs a barrier while garbage is collected.
+	if p.histogram != nil {
+		p.histogram = nil
+	}
+	if p.exemplars != nil {
+		p.exemplars = nil
+	}
+}
+
 // metricMetadata is what 2.0 says of a metric on each of its series.
 type metricMetadata struct {
 	// serial tells metrics apart; it changes whenever the others do.

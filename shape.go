@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"unsafe"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
 )
 
 // shape is what follows from the attribute keys of a point: its label names.
@@ -33,6 +35,21 @@ type shapeAttr struct {
 	// from are the attributes, by their position, whose values are joined; there is more than one if several keys become
 	// the same name, in the order of the keys.
 	from []int
+}
+
+// fits says whether the shape is that of the attributes.
+func (s *shape) fits(attrs pcommon.Map) bool {
+	if len(s.keys) != attrs.Len() {
+		return false
+	}
+	i := 0
+	for key := range attrs.All() {
+		if key != s.keys[i] {
+			return false
+		}
+		i++
+	}
+	return true
 }
 
 func newShape(keys []string, n *namer) shape {

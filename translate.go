@@ -304,7 +304,7 @@ func (t *translator) numbers(m pmetric.Metric, points pmetric.NumberDataPointSli
 		if !ok {
 			continue
 		}
-		t.point = point{timestamp: ts, value: value}
+		t.point.sample(ts, 0, value, 0)
 		if typ == otlptranslator.MetricTypeMonotonicCounter {
 			t.point.start = startTimestamp(dp.StartTimestamp(), dp.Timestamp())
 			if dp.Exemplars().Len() > 0 {
@@ -367,7 +367,7 @@ func (t *translator) emitTargetInfo(attrs pcommon.Map) {
 	t.setContext(labels, t.context.scope[:0])
 	t.context.keepIdentifying = t.keepIdentifying
 	t.metadata = metricMetadata{serial: t.metadata.serial + 1, typ: wire.MetricTypeGauge, help: "Target metadata"}
-	t.point = point{timestamp: t.latest, value: 1}
+	t.point.sample(t.latest, 0, 1, 0)
 	t.emit(t.labeler.labelSet(attrs, &t.context, targetInfoKind), &t.targetInfoName, &noLabel, &noLabel)
 }
 

@@ -5,6 +5,8 @@ package block // import "github.com/orderedremotewrite/orderedremotewriteexporte
 import (
 	"encoding/binary"
 	"slices"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/buffers"
 )
 
 // The lower two bits of an element's first byte say what it is (Snappy, "format_description.txt", 2).
@@ -60,24 +62,22 @@ func (w *Writer) Literal(p []byte) {
 		return
 	}
 	w.beginLiteral()
-	w.b = append(w.b, p...)
+	b := append(buffers.Room(&w.b, len(p)), p...)
+	w.b = w.b[:len(b)]
 	w.at += len(p)
 }
 
 // LiteralWord adds the lowest n bytes of a number, the least significant first.
 func (w *Writer) LiteralWord(v uint64, n int) {
 	w.beginLiteral()
-	w.b = le.AppendUint64(w.b, v)
-	w.b = w.b[:len(w.b)-8+n]
+	b := le.AppendUint64(buffers.Room(&w.b, 8), v)
+	w.b = w.b[:len(b)-8+n]
 	w.at += n
 }
 
 func (w *Writer) beginLiteral() {
 	if w.literal < 0 {
-		if w.n > 0 {
-			w.b = appendCopy(w.b, w.offset, w.n)
-			w.n = 0
-		}
+		w.endCopy()
 		w.literal = len(w.b)
 		w.b = append(w.b, 0)
 	}
@@ -130,7 +130,8 @@ func (w *Writer) beginCopy(offset, n int) {
 
 func (w *Writer) endCopy() {
 	if w.n > 0 {
-		w.b = appendCopy(w.b, w.offset, w.n)
+		b := appendCopy(buffers.Room(&w.b, copyRoom(w.n)), w.offset, w.n)
+		w.b = w.b[:len(b)]
 		w.n = 0
 	}
 }
@@ -167,6 +168,9 @@ func appendLiteral(b, p []byte) []byte {
 	return b
 }
 
+// copyRoom is the bytes that appendCopy may write.
+func copyRoom(n int) int { return 3*(n/maxCopy+2) + 3*8 }
+
 // appendCopy appends elements that copy n bytes from offset bytes before, less than Size.
 func appendCopy(b []byte, offset, n int) []byte {
 	if 12 <= n && n <= maxCopy {
@@ -174,7 +178,7 @@ func appendCopy(b []byte, offset, n int) []byte {
 	}
 	// Elements are written eight at a time, or one in four bytes; what follows overwrites what is too much.
 	at := len(b)
-	b = slices.Grow(b, 3*(n/maxCopy+2)+3*8)
+	b = slices.Grow(b, copyRoom(n))
 	b = b[:cap(b)]
 	if n >= maxCopy+minCopy {
 		// The last two of the elements have at least four bytes each.

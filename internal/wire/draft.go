@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"math"
 	"slices"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/buffers"
 )
 
 // A draft is a series of a 2.0 message before it is known in which message it goes, and so before its references are. It
@@ -82,6 +84,12 @@ func AppendDraftChange(b, labels []byte, changed []int) []byte {
 	}
 	return b
 }
+
+// DraftChangeLen is how many bytes AppendDraftChange appends.
+func DraftChangeLen(changed int) int { return draftChangeLen + 8*changed }
+
+// Len is how many bytes AppendDraft appends.
+func (d *Draft) Len() int { return draftHeaderLen + len(d.Point) + len(d.Exemplars) }
 
 // AppendDraft appends a draft to the bases and drafts of a part.
 func AppendDraft(b []byte, d *Draft) []byte {
@@ -188,8 +196,10 @@ func (m *Merger) appendDraft(own, point []byte) {
 			size += sizes[i]
 		}
 	}
-	b := append(m.series, requestTimeseriesV2<<3|wireLen)
-	b = binary.AppendUvarint(b, uint64(lenFieldLen(size)+len(point)+len(m.rest)+len(d.encoded)))
+	all := lenFieldLen(size) + len(point) + len(m.rest) + len(d.encoded)
+	// A label is written in eight bytes, of which what follows overwrites those that are too much.
+	b := append(buffers.Room(&m.series, lenFieldLen(all)+8), requestTimeseriesV2<<3|wireLen)
+	b = binary.AppendUvarint(b, uint64(all))
 	b = binary.AppendUvarint(append(b, seriesLabelsRefs<<3|wireLen), uint64(size))
 	at := 0
 	for i := range labels {
@@ -201,7 +211,8 @@ func (m *Merger) appendDraft(own, point []byte) {
 	b = append(b, d.exchanged[at:]...)
 	b = append(b, point...)
 	b = append(b, m.rest...)
-	m.series = append(b, d.encoded...)
+	b = append(b, d.encoded...)
+	m.series = m.series[:len(b)]
 }
 
 // rebase reads a base or a change of it, and returns the rest of the part.

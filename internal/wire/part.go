@@ -4,6 +4,8 @@ package wire // import "github.com/orderedremotewrite/orderedremotewriteexporter
 
 import (
 	"slices"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/buffers"
 )
 
 // PartSymbols are the symbols of a payload's table that a part uses. A string is looked up once in a payload, and copied into
@@ -70,9 +72,11 @@ func (p *PartSymbols) add(ref uint32) {
 		return
 	}
 	span := &p.Of.spans[ref-1]
-	p.strings = append(p.strings, p.Of.encoded[span.start:span.end]...)
-	p.entries = le.AppendUint64(p.entries, span.hash)
-	p.entries = le.AppendUint64(p.entries, uint64(ref)|uint64(len(p.strings))<<32)
+	strings := append(buffers.Room(&p.strings, int(span.end-span.start)), p.Of.encoded[span.start:span.end]...)
+	p.strings = p.strings[:len(strings)]
+	entries := le.AppendUint64(buffers.Room(&p.entries, symbolEntryLen), span.hash)
+	entries = le.AppendUint64(entries, uint64(ref)|uint64(len(strings))<<32)
+	p.entries = p.entries[:len(entries)]
 	p.size += lenFieldLen(int(span.end - span.start))
 }
 

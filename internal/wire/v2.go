@@ -11,6 +11,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/buffers"
 )
 
 // Field numbers of io.prometheus.write.v2.Request and its TimeSeries (Remote-Write 2.0, "Protobuf Message"). Samples and
@@ -180,9 +182,11 @@ func refHashed[T string | []byte](s *Symbols, symbol T, hash uint64) uint32 {
 }
 
 func addSymbol[T string | []byte](s *Symbols, symbol T, hash uint64) uint32 {
-	s.encoded = binary.AppendUvarint(append(s.encoded, requestSymbols<<3|wireLen), uint64(len(symbol)))
-	start := len(s.encoded)
-	s.encoded = append(s.encoded, symbol...)
+	b := buffers.Room(&s.encoded, 1+binary.MaxVarintLen32+len(symbol))
+	b = binary.AppendUvarint(append(b, requestSymbols<<3|wireLen), uint64(len(symbol)))
+	start := len(b)
+	b = append(b, symbol...)
+	s.encoded = s.encoded[:len(b)]
 	s.spans = append(s.spans, symbolSpan{hash, uint32(start), uint32(len(s.encoded))})
 	return uint32(len(s.spans))
 }
