@@ -107,3 +107,20 @@ func TestSharedStringsAreNotMultiplied(t *testing.T) {
 		})
 	}
 }
+
+// TestLongDescriptionIsCountedOnce: all series of a metric share its description, which must not make each a request of its own.
+func TestLongDescriptionIsCountedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := record(nil)
+		h := newHarness(t, r, onePartition, messageV2, func(c *Config) { c.Batch.MaxSizeBytes = 4 * minBatchSize })
+		md := gauge(time.Now(), 100)
+		md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).SetDescription(strings.Repeat("d", 3*minBatchSize))
+		h.consume(md)
+		time.Sleep(time.Minute)
+		h.shutdown()
+		assert.Equal(t, int64(100), h.delivered())
+		assert.Equal(t, 1, len(r.requests), "requests")
+		assert.LessOrEqual(t, block.DecompressedSize(r.requests[0].Body), 4*minBatchSize)
+		assert.Empty(t, r.Problems())
+	})
+}
