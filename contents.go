@@ -20,6 +20,9 @@ type contents interface {
 	// exemplars is the number of a series' exemplars, as far as an answer can be about them.
 	exemplars(i int) int
 	labels(i int) []wire.Label
+	// key tells the label set of a series from the others of the message, and identity from any.
+	key(i int) string
+	identity(i int) uint64
 	// encode makes a message of some of the series, in the order of their indices.
 	encode(indices []int) []byte
 }
@@ -99,6 +102,10 @@ func (c contentsV1) labels(i int) []wire.Label {
 	return labels
 }
 
+func (c contentsV1) key(i int) string { return wire.LabelsKey(c.labels(i)) }
+
+func (c contentsV1) identity(i int) uint64 { return identityOf(c.labels(i)) }
+
 func (c contentsV1) encode(indices []int) []byte {
 	var message []byte
 	for _, i := range indices {
@@ -107,13 +114,18 @@ func (c contentsV1) encode(indices []int) []byte {
 	return message
 }
 
-// contentsV2 are series of 2.0 with their symbols.
-type contentsV2 struct{ wire.ParsedV2 }
+// contentsV2 are series of 2.0 with their symbols. What many labels share is looked at once: together the labels can be many times
+// as large as the message.
+type contentsV2 struct {
+	wire.ParsedV2
+	// hashes are those of the symbols, or 0 where not yet known.
+	hashes []uint64
+}
 
 func takeApartV2(message []byte) *contentsV2 {
 	parsed, err := wire.ParseV2(message)
 	mustRead(err)
-	return &contentsV2{parsed}
+	return &contentsV2{ParsedV2: parsed}
 }
 
 func (c *contentsV2) len() int { return len(c.Series) }
@@ -136,6 +148,40 @@ func (c *contentsV2) labels(i int) []wire.Label {
 	return labels
 }
 
+func (c *contentsV2) refs(i int) []byte {
+	refs, err := wire.LabelsRefs(c.Series[i])
+	mustRead(err)
+	return refs
+}
+
+// key is the references: a message has each string once.
+func (c *contentsV2) key(i int) string { return string(c.refs(i)) }
+
+func (c *contentsV2) identity(i int) (identity uint64) {
+	refs := c.refs(i)
+	next := func() (ref uint64) {
+		var err error
+		ref, refs, err = wire.NextRef(refs)
+		mustRead(err)
+		return ref
+	}
+	for len(refs) > 0 {
+		name, value := next(), next()
+		identity += labelHash(combine(hashSeed, c.hash(name)), c.hash(value))
+	}
+	return identity
+}
+
+func (c *contentsV2) hash(ref uint64) uint64 {
+	if c.hashes == nil {
+		c.hashes = make([]uint64, len(c.Symbols))
+	}
+	if c.hashes[ref] == 0 {
+		c.hashes[ref] = wire.HashBytes(c.Symbols[ref])
+	}
+	return c.hashes[ref]
+}
+
 func (c *contentsV2) encode(indices []int) []byte {
 	series := make([][]byte, len(indices))
 	for at, i := range indices {
@@ -146,10 +192,22 @@ func (c *contentsV2) encode(indices []int) []byte {
 	return merger.Message(nil)
 }
 
-// asV1 returns as a 1.0 message those series that 1.0 can carry, with their indices and those of the others: the ones with
-// names that are not classic, or with custom buckets.
-func (c *contentsV2) asV1() (message []byte, kept, others []int) {
+// fitV1 is how many of the first series become at most so many bytes of 1.0 together, but one at least.
+func (c *contentsV2) fitV1(most int64) int {
 	for i := range c.Series {
+		size, err := c.SizeAsV1(c.Series[i])
+		mustRead(err)
+		if most -= int64(size); most < 0 && i > 0 {
+			return i
+		}
+	}
+	return c.len()
+}
+
+// asV1 returns as a 1.0 message those of the first n series that 1.0 can carry, with their indices and those of the others: the
+// ones with names that are not classic, or with custom buckets.
+func (c *contentsV2) asV1(n int) (message []byte, kept, others []int) {
+	for i := range n {
 		var ok bool
 		var err error
 		message, ok, err = c.AppendSeriesAsV1(message, c.Series[i], classicLabels)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
@@ -136,6 +137,12 @@ func (s *exemplarScratch) joinAttributes() {
 			s.labels = append(s.labels, wire.Label{Name: a.name, Value: a.value})
 		}
 	}
+}
+
+// capacity is the bytes of the buffers.
+func (s *exemplarScratch) capacity() int {
+	return cap(s.exemplars)*int(unsafe.Sizeof(wire.Exemplar{})) + cap(s.labels)*int(unsafe.Sizeof(wire.Label{})) +
+		cap(s.attributes)*int(unsafe.Sizeof(exemplarAttribute{}))
 }
 
 // forget lets go of what belongs to a payload.

@@ -89,10 +89,14 @@ func (r *request) splitAt(n int) (first, second request) {
 	return first, second
 }
 
-// pieces cuts the request into as many as its message has times that number of bytes, or more.
+// maxPieces is into how many a request is cut at once: each piece of 2.0 has its own copy of the strings that all share.
+const maxPieces = 4
+
+// pieces cuts the request into as many as its message has times that number of bytes, but at most maxPieces: those may have to
+// be cut again.
 func (r *request) pieces(most int64) []request {
 	c := r.contents()
-	n := min(int((r.size()+most-1)/most), r.Samples)
+	n := int(min((r.size()+most-1)/most, int64(r.Samples), maxPieces))
 	pieces := make([]request, n)
 	for i := range pieces {
 		pieces[i] = r.part(c, upTo(i*r.Samples/n, (i+1)*r.Samples/n))
@@ -142,15 +146,17 @@ func (r *request) divide(c contents, which func(i int) bool) (these, others requ
 	return r.part(c, of), r.part(c, rest)
 }
 
-// asV1 returns a request of 2.0 as one of 1.0, and apart what 1.0 cannot carry.
-func (r *request) asV1() (v1, rest request) {
+// asV1 returns as a request of 1.0 those of the first series of one of 2.0 that 1.0 can carry, apart the others of them, and what is
+// later than the first so many bytes of 1.0.
+func (r *request) asV1(most int64) (v1, unfit, later request) {
 	c := takeApartV2(block.Decompress(r.body))
-	message, kept, others := c.asV1()
+	n := c.fitV1(most)
+	message, kept, others := c.asV1(n)
 	v1 = request{tally: tallyOf(c, kept), protocol: wire.V1, shares: r.sharesOf(kept), marks: r.marks}
 	if !v1.Empty() {
 		v1.body = block.Compress(message)
 	}
-	return v1, r.part(c, others)
+	return v1, r.part(c, others), r.part(c, upTo(n, c.len()))
 }
 
 // sortByTime puts the samples of late batches in the order of time, and separates those of a series that have the time of
@@ -169,7 +175,7 @@ func (r *request) sortByTime() (kept, duplicates request) {
 		sortStable(share, func(a, b int) int { return cmp.Compare(times[a], times[b]) })
 		seen := make(map[string]int64, n)
 		for _, i := range share {
-			series := wire.LabelsKey(c.labels(i))
+			series := c.key(i)
 			if last, ok := seen[series]; ok && last == times[i] {
 				drop = append(drop, i)
 				continue
@@ -198,7 +204,7 @@ func (r *request) rising() (runs []request) {
 	cut := func(end int) { runs = append(runs, r.part(c, upTo(start, end))) }
 	for i := range c.len() {
 		ts, _ := c.point(i)
-		series := wire.LabelsKey(c.labels(i))
+		series := c.key(i)
 		if before, ok := last[series]; ok && ts <= before {
 			cut(i)
 			start = i

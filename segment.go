@@ -118,7 +118,10 @@ func (s *segment) makeRoom(sr *series) (cut *chunk) {
 	if s.protocol == wire.V2 {
 		// This is enough even if every string is new to the table: a label's strings and references take at most twice
 		// what the label takes in 1.0, where no string takes less than two bytes.
-		added.plain += labels + len(sr.metadata.help) + len(sr.metadata.unit) + wire.MaxMetadataLen + s.table.Size()
+		added.plain += labels + wire.MaxMetadataLen + s.table.Size()
+		if s.metric != sr.metadata.serial {
+			added.plain += len(sr.metadata.help) + len(sr.metadata.unit)
+		}
 		added.symbols = s.table.Len() + (labels+rest)/2
 	}
 	if s.limits.admit(s.Samples, s.sizes, 1, added) {

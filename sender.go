@@ -181,7 +181,7 @@ func (v *voyage) act(ctx context.Context, r *request, o outcome, delay time.Dura
 		v.retry(ctx, o.answer, delay)
 		return
 	case remote.VerdictFallback:
-		v.settled(v.fallenBack(ctx, r, &o))
+		v.fallBack(ctx, &o)
 		if delay > 0 {
 			v.wait(ctx, delay)
 		}
@@ -299,7 +299,7 @@ func (v *voyage) abandon(ctx context.Context) {
 func (v *voyage) prepare(ctx context.Context) {
 	r := v.next()
 	*r = v.dropOld(ctx, *r)
-	if v.attempts == 0 && r.Samples > 1 {
+	if v.attempts == 0 {
 		v.cutLarge(v.queue.mostBytes())
 		r = v.next()
 	}
@@ -313,21 +313,20 @@ func (v *voyage) prepare(ctx context.Context) {
 		if ok, probe := v.version.maySend(); ok {
 			r.probe = probe
 		} else {
-			*r = v.asV1(ctx, *r)
+			v.asV1(ctx)
 		}
 	}
 }
 
 // cutLarge makes several requests of the next one, sent one after the other, if it is larger than what the endpoint takes.
 func (v *voyage) cutLarge(most int64) {
-	if v.next().size() <= most {
-		return
+	for v.next().Samples > 1 && v.next().size() > most {
+		pieces := v.next().pieces(most)
+		for range pieces[1:] {
+			v.version.split(pieces[0].trial)
+		}
+		v.settled(pieces...)
 	}
-	pieces := v.next().pieces(most)
-	for range pieces[1:] {
-		v.version.split(pieces[0].trial)
-	}
-	v.settled(pieces...)
 }
 
 // sortByTime puts the request of a late delivery in the order of time.
@@ -338,17 +337,17 @@ func (v *voyage) sortByTime(ctx context.Context) {
 	*r = kept
 }
 
-// fallenBack returns as 1.0 a request that the endpoint has not read.
-func (v *voyage) fallenBack(ctx context.Context, r *request, o *outcome) request {
+// fallBack makes 1.0 of the next request, which the endpoint has not read.
+func (v *voyage) fallBack(ctx context.Context, o *outcome) {
 	if o.reach == remote.ReachAll {
 		v.version.fallBack(o.answer)
 	}
-	again := v.asV1(ctx, *r)
+	lost := v.asV1(ctx)
+	again := v.next()
 	again.trial = o.trial
 	if v.version.needsV2 {
-		v.version.unfit(o.answer, again.Samples, r.Samples-again.Samples)
+		v.version.unfit(o.answer, again.Samples, lost)
 	}
-	return again
 }
 
 // settle accounts for the samples of a request. It is the one place where samples that were in flight get their outcome.
@@ -392,11 +391,17 @@ func (v *voyage) settle(ctx context.Context, r *request, o *outcome) {
 	})
 }
 
-// asV1 returns the request as a 1.0 message, and drops what that cannot carry.
-func (v *voyage) asV1(ctx context.Context, r request) request {
-	v1, rest := r.asV1()
-	v.settle(ctx, &rest, &outcome{verdict: remote.VerdictDrop, reason: account.ReasonNeedsV2})
-	return v1
+// asV1 makes the next request one of 1.0, and drops what that cannot carry. What does not fit into one waits behind it as 2.0: as
+// 1.0 it can be many times as large. It returns how many samples it has dropped.
+func (v *voyage) asV1(ctx context.Context) (lost int) {
+	v1, unfit, later := v.next().asV1(v.queue.mostBytes())
+	v.settle(ctx, &unfit, &outcome{verdict: remote.VerdictDrop, reason: account.ReasonNeedsV2})
+	if later.Empty() {
+		v.settled(v1)
+	} else {
+		v.settled(v1, later)
+	}
+	return unfit.Samples
 }
 
 // dropOld drops the samples that are older than queue.max_age, and returns the others.
@@ -493,7 +498,7 @@ func (v *voyage) offending(r *request, c contents, which func(known *offenders, 
 		g := v.parts[i].partition.guard
 		g.mu.Lock()
 		for series := start; series < start+n; series++ {
-			if which(&g.offenders, identityOf(c.labels(series))) {
+			if which(&g.offenders, c.identity(series)) {
 				if is == nil {
 					is = make([]bool, c.len())
 				}

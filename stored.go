@@ -103,7 +103,7 @@ func readRecovered(b []byte, now time.Time) (r run, index []indexEntry, err erro
 	index = make([]indexEntry, of.len())
 	for i := range index {
 		index[i].timestamp, _ = of.point(i)
-		index[i].identity = identityOf(of.labels(i))
+		index[i].identity = of.identity(i)
 	}
 	return r, index, nil
 }

@@ -537,7 +537,7 @@ func (t *translator) reset() {
 // scratch is the bytes of the translator's buffers, which are as large as the largest payload was.
 func (t *translator) scratch() int {
 	n := cap(t.labeler.set.buf) + cap(t.labeler.set.values)*int(unsafe.Sizeof(valueSpan{})) + len(t.seen.slots)*int(unsafe.Sizeof(timelineSlot{})) +
-		t.symbols.Capacity()
+		t.symbols.Capacity() + t.histogram.Capacity() + t.exemplars.capacity()
 	for i := range t.segments {
 		n += t.segments[i].capacity()
 	}

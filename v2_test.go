@@ -379,12 +379,18 @@ func TestBothMessagesSayTheSame(t *testing.T) {
 			for _, touched := range v1.touched {
 				want, from := &v1.segments[touched], &v2.segments[touched]
 				r := request{tally: talliesOf(from), protocol: wire.V2, body: bodyOf(from), shares: []int{talliesOf(from).Samples}}
-				got, rest := r.asV1()
-				assert.True(t, rest.Empty(), "1.0 can carry everything")
-				all := talliesOf(want)
-				all.Exemplars, got.Exemplars = 0, 0 // nobody counts those of 1.0 that is taken apart
-				assert.Equal(t, all, got.tally)
-				assert.True(t, bytes.Equal(block.Decompress(bodyOf(want)), block.Decompress(got.body)), "the message as 1.0")
+				all, sent, message := talliesOf(want), tally{}, []byte(nil)
+				for most := int64(400 << (j % 20)); !r.Empty(); {
+					got, unfit, later := r.asV1(most)
+					assert.True(t, unfit.Empty(), "1.0 can carry everything")
+					assert.True(t, got.Samples == 1 || got.size() <= most, "%d samples of %d bytes", got.Samples, got.size())
+					sent.add(&got.tally)
+					message = append(message, block.Decompress(got.body)...)
+					r = later
+				}
+				all.Exemplars, sent.Exemplars = 0, 0 // nobody counts those of 1.0 that is taken apart
+				assert.Equal(t, all, sent)
+				assert.True(t, bytes.Equal(block.Decompress(bodyOf(want)), message), "the messages as 1.0")
 			}
 			v1.reset()
 			v2.reset()

@@ -7,6 +7,7 @@ package nativehist // import "github.com/orderedremotewrite/orderedremotewriteex
 import (
 	"errors"
 	"math"
+	"unsafe"
 
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
@@ -36,6 +37,12 @@ const defaultZeroThreshold = 1e-128
 type Builder struct {
 	histogram wire.Histogram
 	bounds    []float64
+}
+
+// Capacity is the bytes of the buffers.
+func (b *Builder) Capacity() int {
+	h := &b.histogram
+	return (cap(h.NegativeSpans)+cap(h.PositiveSpans))*int(unsafe.Sizeof(wire.Span{})) + 8*(cap(h.NegativeDeltas)+cap(h.PositiveDeltas)+cap(b.bounds))
 }
 
 // restart empties the histogram; its slices stay.

@@ -343,17 +343,34 @@ func (p *ParsedV2) symbol(ref uint64) ([]byte, error) {
 
 // Labels returns the labels of a series of the message.
 func (p *ParsedV2) Labels(series []byte) ([]Label, error) {
+	refs, err := LabelsRefs(series)
+	if err != nil {
+		return nil, err
+	}
+	return p.labels(refs)
+}
+
+// LabelsRefs returns the references of a series' labels.
+func LabelsRefs(series []byte) ([]byte, error) {
 	for len(series) > 0 {
 		f, rest, err := nextField(series)
 		if err != nil {
 			return nil, err
 		}
-		series = rest
-		if f.number == seriesLabelsRefs {
-			return p.labels(f.bytes)
+		if series = rest; f.number == seriesLabelsRefs {
+			return f.bytes, nil
 		}
 	}
 	return nil, nil
+}
+
+// NextRef takes the first one off references.
+func NextRef(refs []byte) (ref uint64, rest []byte, err error) {
+	ref, n := binary.Uvarint(refs)
+	if n <= 0 {
+		return 0, nil, fmt.Errorf("%w: bad reference", ErrMalformed)
+	}
+	return ref, refs[n:], nil
 }
 
 func (p *ParsedV2) labels(refs []byte) ([]Label, error) {
@@ -361,11 +378,11 @@ func (p *ParsedV2) labels(refs []byte) ([]Label, error) {
 	for len(refs) > 0 {
 		var pair [2]string
 		for i := range pair {
-			ref, n := binary.Uvarint(refs)
-			if n <= 0 {
-				return nil, fmt.Errorf("%w: bad reference", ErrMalformed)
+			var ref uint64
+			var err error
+			if ref, refs, err = NextRef(refs); err != nil {
+				return nil, err
 			}
-			refs = refs[n:]
 			symbol, err := p.symbol(ref)
 			if err != nil {
 				return nil, err
@@ -450,11 +467,11 @@ func (m *Merger) addSeries(p *ParsedV2, series []byte) error {
 // translate appends the new references of packed old ones, packed too.
 func (m *Merger) translate(p *ParsedV2, to, packed []byte) ([]byte, error) {
 	for len(packed) > 0 {
-		old, n := binary.Uvarint(packed)
-		if n <= 0 {
-			return to, fmt.Errorf("%w: bad reference", ErrMalformed)
+		old, rest, err := NextRef(packed)
+		if err != nil {
+			return to, err
 		}
-		packed = packed[n:]
+		packed = rest
 		r, err := m.ref(p, old)
 		if err != nil {
 			return to, err
@@ -571,6 +588,42 @@ func (p *ParsedV2) AppendSeriesAsV1(b, series []byte, accept func([]Label) bool)
 	}
 	b = AppendSeriesHeader(b, len(v1))
 	return append(b, v1...), true, nil
+}
+
+// SizeAsV1 is the most bytes that AppendSeriesAsV1 appends.
+func (p *ParsedV2) SizeAsV1(series []byte) (size int, err error) {
+	for len(series) > 0 {
+		f, rest, err := nextField(series)
+		if err != nil {
+			return 0, err
+		}
+		labels := []byte(nil)
+		switch f.number {
+		case seriesLabelsRefs:
+			labels = f.bytes
+		case seriesExemplarsV2:
+			if e, _, err := nextField(f.bytes); err == nil && e.number == 1 {
+				labels = e.bytes
+			}
+			fallthrough
+		default:
+			size += len(series) - len(rest) + binary.MaxVarintLen32
+		}
+		series = rest
+		for len(labels) > 0 {
+			var ref uint64
+			if ref, labels, err = NextRef(labels); err != nil {
+				return 0, err
+			}
+			symbol, err := p.symbol(ref)
+			if err != nil {
+				return 0, err
+			}
+			// With half of what precedes the label that it is the name or the value of.
+			size += lenFieldLen(len(symbol)) + MaxSeriesHeaderLen/2
+		}
+	}
+	return size + MaxSeriesHeaderLen, nil
 }
 
 func (p *ParsedV2) appendExemplarAsV1(b, exemplar []byte, accept func([]Label) bool) ([]byte, error) {
