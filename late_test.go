@@ -4,12 +4,14 @@ package orderedremotewriteexporter
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
 )
 
 // TestLateSamplesDoNotWaitForNewerOnes: late samples wait for the good ones that were accepted before them, and not for those before
@@ -40,4 +42,29 @@ func TestLateSamplesDoNotWaitForNewerOnes(t *testing.T) {
 		p.good.popFront()
 		p.late.popFront()
 	}
+}
+
+// TestSteadyLateSamplesHaveRoom: late samples that come all the time, so that there always are some, and leave again. What they
+// hold once they are packed is less than what they came with, which must not be taken for what still waits.
+func TestSteadyLateSamplesHaveRoom(t *testing.T) {
+	forEachMessage(t, func(t *testing.T, message func(*Config)) {
+		synctest.Test(t, func(t *testing.T) {
+			const steps = 1000
+			receiver := &rwtest.Receiver{Script: func(rwtest.Request) rwtest.Answer { return rwtest.Answer{Latency: 20 * time.Millisecond} }}
+			h := newHarness(t, receiver, message, onePartition, func(c *Config) {
+				c.Queue.MaxSizeBytes = 1 << 20
+				c.Batch.MaxSamples = 200
+				c.Batch.MaxSizeBytes = 100_000
+			})
+			start := time.Now()
+			for i := range steps {
+				h.consume(gauge(time.Now(), 70))
+				h.consume(gauge(start.Add(-time.Duration(i+1)*time.Millisecond), 70))
+				time.Sleep(50 * time.Millisecond)
+			}
+			assert.Empty(t, h.dropped())
+			h.shutdown()
+			assert.Equal(t, int64(2*steps*70), h.delivered())
+		})
+	})
 }

@@ -306,8 +306,10 @@ func (q *queue) pack(c *chunk) {
 	before := c.cost()
 	c.plain, c.pending = nil, nil
 	c.packed, c.size = packed, size
-	if c.home != nil {
-		q.resizeLocked(c.home, c.cost()-before)
+	if c.home.partition != nil {
+		n := c.cost() - before
+		*c.home.lane += n
+		q.resizeLocked(c.home.partition, n)
 		q.admission.grantLocked()
 	}
 	close(c.packing)
