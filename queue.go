@@ -496,6 +496,7 @@ func (q *queue) answered(d *delivery, o *outcome, delay time.Duration) event {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s, a, now := &q.scheduler, o.answer, time.Now()
+	d.slow = now.Sub(d.begun) > q.limits.FlushTimeout && s.gate.succeeded.After(d.begun)
 	if overloads(a) {
 		s.limit.overloaded(d.number)
 	}
@@ -521,7 +522,6 @@ func (q *queue) answered(d *delivery, o *outcome, delay time.Duration) event {
 		s.gate.postpone(now)
 		return event{}
 	}
-	d.slow = now.Sub(d.begun) > q.limits.FlushTimeout && s.gate.succeeded.After(d.begun)
 	if a.Success() {
 		s.limit.succeeded(s.inFlight)
 	}
