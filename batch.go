@@ -100,7 +100,7 @@ func (b *batch) addLogged(n int) {
 func (b *batch) whole(h home) *chunk {
 	c := &chunk{
 		tally: b.tally, protocol: b.protocol, sizes: b.sizes, accepted: b.accepted, logged: b.logged, life: b.life,
-		after: b.chunks[len(b.chunks)-1].after, pending: b.chunks, packing: make(chan struct{}), home: h,
+		after: b.chunks[len(b.chunks)-1].after, entry: b.chunks[0].entry, pending: b.chunks, packing: make(chan struct{}), home: h,
 	}
 	b.chunks = []*chunk{c}
 	return c

@@ -34,6 +34,8 @@ type chunk struct {
 	logged int
 	// life is 0, or that of the earlier process that has accepted the samples. They have perhaps been sent.
 	life uint64
+	// entry is the number of the append with which the first of late samples came.
+	entry uint64
 	// after is the number of the last good batch that must have its outcome before late samples leave.
 	after uint64
 	// borrowed says that plain is a segment's, and must be copied by who keeps the chunk.

@@ -3,12 +3,14 @@
 package orderedremotewriteexporter
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
@@ -67,4 +69,64 @@ func TestSteadyLateSamplesHaveRoom(t *testing.T) {
 			assert.Equal(t, int64(2*steps*70), h.delivered())
 		})
 	})
+}
+
+// TestSeriesIsHeldOnlyBehindItsOwnOldSamples: a client sends old samples after an outage of its own, and then good ones. Another one of
+// the same partition has late samples all the time, which the receiver refuses with their whole request. They cost the first one's
+// samples their request as long as its old ones wait, and not for ever.
+func TestSeriesIsHeldOnlyBehindItsOwnOldSamples(t *testing.T) {
+	forEachMessage(t, func(t *testing.T, message func(*Config)) {
+		synctest.Test(t, func(t *testing.T) {
+			start := time.Now()
+			receiver := &rwtest.Receiver{Script: func(r rwtest.Request) rwtest.Answer {
+				if hasSeries(r, "late") && time.UnixMilli(r.Message.Timeseries[0].Samples[0].Timestamp).Before(start) {
+					return rwtest.Answer{Status: 400, Latency: 20 * time.Millisecond}
+				}
+				return rwtest.Answer{Latency: 20 * time.Millisecond}
+			}}
+			h := newHarness(t, receiver, message, onePartition)
+			named := func(ts time.Time, name string) pmetric.Metrics {
+				md := gauge(ts, 1)
+				md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints().At(0).Attributes().PutStr("series", name)
+				return md
+			}
+			h.consume(named(start, "late"))
+			h.consume(named(start.Add(-2*time.Hour), "replayed"))
+			for i := range 3000 {
+				h.consume(named(start.Add(-time.Duration(i+1)*time.Second), "late"))
+				if i%3 == 0 {
+					h.consume(named(time.Now(), "good"))
+				}
+				if i%300 == 0 {
+					h.consume(named(time.Now(), "replayed"))
+				}
+				time.Sleep(17 * time.Millisecond)
+			}
+			h.shutdown()
+			replayed := 0
+			for key, samples := range receiver.Delivered() {
+				if strings.Contains(key, `"replayed"`) {
+					replayed += len(samples)
+				}
+			}
+			assert.GreaterOrEqual(t, replayed, 8, "%v", h.dropped())
+			assert.Empty(t, receiver.OutOfOrder())
+		})
+	})
+}
+
+// TestHoldsAreBounded: series that are held once each, while late samples wait all the time.
+func TestHoldsAreBounded(t *testing.T) {
+	var h holds
+	for i := range uint64(100_000) {
+		h.number = i
+		h.release(max(i, 10) - 10)
+		h.hold(i)
+		require.LessOrEqual(t, len(h.last), 2*leastSwept)
+	}
+	assert.True(t, h.has(99_999))
+	assert.True(t, h.has(99_990))
+	assert.False(t, h.has(99_900))
+	h.release(settled)
+	assert.True(t, h.empty())
 }

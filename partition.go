@@ -25,8 +25,9 @@ type partition struct {
 	// busy says that a request which carries samples of the partition has no outcome yet. Everything about order hangs on
 	// this: a busy partition is never claimed.
 	busy bool
-	// busyLate says that these samples are late ones.
-	busyLate bool
+	// busyLate says that these samples are late ones, and busyEntry is the entry of the first of them.
+	busyLate  bool
+	busyEntry uint64
 	// suspect says that the last request took long while others did not. It travels alone until one is quick.
 	suspect   bool
 	idleSince time.Time
@@ -133,6 +134,20 @@ func (p *partition) unsettled() uint64 {
 		return b.number
 	}
 	return math.MaxUint64
+}
+
+// lateEntry is the entry of the first late sample that has no outcome.
+func (p *partition) lateEntry() uint64 {
+	switch {
+	case p.busyLate:
+		return p.busyEntry
+	case !p.late.empty():
+		return p.late.front().chunks[0].entry
+	case p.kept.lateWaits():
+		return unknown
+	default:
+		return settled
+	}
 }
 
 // logLane is the number of one of the partition's lanes in a log.

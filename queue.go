@@ -233,11 +233,11 @@ func (q *queue) appendSegment(s *segment, n need, drops *account.Drops, now time
 	p := q.partitions[n.partition]
 	p.guard.mu.Lock()
 	defer p.guard.mu.Unlock()
-	if len(p.guard.held) > 0 || q.durable != nil {
-		waits, unread := q.lateState(p)
-		if p.guard.holdAll = unread; !waits {
-			clear(p.guard.held)
-		}
+	held := &p.guard.held
+	if held.number++; !held.empty() || q.durable != nil {
+		var unsettled uint64
+		unsettled, p.guard.holdAll = q.lateState(p)
+		held.release(unsettled)
 	}
 	var runs []run
 	for i := range s.chunks {
@@ -277,12 +277,12 @@ func (q *queue) arriveLocked(p *partition, r run, a *arrival) {
 	q.used += p.size - before
 }
 
-// lateState says whether late samples of a partition have no outcome yet, and whether some were never read. Who holds the
-// partition's guard can rely on a no.
-func (q *queue) lateState(p *partition) (waits, unread bool) {
+// lateState returns the number of the append with the first late samples of a partition that have no outcome yet, and whether some were
+// never read. Who holds the partition's guard can rely on that all before have theirs.
+func (q *queue) lateState(p *partition) (unsettled uint64, unread bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return !p.late.empty() || p.busyLate || p.kept.lateWaits(), p.kept.lateUnread()
+	return p.lateEntry(), p.kept.lateUnread()
 }
 
 func (q *queue) lateRoomLocked(c *chunk) bool {
