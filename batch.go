@@ -33,9 +33,9 @@ func (c *BatchConfig) admit(samples int, size sizes, moreSamples int, more sizes
 	return samples == 0 || samples+moreSamples <= c.MaxSamples && size.plus(more).bytes() <= int64(c.MaxSizeBytes)
 }
 
-// append adds a copy of a chunk, whose home is the size of a partition, or joins it to the last one. It returns the chunk that
+// append adds a copy of a chunk, with its home, or joins it to the last one. It returns the chunk that
 // is full then and must be packed, or nil.
-func (b *batch) append(c *chunk, home *int64) (full *chunk) {
+func (b *batch) append(c *chunk, h home) (full *chunk) {
 	b.add(&c.tally)
 	b.sizes = b.sizes.plus(c.sizes)
 	b.logged += c.logged
@@ -47,7 +47,7 @@ func (b *batch) append(c *chunk, home *int64) (full *chunk) {
 		return nil
 	}
 	kept := *c
-	kept.home = home
+	kept.home = h
 	if kept.borrowed {
 		kept.plain, kept.borrowed = buffers.Copy(c.plain), false
 	}
@@ -97,10 +97,10 @@ func (b *batch) addLogged(n int) {
 }
 
 // whole makes one chunk of all, which is to be packed.
-func (b *batch) whole(home *int64) *chunk {
+func (b *batch) whole(h home) *chunk {
 	c := &chunk{
 		tally: b.tally, protocol: b.protocol, sizes: b.sizes, accepted: b.accepted, logged: b.logged, life: b.life,
-		after: b.chunks[len(b.chunks)-1].after, pending: b.chunks, packing: make(chan struct{}), home: home,
+		after: b.chunks[len(b.chunks)-1].after, entry: b.chunks[0].entry, pending: b.chunks, packing: make(chan struct{}), home: h,
 	}
 	b.chunks = []*chunk{c}
 	return c

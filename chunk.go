@@ -34,6 +34,8 @@ type chunk struct {
 	logged int
 	// life is 0, or that of the earlier process that has accepted the samples. They have perhaps been sent.
 	life uint64
+	// entry is the number of the append with which the first of late samples came.
+	entry uint64
 	// after is the number of the last good batch that must have its outcome before late samples leave.
 	after uint64
 	// borrowed says that plain is a segment's, and must be copied by who keeps the chunk.
@@ -42,10 +44,13 @@ type chunk struct {
 	pending []*chunk
 	// packing is closed when a job has packed the chunk; it is nil if none does.
 	packing chan struct{}
-	// home is the size of the partition in whose queue the chunk is, for who must account for a change of its own. The
-	// queue's lock guards it.
-	home *int64
+	// home is where the chunk is counted. The queue's lock guards it.
+	home home
 }
+
+// home is the sizes of the partition and of the lane in which a chunk waits, for who must account for a change of its own. The
+// zero value is that of a chunk that is in no queue.
+type home struct{ partition, lane *int64 }
 
 // chunkOverhead is what a chunk counts in a queue besides its bytes.
 const chunkOverhead = 256
@@ -120,7 +125,7 @@ func (c *chunk) pack() {
 
 // leave says that the chunk is in no queue any more.
 func (c *chunk) leave() {
-	c.home = nil
+	c.home = home{}
 	for _, p := range c.pending {
 		p.leave()
 	}

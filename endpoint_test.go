@@ -268,6 +268,53 @@ func TestPoisonDelaysNobody(t *testing.T) {
 	})
 }
 
+// TestPoisonThatIsGivenUpDelaysNobody: a proxy times out on the only series of a partition, of which a sample comes each minute. It
+// delays others until the first one has been given up, and not again with each that follows.
+func TestPoisonThatIsGivenUpDelaysNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const partitions, poison = 8, "3"
+		start := time.Now()
+		var mu sync.Mutex
+		late := time.Duration(0)
+		receiver := &rwtest.Receiver{Script: func(r rwtest.Request) rwtest.Answer {
+			if slices.Contains(requestPartitions(partitions)(r.Message), poison) {
+				return rwtest.Answer{Status: 504, Latency: 5 * time.Second}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for _, ts := range r.Message.Timeseries {
+				if at := time.UnixMilli(ts.Samples[0].Timestamp); at.Sub(start) > 59*time.Second {
+					late = max(late, time.Since(at))
+				}
+			}
+			return rwtest.Answer{Latency: 5 * time.Millisecond}
+		}}
+		h := newHarness(t, receiver, func(c *Config) {
+			c.Partitions = partitions
+			c.Retry.BackOff.MaxElapsedTime = 30 * time.Second
+			c.ShutdownTimeout = time.Second
+		})
+		for i := range 300 {
+			if i%60 == 0 {
+				h.consume(gaugeIn(time.Now(), 1, 3, partitions))
+			}
+			for n := range partitions {
+				if n != 3 {
+					h.consume(gaugeIn(time.Now(), 5, n, partitions))
+				}
+			}
+			time.Sleep(time.Second)
+		}
+		mu.Lock()
+		assert.Less(t, late, 3*time.Second, "no other partition waits for what has been found")
+		mu.Unlock()
+		time.Sleep(40 * time.Second)
+		assert.Equal(t, map[string]int64{"retries_exhausted 504": 5}, h.dropped())
+		h.shutdown()
+		assert.Empty(t, receiver.Problems())
+	})
+}
+
 // TestTokenThatExpires: the endpoint answers 401 for a minute. What it has refused is not sent again, only probes are lost, and
 // the rest is delivered.
 func TestTokenThatExpires(t *testing.T) {

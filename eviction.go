@@ -14,7 +14,7 @@ func (e eviction) makeRoomLocked(pl *payload, need int64) (evicted int) {
 	for i := range pl.needs {
 		n := &pl.needs[i]
 		p := e.partitions[n.partition]
-		if e.onFull == OnFullDropOldest {
+		if e.onFull == OnFullDropOldest && !crowded {
 			evicted += e.evictLocked(p, n.bytes)
 		}
 		if free := e.rooms.freeLocked(); n.bytes > free || e.rooms.heldLocked(p.index)+n.bytes > free || crowded {
@@ -30,14 +30,15 @@ func (e eviction) makeRoomLocked(pl *payload, need int64) (evicted int) {
 	return evicted
 }
 
-// evictLocked drops the oldest that wait in the partition that holds most until there is room, and only if that makes room.
-// What is in a request stays: it is not known whether the endpoint has it.
+// evictLocked drops the oldest that wait in the partition that holds most until there is room, and only if that makes room. If the
+// partition itself holds too much it is the first one that gives, and others must if all that it has is in a request. That stays: it
+// is not known whether the endpoint has it.
 func (e eviction) evictLocked(p *partition, need int64) (samples int) {
-	evictable := int64(0)
+	most := e.rooms.freeLocked()
 	for _, o := range e.partitions {
-		evictable += e.evictableLocked(o)
+		most += e.evictableLocked(o)
 	}
-	if need > e.rooms.freeLocked()+evictable {
+	if need > most || e.rooms.heldLocked(p.index)-e.evictableLocked(p)+need > most {
 		return 0
 	}
 	for {
@@ -50,6 +51,9 @@ func (e eviction) evictLocked(p *partition, need int64) (samples int) {
 			return samples
 		}
 		n := e.evictOldestLocked(victim)
+		if n == 0 && victim == p {
+			n = e.evictOldestLocked(e.largestLocked())
+		}
 		if n == 0 {
 			return samples
 		}

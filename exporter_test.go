@@ -99,6 +99,8 @@ func (h *harness) shutdown() {
 	assert.Zero(h.t, h.queue.state().size, "bytes in the queue after a shutdown")
 	for _, p := range h.queue.partitions {
 		assert.Zero(h.t, p.size, "bytes of partition %d after a shutdown", p.index)
+		assert.Zero(h.t, p.good.size, "bytes of its good samples")
+		assert.Zero(h.t, p.late.size, "bytes of its late ones")
 	}
 }
 

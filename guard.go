@@ -30,9 +30,8 @@ type guard struct {
 	mu sync.Mutex
 	// series has the last good sample of each series, targets that of all target_info series of a target.
 	series, targets *lastseen.Table
-	// held are series of which samples that are not late wait in the late lane. What is newer follows them there: in its own lane
-	// it would overtake them. It is emptied when no late samples wait any more.
-	held map[uint64]bool
+	// held are series whose samples follow others of them that wait in the late lane.
+	held holds
 	// holdAll says that old samples wait in storage, of series that are not known yet.
 	holdAll bool
 	// fetched is what lastseen's Fetch has returned.
@@ -121,26 +120,18 @@ func (g *guard) fateLocked(e *indexEntry, good span) fate {
 func (g *guard) heldLocked(e *indexEntry, f fate) fate {
 	switch {
 	case f == fateGood && g.offenders.has(e.identity):
-		g.holdLocked(e.identity)
+		g.held.hold(e.identity)
 		return fateOffender
 	case f == fatePast && e.guard != madeTarget:
-		g.holdLocked(e.identity)
-	case !g.holdAll && (len(g.held) == 0 || !g.held[e.identity]):
+		g.held.hold(e.identity)
+	case !g.holdAll && (g.held.empty() || !g.held.has(e.identity)):
 	case f == fateGood:
-		g.holdLocked(e.identity)
+		g.held.hold(e.identity)
 		return fatePast
 	case f == fateLate && g.outOfOrder == OutOfOrderSend:
 		return fateHeldLate
 	}
 	return f
-}
-
-// holdLocked takes note that samples of a series wait in the late lane which are not late.
-func (g *guard) holdLocked(identity uint64) {
-	if g.held == nil {
-		g.held = make(map[uint64]bool)
-	}
-	g.held[identity] = true
 }
 
 // recoverLocked takes note of a sample that an earlier process has accepted, in the order in which it was.
@@ -150,7 +141,7 @@ func (g *guard) recoverLocked(e *indexEntry, now time.Time, r *run) {
 	}
 	g.advanceLocked(e, now)
 	if r.holds {
-		g.holdLocked(e.identity)
+		g.held.hold(e.identity)
 	}
 }
 
@@ -264,6 +255,9 @@ func (g *guard) runsLocked(c *indexedChunk, now time.Time, drops *account.Drops,
 		run{chunk: part(fateOffender), late: true, holds: true, optional: true, reason: fateOffender.reason()},
 		run{chunk: part(fateFuture), late: true, optional: true, reason: fateFuture.reason()},
 	)
+	for i := range runs {
+		runs[i].chunk.entry = g.held.number
+	}
 	return slices.DeleteFunc(runs, func(r run) bool { return r.chunk.Empty() })
 }
 

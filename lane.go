@@ -10,7 +10,7 @@ import (
 type lane struct {
 	sealed []*batch
 	open   *batch
-	// samples is how many wait, and size what they cost when they came.
+	// samples is how many wait, and size what they cost.
 	samples int
 	size    int64
 }
@@ -59,9 +59,7 @@ func (l *lane) popFront() *batch {
 // left counts what has left.
 func (l *lane) left(b *batch) {
 	l.size -= chunksCost(b.chunks)
-	if l.samples -= b.Samples; l.samples == 0 {
-		l.size = 0
-	}
+	l.samples -= b.Samples
 }
 
 // seal ends the open batch.

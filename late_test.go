@@ -3,13 +3,17 @@
 package orderedremotewriteexporter
 
 import (
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
 )
 
 // TestLateSamplesDoNotWaitForNewerOnes: late samples wait for the good ones that were accepted before them, and not for those before
@@ -40,4 +44,89 @@ func TestLateSamplesDoNotWaitForNewerOnes(t *testing.T) {
 		p.good.popFront()
 		p.late.popFront()
 	}
+}
+
+// TestSteadyLateSamplesHaveRoom: late samples that come all the time, so that there always are some, and leave again. What they
+// hold once they are packed is less than what they came with, which must not be taken for what still waits.
+func TestSteadyLateSamplesHaveRoom(t *testing.T) {
+	forEachMessage(t, func(t *testing.T, message func(*Config)) {
+		synctest.Test(t, func(t *testing.T) {
+			const steps = 1000
+			receiver := &rwtest.Receiver{Script: func(rwtest.Request) rwtest.Answer { return rwtest.Answer{Latency: 20 * time.Millisecond} }}
+			h := newHarness(t, receiver, message, onePartition, func(c *Config) {
+				c.Queue.MaxSizeBytes = 1 << 20
+				c.Batch.MaxSamples = 200
+				c.Batch.MaxSizeBytes = 100_000
+			})
+			start := time.Now()
+			for i := range steps {
+				h.consume(gauge(time.Now(), 70))
+				h.consume(gauge(start.Add(-time.Duration(i+1)*time.Millisecond), 70))
+				time.Sleep(50 * time.Millisecond)
+			}
+			assert.Empty(t, h.dropped())
+			h.shutdown()
+			assert.Equal(t, int64(2*steps*70), h.delivered())
+		})
+	})
+}
+
+// TestSeriesIsHeldOnlyBehindItsOwnOldSamples: a client sends old samples after an outage of its own, and then good ones. Another one of
+// the same partition has late samples all the time, which the receiver refuses with their whole request. They cost the first one's
+// samples their request as long as its old ones wait, and not for ever.
+func TestSeriesIsHeldOnlyBehindItsOwnOldSamples(t *testing.T) {
+	forEachMessage(t, func(t *testing.T, message func(*Config)) {
+		synctest.Test(t, func(t *testing.T) {
+			start := time.Now()
+			receiver := &rwtest.Receiver{Script: func(r rwtest.Request) rwtest.Answer {
+				if hasSeries(r, "late") && time.UnixMilli(r.Message.Timeseries[0].Samples[0].Timestamp).Before(start) {
+					return rwtest.Answer{Status: 400, Latency: 20 * time.Millisecond}
+				}
+				return rwtest.Answer{Latency: 20 * time.Millisecond}
+			}}
+			h := newHarness(t, receiver, message, onePartition)
+			named := func(ts time.Time, name string) pmetric.Metrics {
+				md := gauge(ts, 1)
+				md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).Gauge().DataPoints().At(0).Attributes().PutStr("series", name)
+				return md
+			}
+			h.consume(named(start, "late"))
+			h.consume(named(start.Add(-2*time.Hour), "replayed"))
+			for i := range 3000 {
+				h.consume(named(start.Add(-time.Duration(i+1)*time.Second), "late"))
+				if i%3 == 0 {
+					h.consume(named(time.Now(), "good"))
+				}
+				if i%300 == 0 {
+					h.consume(named(time.Now(), "replayed"))
+				}
+				time.Sleep(17 * time.Millisecond)
+			}
+			h.shutdown()
+			replayed := 0
+			for key, samples := range receiver.Delivered() {
+				if strings.Contains(key, `"replayed"`) {
+					replayed += len(samples)
+				}
+			}
+			assert.GreaterOrEqual(t, replayed, 8, "%v", h.dropped())
+			assert.Empty(t, receiver.OutOfOrder())
+		})
+	})
+}
+
+// TestHoldsAreBounded: series that are held once each, while late samples wait all the time.
+func TestHoldsAreBounded(t *testing.T) {
+	var h holds
+	for i := range uint64(100_000) {
+		h.number = i
+		h.release(max(i, 10) - 10)
+		h.hold(i)
+		require.LessOrEqual(t, len(h.last), 2*leastSwept)
+	}
+	assert.True(t, h.has(99_999))
+	assert.True(t, h.has(99_990))
+	assert.False(t, h.has(99_900))
+	h.release(settled)
+	assert.True(t, h.empty())
 }

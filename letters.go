@@ -57,7 +57,7 @@ func (k keeper) segment(s *segment, reason account.Reason) {
 	}
 	b := &batch{protocol: s.protocol}
 	for i := range s.chunks {
-		b.append(&s.chunks[i].chunk, nil)
+		b.append(&s.chunks[i].chunk, home{})
 	}
 	k(b, reason)
 }

@@ -25,8 +25,9 @@ type partition struct {
 	// busy says that a request which carries samples of the partition has no outcome yet. Everything about order hangs on
 	// this: a busy partition is never claimed.
 	busy bool
-	// busyLate says that these samples are late ones.
-	busyLate bool
+	// busyLate says that these samples are late ones, and busyEntry is the entry of the first of them.
+	busyLate  bool
+	busyEntry uint64
 	// suspect says that the last request took long while others did not. It travels alone until one is quick.
 	suspect   bool
 	idleSince time.Time
@@ -66,7 +67,7 @@ func (p *partition) appendLocked(l *lane, c *chunk, limits *BatchConfig, work []
 		c.after = p.numbered
 	}
 	before := chunksCost(b.chunks)
-	if full := b.append(c, &p.size); full != nil {
+	if full := b.append(c, p.home(l)); full != nil {
 		full.packing = make(chan struct{})
 		work = append(work, full)
 	}
@@ -82,7 +83,7 @@ func (p *partition) appendLocked(l *lane, c *chunk, limits *BatchConfig, work []
 		// Packed and still open, it would wait for the good samples before the newest of what is added to it.
 		work = p.sealLocked(l, work)
 	default:
-		work = p.packLocked(b, work)
+		work = p.packLocked(l, b, work)
 	}
 	return work
 }
@@ -95,16 +96,19 @@ func (p *partition) sealLocked(l *lane, work []*chunk) []*chunk {
 	if l.open == nil {
 		return work
 	}
-	return p.packLocked(l.seal(), work)
+	return p.packLocked(l, l.seal(), work)
 }
 
-// packLocked makes one chunk of a batch, which is added to work.
-func (p *partition) packLocked(b *batch, work []*chunk) []*chunk {
+// packLocked makes one chunk of a batch of a lane, which is added to work.
+func (p *partition) packLocked(l *lane, b *batch, work []*chunk) []*chunk {
 	if len(b.chunks) == 1 && b.chunks[0].plain == nil {
 		return work
 	}
-	return append(work, b.whole(&p.size))
+	return append(work, b.whole(p.home(l)))
 }
+
+// home is where chunks in one of the lanes are counted.
+func (p *partition) home(l *lane) home { return home{partition: &p.size, lane: &l.size} }
 
 func (p *partition) lane(late bool) *lane {
 	if late {
@@ -130,6 +134,20 @@ func (p *partition) unsettled() uint64 {
 		return b.number
 	}
 	return math.MaxUint64
+}
+
+// lateEntry is the entry of the first late sample that has no outcome.
+func (p *partition) lateEntry() uint64 {
+	switch {
+	case p.busyLate:
+		return p.busyEntry
+	case !p.late.empty():
+		return p.late.front().chunks[0].entry
+	case p.kept.lateWaits():
+		return unknown
+	default:
+		return settled
+	}
 }
 
 // logLane is the number of one of the partition's lanes in a log.

@@ -336,7 +336,7 @@ func TestGuardKnowsOnlyWhatWasAccepted(t *testing.T) {
 // left out like one that is late.
 func TestMadeTargetInfoWaitsBehindItsSeries(t *testing.T) {
 	g, now := newGuard(createDefaultConfig().(*Config).queueOptions().guard), time.Now()
-	g.holdLocked(1)
+	g.held.hold(1)
 	index := []indexEntry{
 		{identity: 1, target: 9, timestamp: now.UnixMilli(), guard: madeTarget},
 		{identity: 2, timestamp: now.UnixMilli()},

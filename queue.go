@@ -233,11 +233,11 @@ func (q *queue) appendSegment(s *segment, n need, drops *account.Drops, now time
 	p := q.partitions[n.partition]
 	p.guard.mu.Lock()
 	defer p.guard.mu.Unlock()
-	if len(p.guard.held) > 0 || q.durable != nil {
-		waits, unread := q.lateState(p)
-		if p.guard.holdAll = unread; !waits {
-			clear(p.guard.held)
-		}
+	held := &p.guard.held
+	if held.number++; !held.empty() || q.durable != nil {
+		var unsettled uint64
+		unsettled, p.guard.holdAll = q.lateState(p)
+		held.release(unsettled)
 	}
 	var runs []run
 	for i := range s.chunks {
@@ -277,12 +277,12 @@ func (q *queue) arriveLocked(p *partition, r run, a *arrival) {
 	q.used += p.size - before
 }
 
-// lateState says whether late samples of a partition have no outcome yet, and whether some were never read. Who holds the
-// partition's guard can rely on a no.
-func (q *queue) lateState(p *partition) (waits, unread bool) {
+// lateState returns the number of the append with the first late samples of a partition that have no outcome yet, and whether some were
+// never read. Who holds the partition's guard can rely on that all before have theirs.
+func (q *queue) lateState(p *partition) (unsettled uint64, unread bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return !p.late.empty() || p.busyLate || p.kept.lateWaits(), p.kept.lateUnread()
+	return p.lateEntry(), p.kept.lateUnread()
 }
 
 func (q *queue) lateRoomLocked(c *chunk) bool {
@@ -306,8 +306,10 @@ func (q *queue) pack(c *chunk) {
 	before := c.cost()
 	c.plain, c.pending = nil, nil
 	c.packed, c.size = packed, size
-	if c.home != nil {
-		q.resizeLocked(c.home, c.cost()-before)
+	if c.home.partition != nil {
+		n := c.cost() - before
+		*c.home.lane += n
+		q.resizeLocked(c.home.partition, n)
 		q.admission.grantLocked()
 	}
 	close(c.packing)
@@ -494,6 +496,7 @@ func (q *queue) answered(d *delivery, o *outcome, delay time.Duration) event {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s, a, now := &q.scheduler, o.answer, time.Now()
+	d.slow = now.Sub(d.begun) > q.limits.FlushTimeout && s.gate.succeeded.After(d.begun)
 	if overloads(a) {
 		s.limit.overloaded(d.number)
 	}
@@ -519,7 +522,6 @@ func (q *queue) answered(d *delivery, o *outcome, delay time.Duration) event {
 		s.gate.postpone(now)
 		return event{}
 	}
-	d.slow = now.Sub(d.begun) > q.limits.FlushTimeout && s.gate.succeeded.After(d.begun)
 	if a.Success() {
 		s.limit.succeeded(s.inFlight)
 	}

@@ -266,7 +266,7 @@ func (s *scheduler) take(first *partition, late bool) *delivery {
 
 // claim adds a batch, whose partition is busy from now on.
 func (d *delivery) claim(p *partition, b *batch) {
-	p.busy, p.busyLate = true, d.late
+	p.busy, p.busyLate, p.busyEntry = true, d.late, b.chunks[0].entry
 	d.parts = append(d.parts, part{partition: p, batch: b, samples: b.Samples, logged: b.logged, cost: b.leave()})
 	d.recovered = d.recovered || b.life > 0
 	p.kept.lanes[laneIndex(d.late)].claimed += b.logged

@@ -39,7 +39,9 @@ type schedulerModel struct {
 	holds map[*partition]*delivery
 	// underWay have a place, and parked wait for something else than their turn.
 	underWay, parked []*delivery
-	events           map[string]int
+	// life is that of the process before, while what comes is what it has left.
+	life   uint64
+	events map[string]int
 }
 
 func newSchedulerModel(t *testing.T, rnd *rand.Rand, partitions int) *schedulerModel {
@@ -48,7 +50,12 @@ func newSchedulerModel(t *testing.T, rnd *rand.Rand, partitions int) *schedulerM
 		accepted: make(map[int64]time.Time), before: make(map[int64]int64), holds: make(map[*partition]*delivery),
 		events: make(map[string]int),
 	}
-	limits := &BatchConfig{MaxSamples: 10, MaxSizeBytes: 1 << 20, FlushTimeout: time.Second}
+	limits := &BatchConfig{
+		MaxSamples:   []int{1, 2, 10, 10, 40}[rnd.IntN(5)],
+		MaxSizeBytes: []ByteSize{minBatchSize, 4 * minBatchSize, 1 << 20}[rnd.IntN(3)],
+		FlushTimeout: []time.Duration{time.Millisecond, time.Second, time.Second, time.Minute}[rnd.IntN(4)],
+	}
+	m.life = rnd.Uint64N(2)
 	m.s = &scheduler{limits: limits, size: newSizeLimit(limits), limit: newLimit(1 + rnd.IntN(40))}
 	for i := range partitions {
 		m.s.partitions = append(m.s.partitions, &partition{index: i})
@@ -73,6 +80,9 @@ func (m *schedulerModel) step() {
 		{"limit", 1, m.changeLimit},
 		{"gate", 1, func() { m.s.gate.ask(m.now, m.upTo(5*time.Second)) }},
 		{"pause", 1, m.pause},
+		{"evict", 1, m.evict},
+		{"too large", 1, m.tooLarge},
+		{"hurry", 1, func() { m.s.closing = m.rnd.IntN(4) == 0 }},
 		{"timer", 4, m.timer},
 		{"time", 4, func() { m.now = m.now.Add(m.upTo(300 * time.Millisecond)) }},
 	}
@@ -98,11 +108,15 @@ func (m *schedulerModel) upTo(d time.Duration) time.Duration {
 // append adds samples to a lane.
 func (m *schedulerModel) append(late bool) {
 	p := m.s.partitions[m.rnd.IntN(len(m.s.partitions))]
-	n := 1 + m.rnd.IntN(4)
+	n := 1 + m.rnd.IntN(min(4, m.s.limits.MaxSamples))
 	if m.rnd.IntN(6) == 0 {
-		n = 1 + m.rnd.IntN(10)
+		n = 1 + m.rnd.IntN(min(10, m.s.limits.MaxSamples))
 	}
-	c := &chunk{accepted: m.now, plain: make([]byte, n), protocol: wire.V1}
+	if m.rnd.IntN(200) == 0 {
+		m.life = 0
+	}
+	c := &chunk{accepted: m.now, plain: make([]byte, n), protocol: wire.V1, life: m.life}
+	c.sizes.plain = n * (1 + m.rnd.IntN(2000))
 	if m.rnd.IntN(10) == 0 {
 		c.protocol = wire.V2
 	}
@@ -171,7 +185,7 @@ func (m *schedulerModel) free(d *delivery, slow bool) {
 		delete(m.holds, p)
 		p.busy, p.busyLate, p.suspect, p.idleSince = false, false, slow, m.now
 		if !d.late {
-			m.settled[p.index] = d.parts[i].batch.newest
+			m.settled[p.index] = max(m.settled[p.index], d.parts[i].batch.newest)
 		}
 	}
 }
@@ -247,6 +261,32 @@ func (m *schedulerModel) pause() {
 		m.s.gate.refused(m.now, m.now, &remote.Answer{Status: 401})
 		m.s.leave(d)
 		m.free(d, false)
+	}
+}
+
+// evict takes the oldest that waits off a partition, as queue.on_full: drop_oldest does.
+func (m *schedulerModel) evict() {
+	p := m.s.partitions[m.rnd.IntN(len(m.s.partitions))]
+	if !p.waits() {
+		return
+	}
+	late := p.good.empty()
+	b := p.lane(late).popFront()
+	line := &m.lines[p.index][lane2(late)]
+	require.Equal(m.t, (*line)[0], b.oldest, "the oldest")
+	*line = (*line)[b.Samples:]
+	if !late {
+		m.settled[p.index] = max(m.settled[p.index], b.newest)
+	}
+}
+
+// tooLarge is a 413, or a success that lets the size grow again.
+func (m *schedulerModel) tooLarge() {
+	size := m.rnd.Int64N(2 * int64(m.s.size.ceiling))
+	if m.rnd.IntN(2) == 0 {
+		m.s.size.answered(&remote.Answer{Status: 413}, size, m.now)
+	} else {
+		m.s.size.answered(&remote.Answer{Status: 204}, size, m.now)
 	}
 }
 
@@ -374,10 +414,12 @@ func (m *schedulerModel) check(d *delivery, before *view) {
 		return
 	}
 	require.LessOrEqual(t, len(d.parts), m.most(), "a request takes half of the partitions at most")
-	samples := 0
+	samples, size := 0, sizes{}
 	for i := range d.parts {
 		pt := &d.parts[i]
 		p, b := pt.partition, pt.batch
+		require.Equal(t, d.recovered, b.life > 0, "recovered samples travel with recovered ones")
+		size = size.plus(b.sizes)
 		require.Nil(t, m.holds[p], "partition %d is busy, and is claimed", p.index)
 		m.holds[p] = d
 		line := &m.lines[p.index][lane2(d.late)]
@@ -392,6 +434,9 @@ func (m *schedulerModel) check(d *delivery, before *view) {
 		samples += b.Samples
 	}
 	require.LessOrEqual(t, samples, m.s.limits.MaxSamples)
+	if len(d.parts) > 1 {
+		require.LessOrEqual(t, size.bytes(), int64(m.s.limits.MaxSizeBytes))
+	}
 }
 
 // checkIdle looks at a state in which the scheduler hands out nothing.
@@ -445,7 +490,7 @@ func TestSchedulerModel(t *testing.T) {
 	events := make(map[string]int)
 	for round := range rounds {
 		rnd := rand.New(rand.NewPCG(first, round))
-		partitions := []int{1, 2, 3, 8, 32}[round%5]
+		partitions := []int{1, 2, 3, 8, 32, 256}[round%6]
 		ok := t.Run(fmt.Sprintf("round %d, %d partitions", round, partitions), func(t *testing.T) {
 			m := newSchedulerModel(t, rnd, partitions)
 			for range steps {

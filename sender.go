@@ -216,16 +216,17 @@ func (v *voyage) wait(ctx context.Context, delay time.Duration) {
 const maxProbe = 100
 
 // split cuts the next request in two: by partition, as deliveries of their own, as long as there are several, and then within
-// a partition, one after the other.
-func (v *voyage) split(ctx context.Context) {
+// a partition, one after the other. They count as sent so many times.
+func (v *voyage) split(ctx context.Context, attempts int) {
 	v.version.split(v.next().trial)
 	if !v.shared() {
 		first, second := v.next().split()
 		v.settled(first, second)
+		v.attempts = attempts
 		return
 	}
 	other := v.fork()
-	v.attempts = 0
+	v.attempts, other.attempts = attempts, attempts
 	turn := v.queue.fork(other)
 	v.spawn(func() { v.run(ctx, other, turn) })
 }
@@ -243,9 +244,7 @@ func (v *voyage) retry(ctx context.Context, a *remote.Answer, delay time.Duratio
 	v.events.retrying(a, v.attempts, delay)
 	if poison && v.next().Samples > 1 {
 		v.cut = time.Now()
-		attempts := v.attempts
-		v.split(ctx)
-		v.attempts = attempts
+		v.split(ctx, v.attempts)
 	}
 	if !waitFor(ctx, v.queue.retry(v.delivery, delay)) {
 		v.abort(ctx, outcome{verdict: remote.VerdictDrop, reason: account.ReasonShutdown, answer: a, attempts: v.attempts})
@@ -425,7 +424,7 @@ func (v *voyage) takeApart(ctx context.Context, o *outcome) bool {
 	if o.reason == account.ReasonRefusedAfterUnknown && r.Samples > 1 {
 		// Only that finds out which samples the endpoint does not have. It is no new offence, and costs no budget.
 		r.refused = true
-		v.split(ctx)
+		v.split(ctx, 0)
 		return true
 	}
 	isolated := o.reason == account.ReasonRejected
@@ -444,7 +443,7 @@ func (v *voyage) takeApart(ctx context.Context, o *outcome) bool {
 		o.reason = account.ReasonIsolationLimit
 		return false
 	}
-	v.split(ctx)
+	v.split(ctx, 0)
 	return true
 }
 

@@ -62,8 +62,8 @@ func (c *checker) checkWork() {
 			c.problem("%v was sent %v late, although nothing else was under way", x, x.Start.Sub(at))
 		}
 		ended := x.Ended
-		if !c.final(x) {
-			// When it is given up is not known.
+		if !c.final(x) || c.fatal(x) && c.Settings.Fatal == pause {
+			// When it is given up is not known, nor how long an endpoint that is paused is left alone.
 			ended = x.Ended.Add(1000 * time.Hour)
 		}
 		if ended = ended.Add(bodyWait); ended.After(free) {
@@ -88,7 +88,7 @@ func (c *checker) checkCalls() {
 		case call.Err == nil || ended:
 		case !s.refuses():
 			c.problem("ConsumeMetrics refused a payload, with on_full %s: %v", s.OnFull, call.Err)
-		case took < most && !call.Permanent && !c.Network:
+		case took < most && !call.Permanent && !c.Network && s.Fatal != pause:
 			c.problem("ConsumeMetrics waited %v of %v for space: %v", took, most, call.Err)
 		}
 		if call.Err == nil && c.Ended.Before(call.Start) && !c.Ended.IsZero() {

@@ -256,15 +256,15 @@ func (m *model) apart(s *seriesModel, it *item, least int) {
 
 // far says whether a sample's time is so far from now, before or after the call, that it travels apart.
 func (m *model) far(c *Call, ts int64) bool {
-	rules := &m.record.Rules
+	future, past := m.record.maxFuture(), m.record.maxPast()
 	at := time.UnixMilli(ts)
-	return rules.MaxFuture > 0 && at.Sub(c.Start) > rules.MaxFuture || rules.MaxPast > 0 && c.Ended.Sub(at) > rules.MaxPast
+	return future > 0 && at.Sub(c.Start) > future || past > 0 && c.Ended.Sub(at) > past
 }
 
 // perhapsNear says whether a time that was too far ahead of the clock when a call began was not any more when the call ended. If the
 // payload waited for room, it is not known whether the sample is the newest one of its series.
 func (m *model) perhapsNear(c *Call, ts int64) bool {
-	limit := m.record.Rules.MaxFuture
+	limit := m.record.maxFuture()
 	at := time.UnixMilli(ts)
 	return limit > 0 && at.Sub(c.Start) > limit && at.Sub(c.Ended) <= limit
 }

@@ -3,6 +3,7 @@
 package chaos
 
 import (
+	"cmp"
 	"net/http"
 	"sync"
 	"time"
@@ -16,7 +17,7 @@ type Rules struct {
 	SortsPayloads bool
 	// DropsRepeats says that a sample of the time of the last one of its series is dropped, whatever out_of_order is.
 	DropsRepeats bool
-	// MaxFuture and MaxPast are how far from now a sample may be before it travels apart; 0 is any.
+	// MaxFuture and MaxPast are how far from now a sample may be before it travels apart, if the configuration does not say it; 0 is any.
 	MaxFuture, MaxPast time.Duration
 	// Fatal are further statuses that say that the endpoint or the credentials are wrong, besides 401, 403, 404 and all that
 	// are neither 2xx, 4xx nor 5xx.
@@ -65,6 +66,10 @@ type Record struct {
 	mu    sync.Mutex
 	event int64
 }
+
+// maxFuture and maxPast are how far from now a sample may be before it travels apart; 0 is any.
+func (r *Record) maxFuture() time.Duration { return cmp.Or(r.Settings.MaxFuture, r.Rules.MaxFuture) }
+func (r *Record) maxPast() time.Duration   { return cmp.Or(r.Settings.MaxPast, r.Rules.MaxPast) }
 
 // Call is a call of ConsumeMetrics.
 type Call struct {

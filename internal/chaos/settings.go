@@ -20,6 +20,10 @@ const (
 	isolate    = "isolate"
 	fail       = "fail"
 	retry      = "retry"
+	pause      = "pause"
+
+	// century is the longest duration that can be set.
+	century = 100 * 365 * 24 * time.Hour
 
 	// minBatchSize is the least batch.max_size_bytes.
 	minBatchSize = 16 << 10
@@ -41,6 +45,7 @@ type Settings struct {
 	Strategy           string   // translation_strategy
 
 	Partitions        int
+	MaxInFlight       int
 	MaxSamples        int
 	MaxSizeBytes      int64
 	FlushTimeout      time.Duration
@@ -62,6 +67,8 @@ type Settings struct {
 	Rejected          string
 	MaxIsolation      int
 	OutOfOrder        string
+	MaxFuture         time.Duration // 0 is the default, which Rules has
+	MaxPast           time.Duration
 	SeriesIdleTimeout time.Duration
 	ShutdownTimeout   time.Duration
 	DeadLetters       string // dead_letter.directory
@@ -91,6 +98,7 @@ func (s *Settings) Map() map[string]any {
 		"disable_scope_info":                  s.DisableScopeInfo,
 		"translation_strategy":                s.Strategy,
 		"partitions":                          s.Partitions,
+		"max_in_flight":                       s.MaxInFlight,
 		"batch": map[string]any{
 			"max_samples": s.MaxSamples, "max_size_bytes": s.MaxSizeBytes, "flush_timeout": s.FlushTimeout.String(),
 		},
@@ -112,6 +120,12 @@ func (s *Settings) Map() map[string]any {
 	}
 	if len(s.PromotedAttributes) > 0 {
 		m["resource_constant_labels"] = map[string]any{"included": toAny(s.PromotedAttributes)}
+	}
+	if s.MaxFuture > 0 {
+		m["max_future"] = s.MaxFuture.String()
+	}
+	if s.MaxPast > 0 {
+		m["max_past"] = s.MaxPast.String()
 	}
 	if s.DeadLetters != "" {
 		m["dead_letter"] = map[string]any{"directory": s.DeadLetters}
@@ -158,11 +172,12 @@ func randomSettings(r *rand.Rand, subject *Subject, lossless bool, directory str
 	s := &Settings{
 		Timeout:           between(r, time.Second, 10*time.Second),
 		Partitions:        pick(r, 1, 2, 8, 32, 256, 1+r.IntN(9)),
+		MaxInFlight:       pick(r, 0, 0, 1, 2, 1+r.IntN(32)),
 		MaxSamples:        pick(r, 1, 1+r.IntN(10), 1+r.IntN(300), 2000),
 		MaxSizeBytes:      pick[int64](r, minBatchSize, minBatchSize, 4*minBatchSize, 3_000_000),
 		FlushTimeout:      pick(r, time.Millisecond, 20*time.Millisecond, time.Second, 5*time.Second),
 		OnFull:            pick(r, block, reject),
-		BlockTimeout:      pick(r, between(r, time.Second, 20*time.Second), time.Hour),
+		BlockTimeout:      pick(r, between(r, time.Second, 20*time.Second), time.Hour, between(r, time.Millisecond, time.Second)),
 		RetryEnabled:      true,
 		InitialInterval:   between(r, time.Millisecond, 200*time.Millisecond),
 		Multiplier:        1 + 2*r.Float64(),
@@ -174,7 +189,7 @@ func randomSettings(r *rand.Rand, subject *Subject, lossless bool, directory str
 		Rejected:          pick(r, discard, isolate),
 		MaxIsolation:      1 << 20,
 		OutOfOrder:        pick(r, subject.Rules.OutOfOrder...),
-		SeriesIdleTimeout: pick(r, time.Hour, time.Hour, 10*time.Second, 500*time.Millisecond),
+		SeriesIdleTimeout: pick(r, time.Hour, time.Hour, 10*time.Second, 500*time.Millisecond, time.Millisecond),
 		ShutdownTimeout:   24 * time.Hour,
 	}
 	if subject.Partitions > 0 {
@@ -187,6 +202,10 @@ func randomSettings(r *rand.Rand, subject *Subject, lossless bool, directory str
 	s.MaxInterval = s.InitialInterval + between(r, 0, 5*time.Second)
 	s.QueueSizeBytes = max(int64(s.Partitions)*s.MaxSizeBytes*pick[int64](r, 2, 2, 3, 4), 4*s.MaxSizeBytes) + r.Int64N(100)
 	s.chooseTranslation(r)
+	if subject.Rules.MaxFuture > 0 {
+		s.MaxFuture = pick(r, 0, 0, 0, time.Millisecond, between(r, time.Millisecond, time.Hour), century)
+		s.MaxPast = pick(r, 0, 0, 0, time.Millisecond, between(r, time.Millisecond, time.Hour), century)
+	}
 	if lossless {
 		return s
 	}
@@ -200,9 +219,9 @@ func randomSettings(r *rand.Rand, subject *Subject, lossless bool, directory str
 	s.MaxRetries = pick(r, 0, r.IntN(5), 1+r.IntN(10))
 	s.RetryOn429 = r.IntN(3) > 0
 	s.RetriesExhausted = pick(r, discard, discard, discard, fail)
-	s.Fatal = pick(r, discard, discard, fail)
+	s.Fatal = pick(r, discard, pause, fail)
 	if s.RetryEnabled {
-		s.Fatal = pick(r, discard, discard, fail, retry)
+		s.Fatal = pick(r, discard, pause, fail, retry)
 	}
 	s.MaxIsolation = pick(r, 2+r.IntN(60), 1000)
 	s.ShutdownTimeout = pick(r, between(r, time.Millisecond, 20*time.Second), 24*time.Hour)

@@ -73,6 +73,11 @@ var mutants = []mutant{
 		tests: []guard{{"TestSchedulerModel", "suspects travel alone"}},
 	},
 	{
+		name: "recovered samples travel with others", file: "scheduler.go",
+		replace: [][2]string{{"b.protocol == protocol && b.life > 0 == recovered", "b.protocol == protocol && (recovered || true)"}},
+		tests:   []guard{{"TestSchedulerModel", "recovered samples travel with recovered ones"}},
+	},
+	{
 		name: "the gate is ignored", file: "scheduler.go",
 		replace: [][2]string{{"now.Before(opens)", "now.Before(opens) && len(s.partitions) == 0"}},
 		tests:   []guard{{"TestSchedulerModel", "the gate (is open|opens)"}},

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package orderedremotewriteexporter
+
+import (
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/storagetest"
+)
+
+// TestEvictionMakesRoom or does not happen: what waits is not dropped for a payload that then finds no room all the same. Small
+// queues, of which requests that hang hold a large part.
+func TestEvictionMakesRoom(t *testing.T) {
+	first := seed(t)
+	for round := range uint64(40) {
+		rnd := rand.New(rand.NewPCG(first, round))
+		partitions := 1 + rnd.IntN(4)
+		synctest.Test(t, func(t *testing.T) {
+			receiver := &rwtest.Receiver{Script: func(rwtest.Request) rwtest.Answer {
+				return rwtest.Answer{Latency: time.Duration(1+rnd.IntN(20)) * time.Second}
+			}}
+			h := newHarness(t, receiver, smallQueue(OnFullDropOldest), func(c *Config) {
+				c.Partitions = partitions
+				c.Batch.MaxSamples = 1 + rnd.IntN(40)
+			})
+			for i := range 200 {
+				tr := h.translators.Load().take()
+				md := noise(time.Now(), 1000*i, 1+rnd.IntN(2)*rnd.IntN(20))
+				require.NoError(t, tr.translate(t.Context(), md, h.version.protocol()))
+				evicted, _, err := h.queue.reserve(&tr.payload)
+				require.NoError(t, err)
+				room := false
+				for _, n := range tr.needs {
+					room = room || !n.dropped
+				}
+				if evicted > 0 && !assert.True(t, room, "round %d: %d samples were dropped for a payload that is dropped as well", round, evicted) {
+					break
+				}
+				require.NoError(t, h.queue.append(t.Context(), &tr.payload))
+				h.translators.Load().giveBack(tr)
+				time.Sleep(time.Duration(rnd.IntN(2000)) * time.Millisecond)
+			}
+			require.NoError(t, h.Shutdown(t.Context()))
+			h.checkBalance()
+		})
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// TestNothingIsEvictedForACrowd: storage does not keep up, so that what comes is dropped whatever the room. Nothing is dropped for it
+// from a full log besides.
+func TestNothingIsEvictedForACrowd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, answers(503), smallQueue(OnFullDropOldest), stored, func(c *Config) { c.Queue.MaxDiskBytes = c.Queue.MaxSizeBytes })
+		for i := 0; len(h.dropped()) == 0; i += 5 {
+			h.consume(noise(time.Now(), i, 5))
+		}
+		hangs := make(chan struct{})
+		h.host.disk.Before = func(storagetest.Batch) storagetest.Fault {
+			<-hangs
+			return storagetest.Fault{}
+		}
+		var callers sync.WaitGroup
+		for i := range 10 {
+			before := h.dropped()["queue_full"]
+			callers.Go(func() { h.consume(noise(time.Now(), 1000*(i+1), 5)) })
+			synctest.Wait()
+			dropped := h.dropped()["queue_full"] - before
+			assert.LessOrEqual(t, dropped, int64(5), "what came, or as much as makes room for it")
+		}
+		assert.NotZero(t, h.dropped()["queue_full"])
+		close(hangs)
+		callers.Wait()
+		require.NoError(t, h.Shutdown(t.Context()))
+		h.checkBalance()
+	})
+}
