@@ -23,7 +23,7 @@ func (unobserved) damaged(int, int)                  {}
 func (p *benchPipeline) store(b *testing.B, cfg *Config) {
 	log, err := journal.Open(context.Background(), new(storagetest.Disk).Client(), layoutOf(cfg.Partitions, testSecret))
 	require.NoError(b, err)
-	s := &storedQueue{log: log, durable: newDurable(log, int64(cfg.Queue.MaxDiskBytes), unobserved{})}
+	s := &storedQueue{log: log, durable: newDurable(log, int64(cfg.Queue.MaxDiskBytes), unobserved{}), watch: new(storageWatch)}
 	p.q.keepIn(s.durable)
 	s.start()
 	b.Cleanup(func() { require.NoError(b, s.close(context.Background())) })
