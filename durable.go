@@ -315,7 +315,7 @@ func (d *durable) write(c *commit) {
 		}
 		// What is acknowledged can make room, whatever error says that there is none.
 		d.flush()
-		if !d.pause(delay) {
+		if errors.Is(err, journal.ErrTaken) || !d.pause(delay) {
 			d.giveUp(c, err)
 			return
 		}
@@ -350,14 +350,14 @@ func (d *durable) append(runs []journal.Run, bytes int64) (number uint64, err er
 	return number, err
 }
 
-// flush stores acknowledgements.
+// flush stores acknowledgements. It returns false if it must be tried again.
 func (d *durable) flush() (ok bool) {
 	began := time.Now()
 	err := d.log.Flush(context.Background())
 	if err != nil {
 		d.observed.wrote(time.Since(began), 0, err)
 	}
-	return err == nil
+	return err == nil || errors.Is(err, journal.ErrTaken)
 }
 
 // learn sees to it that the log knows the first of its records, if the reader need not.

@@ -47,6 +47,10 @@ type Log struct {
 	opened time.Time
 	// obsolete are records that can be deleted.
 	obsolete []obsolete
+	// owner is what is stored for this process, and owned says that it is. Taken is an error if there was another one then.
+	owner []byte
+	owned bool
+	taken error
 }
 
 // obsolete is a record that can be deleted. Its bytes are stored until it is.
@@ -80,18 +84,33 @@ const recordPrefix = "record."
 func recordKey(number uint64) string { return fmt.Sprintf("%s%020d", recordPrefix, number) }
 
 // Open opens the log that a client has, or makes one. The given layout is that of a log without anything to keep; another one
-// keeps its own. An error that is ErrNewer says that a newer version has written it.
+// keeps its own. An error that is ErrNewer says that a newer version has written it. Who had it open before gets ErrTaken from then
+// on.
 func Open(ctx context.Context, client storage.Client, layout Layout) (*Log, error) {
 	if layout.Lanes > MaxLanes {
 		return nil, fmt.Errorf("a log has at most %d lanes", MaxLanes)
 	}
 	l := &Log{client: client, index: make(map[uint64]*entry), opened: time.Now()}
+	// What cannot be read is left to who has it.
+	if err := l.readHead(ctx); err != nil {
+		return nil, err
+	}
+	if err := l.own(ctx); err != nil {
+		return nil, err
+	}
+	// From now on nobody else writes anything that counts.
+	l.head = head{}
 	if err := l.readHead(ctx); err != nil {
 		return nil, err
 	}
 	l.unknown.add(span{l.first, l.next})
 	if err := l.probe(ctx); err != nil {
 		return nil, err
+	}
+	if l.life > 0 {
+		// The owner before may still write the next record. What is there is of no use.
+		l.obsolete = append(l.obsolete, obsolete{number: l.next})
+		l.next++
 	}
 	if l.empty() {
 		l.restart(layout)
@@ -406,11 +425,15 @@ func (l *Log) NextEnd(lane int, from, known uint64) (number, end uint64, ok bool
 	return number, 0, false
 }
 
-// Flush stores acknowledgements, if there are any that are not.
+// Flush stores acknowledgements, if there are any that are not. If the log keeps something, it looks at least whether that is still this
+// process's to send.
 func (l *Log) Flush(ctx context.Context) error {
 	l.mu.Lock()
-	dirty := l.dirty
+	dirty, empty := l.dirty, l.empty()
 	l.mu.Unlock()
+	if !dirty && !empty {
+		return l.batch(ctx, nil)
+	}
 	for dirty {
 		if err := l.commit(ctx, nil); err != nil {
 			return err
@@ -442,12 +465,16 @@ func (l *Log) commit(ctx context.Context, r *Record) error {
 	}
 	ops = append(ops, h.operation())
 	ops = append(ops, deleteOperations(deletes)...)
-	return l.write(ctx, h.generation, deletes, ops, func() {
+	err := l.write(ctx, h.generation, deletes, ops, func() {
 		if r != nil {
 			l.add(r, len(record))
 			l.index[r.Number].written = time.Since(l.opened)
 		}
 	})
+	if r != nil && errors.Is(err, ErrTaken) {
+		l.withdraw(ctx, r.Number)
+	}
+	return err
 }
 
 func deleteOperations(records []obsolete) []*storage.Operation {
@@ -477,13 +504,17 @@ func (l *Log) prepare() (h head, deletes []obsolete) {
 
 // write writes a batch in which there is a head, and takes note of its success.
 func (l *Log) write(ctx context.Context, generation uint64, deletes []obsolete, ops []*storage.Operation, done func()) error {
-	err := l.client.Batch(ctx, ops...)
+	if !l.owned {
+		ops = append(ops, storage.SetOperation(ownerKey, l.owner))
+	}
+	err := l.batch(ctx, ops)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil {
 		l.dirty = true
 		return err
 	}
+	l.owned = true
 	l.generation = generation
 	l.obsolete = l.obsolete[len(deletes):]
 	l.stored -= bytesOf(deletes)

@@ -29,7 +29,7 @@ func (l *Log) Read(ctx context.Context, from, end uint64, maxBytes int64) (recor
 		gets[i] = storage.GetOperation(recordKey(number))
 	}
 	if len(gets) > 0 {
-		if err := l.client.Batch(ctx, gets...); err != nil {
+		if err := l.batch(ctx, gets); err != nil {
 			return nil, from, 0, err
 		}
 	}
@@ -137,7 +137,7 @@ func (l *Log) Rewrite(ctx context.Context, until time.Time, maxBytes, room int64
 	for i, number := range numbers {
 		gets[i] = storage.GetOperation(recordKey(number))
 	}
-	if err := l.client.Batch(ctx, gets...); err != nil {
+	if err := l.batch(ctx, gets); err != nil {
 		return false, err
 	}
 	// What the head says of acknowledgements must be stored before what needs no keeping is left out.
