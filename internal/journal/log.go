@@ -251,6 +251,7 @@ func (l *Log) add(r *Record, bytes int) {
 		l.live += int64(len(r.Runs[i].Data))
 	}
 	l.stored += int64(bytes)
+	l.steps = l.steps.with(r.Number, bytes, l.first)
 	l.next = r.Number + 1
 	l.knowLocked(entryOf(r, bytes))
 }
@@ -459,6 +460,7 @@ func (l *Log) commit(ctx context.Context, r *Record) error {
 		ops = append(ops, storage.SetOperation(recordKey(r.Number), record))
 		h.next = r.Number + 1
 		h.stored += int64(len(record))
+		h.steps = h.steps.with(r.Number, len(record), h.first)
 		for i := range r.Runs {
 			h.lanes[r.Runs[i].Lane].add(&r.Runs[i])
 		}
