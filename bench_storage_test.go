@@ -17,6 +17,7 @@ import (
 type unobserved struct{}
 
 func (unobserved) wrote(time.Duration, int64, error) {}
+func (unobserved) works()                            {}
 func (unobserved) damaged(int, int)                  {}
 
 // store makes a pipeline keep what it accepts on a disk that costs nothing but a copy.

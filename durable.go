@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
@@ -65,6 +66,9 @@ type durable struct {
 	// idle is called by the committer when it has nothing to write.
 	idle func()
 
+	// unread says that the last read of the log has failed.
+	unread atomic.Bool
+
 	// encoded is the committer's own, and so is refused, why it has given a commit up.
 	encoded []byte
 	refused error
@@ -80,6 +84,8 @@ type durable struct {
 type storageObserver interface {
 	// wrote is told of each write.
 	wrote(took time.Duration, bytes int64, err error)
+	// works is told when nothing fails any more.
+	works()
 	// damaged is told how many samples and records storage has lost.
 	damaged(samples, records int)
 }
@@ -269,9 +275,7 @@ func (d *durable) writeAll() {
 		case <-d.work:
 			d.idle()
 		case <-ticker.C:
-			d.flush()
-			d.learn()
-			d.rewrite(rewriteEach)
+			d.tend()
 			d.idle()
 		case <-d.stop:
 			for c := d.nextCommit(); c != nil; c = d.nextCommit() {
@@ -281,6 +285,14 @@ func (d *durable) writeAll() {
 			}
 			return
 		}
+	}
+}
+
+// tend stores acknowledgements and keeps the log small. If all of it succeeds, no write waits for its next attempt.
+func (d *durable) tend() {
+	stored, learned, rewritten := d.flush(), d.learn(), d.rewrite(rewriteEach)
+	if stored && learned && rewritten && !d.unread.Load() {
+		d.observed.works()
 	}
 }
 
@@ -361,20 +373,24 @@ func (d *durable) flush() (ok bool) {
 }
 
 // learn sees to it that the log knows the first of its records, if the reader need not.
-func (d *durable) learn() {
+func (d *durable) learn() (ok bool) {
 	began := time.Now()
-	if err := d.log.Learn(context.Background(), mostRead); err != nil {
+	err := d.log.Learn(context.Background(), mostRead)
+	if err != nil {
 		d.observed.wrote(time.Since(began), 0, err)
 	}
+	return err == nil
 }
 
 // rewrite makes the log smaller if most of it is of no use. What is on its way as usual is left alone.
-func (d *durable) rewrite(bytes int64) {
+func (d *durable) rewrite(bytes int64) (ok bool) {
 	began := time.Now()
-	if _, err := d.log.Rewrite(context.Background(), began.Add(-rewriteAfter), bytes, d.capacity); err != nil {
+	_, err := d.log.Rewrite(context.Background(), began.Add(-rewriteAfter), bytes, d.capacity)
+	if err != nil {
 		d.observed.wrote(time.Since(began), 0, err)
 	}
 	d.trim()
+	return err == nil
 }
 
 // pause waits before another attempt. It returns false if there is no time for one.

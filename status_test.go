@@ -3,6 +3,7 @@
 package orderedremotewriteexporter
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"go.opentelemetry.io/collector/component/componentstatus"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/storagetest"
 )
 
 const (
@@ -132,4 +134,40 @@ func TestNoStatusIsReportedInAShutdown(t *testing.T) {
 			assert.Equal(t, 3, receiver.Requests())
 		}
 	})
+}
+
+// TestStorageIsWellAgain: storage that has failed is well again once what it should have is there, although no payload comes any more.
+func TestStorageIsWellAgain(t *testing.T) {
+	for name, writes := range map[string]bool{"acknowledgements": true, "backlog": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var b backend
+				b.down.Store(true)
+				m := newMachine(t, &b, func(c *Config) { c.Batch.MaxSizeBytes, c.Queue.MaxSizeBytes = minBatchSize, 4*minBatchSize })
+				h := m.boot()
+				for range 10 {
+					h.consume(noise(time.Now(), 0, 30))
+					time.Sleep(time.Second)
+				}
+				var failing atomic.Bool
+				failing.Store(true)
+				m.disk.Before = func(batch storagetest.Batch) (f storagetest.Fault) {
+					if failing.Load() && batch.Writes == writes {
+						f.Err = storagetest.ErrInjected
+					}
+					return f
+				}
+				h.host.statuses()
+				b.down.Store(false)
+				time.Sleep(time.Minute)
+				assert.Equal(t, componentstatus.StatusRecoverableError, last(h.host.statuses()), "and no other since")
+				failing.Store(false)
+				h.settle()
+				time.Sleep(10 * time.Second)
+				assert.Equal(t, []componentstatus.Status{componentstatus.StatusOK}, h.host.statuses())
+				h.stop()
+				assert.EqualValues(t, 300, h.delivered())
+			})
+		})
+	}
 }

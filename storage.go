@@ -122,6 +122,8 @@ func (w *storageWatch) wrote(took time.Duration, bytes int64, err error) {
 	}
 }
 
+func (w *storageWatch) works() { w.status.storage(nil) }
+
 // lost is told that another process has the log. What is in it, that one has recovered, and sends.
 func (w *storageWatch) lost(err error) {
 	err = fmt.Errorf("queue.storage: %w", err)
