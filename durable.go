@@ -290,8 +290,8 @@ func (d *durable) writeAll() {
 
 // tend stores acknowledgements and keeps the log small. If all of it succeeds, no write waits for its next attempt.
 func (d *durable) tend() {
-	stored, learned, rewritten := d.flush(), d.learn(), d.rewrite(rewriteEach)
-	if stored && learned && rewritten && !d.unread.Load() {
+	stored, learned, rewritten, looked := d.flush(), d.learn(), d.rewrite(rewriteEach), d.look()
+	if stored && learned && rewritten && looked && !d.unread.Load() {
 		d.observed.works()
 	}
 }
@@ -376,6 +376,16 @@ func (d *durable) flush() (ok bool) {
 func (d *durable) learn() (ok bool) {
 	began := time.Now()
 	err := d.log.Learn(context.Background(), mostRead)
+	if err != nil {
+		d.observed.wrote(time.Since(began), 0, err)
+	}
+	return err == nil
+}
+
+// look notices that another process has the log, also if nothing is to be written or read.
+func (d *durable) look() (ok bool) {
+	began := time.Now()
+	err := d.log.Look(context.Background())
 	if err != nil {
 		d.observed.wrote(time.Since(began), 0, err)
 	}

@@ -47,10 +47,11 @@ type Log struct {
 	opened time.Time
 	// obsolete are records that can be deleted.
 	obsolete []obsolete
-	// owner is what is stored for this process, and owned says that it is. Taken is an error if there was another one then.
-	owner []byte
-	owned bool
-	taken error
+	// owner is what is stored for this process, and owned says that it is. Looked says that it was there since the last Look, and taken
+	// is an error if there was another one.
+	owner         []byte
+	owned, looked bool
+	taken         error
 }
 
 // obsolete is a record that can be deleted. Its bytes are stored until it is.
@@ -426,15 +427,11 @@ func (l *Log) NextEnd(lane int, from, known uint64) (number, end uint64, ok bool
 	return number, 0, false
 }
 
-// Flush stores acknowledgements, if there are any that are not. If the log keeps something, it looks at least whether that is still this
-// process's to send.
+// Flush stores acknowledgements, if there are any that are not.
 func (l *Log) Flush(ctx context.Context) error {
 	l.mu.Lock()
-	dirty, empty := l.dirty, l.empty()
+	dirty := l.dirty
 	l.mu.Unlock()
-	if !dirty && !empty {
-		return l.batch(ctx, nil)
-	}
 	for dirty {
 		if err := l.commit(ctx, nil); err != nil {
 			return err

@@ -71,7 +71,21 @@ func (l *Log) batch(ctx context.Context, ops []*storage.Operation) error {
 	if l.taken != nil {
 		return l.taken
 	}
+	l.looked = l.looked || err == nil
 	return err
+}
+
+// Look fails if what the log keeps is not this process's to send any more. It reads nothing if something else has, or was written, since
+// the last time.
+func (l *Log) Look(ctx context.Context) error {
+	l.mu.Lock()
+	looked := l.looked || l.empty()
+	l.looked = false
+	l.mu.Unlock()
+	if looked {
+		return nil
+	}
+	return l.batch(ctx, nil)
 }
 
 // takenBy is an error if the stored owner is another one. What is missing or damaged names nobody.
