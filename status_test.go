@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component/componentstatus"
+	"go.uber.org/zap"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/storagetest"
@@ -144,19 +146,19 @@ func TestStorageIsWellAgain(t *testing.T) {
 				var b backend
 				b.down.Store(true)
 				m := newMachine(t, &b, func(c *Config) { c.Batch.MaxSizeBytes, c.Queue.MaxSizeBytes = minBatchSize, 4*minBatchSize })
-				h := m.boot()
-				for range 10 {
-					h.consume(noise(time.Now(), 0, 30))
-					time.Sleep(time.Second)
-				}
 				var failing atomic.Bool
-				failing.Store(true)
 				m.disk.Before = func(batch storagetest.Batch) (f storagetest.Fault) {
 					if failing.Load() && batch.Writes == writes {
 						f.Err = storagetest.ErrInjected
 					}
 					return f
 				}
+				h := m.boot()
+				for range 10 {
+					h.consume(noise(time.Now(), 0, 30))
+					time.Sleep(time.Second)
+				}
+				failing.Store(true)
 				h.host.statuses()
 				b.down.Store(false)
 				time.Sleep(time.Minute)
@@ -170,4 +172,32 @@ func TestStorageIsWellAgain(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestStorageThatHangs: storage that does not come back from a write fails, and is well again when it has.
+func TestStorageThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b backend
+		m := newMachine(t, &b, func(c *Config) { c.Queue.BlockTimeout = time.Second })
+		hangs := make(chan struct{})
+		var started atomic.Bool
+		m.disk.Before = func(batch storagetest.Batch) storagetest.Fault {
+			if batch.Writes && started.Load() {
+				<-hangs
+			}
+			return storagetest.Fault{}
+		}
+		h := m.boot()
+		started.Store(true)
+		require.ErrorIs(t, h.ConsumeMetrics(t.Context(), gauge(time.Now(), 10)), errUnstored)
+		time.Sleep(time.Hour)
+		assert.Equal(t, []componentstatus.Status{componentstatus.StatusRecoverableError}, h.host.statuses())
+		assert.InDelta(t, time.Hour/hangsAfter, h.metric("otelcol_exporter_ordered_remote_write_storage_errors"), 1)
+		assert.NotZero(t, h.logs.FilterMessageSnippet("Storage fails").FilterField(zap.Error(errStorageHangs)).Len())
+		close(hangs)
+		h.settle()
+		assert.Equal(t, []componentstatus.Status{componentstatus.StatusOK}, h.host.statuses())
+		h.stop()
+		assert.EqualValues(t, 10, h.delivered())
+	})
 }

@@ -4,6 +4,7 @@ package orderedremotewriteexporter
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,20 +20,26 @@ import (
 // TestTwoCollectorsWithOneStorage has a second collector open the log of one that runs. It gets what is in the log, and the first one
 // neither accepts nor sends anything from then on, and says why, whether it has something to write or to read next or nothing at all.
 func TestTwoCollectorsWithOneStorage(t *testing.T) {
+	var away atomic.Bool
 	for name, next := range map[string]func(first *harness){
 		"it writes":  func(first *harness) { refusedAsTaken(first, 10) },
 		"it is idle": func(*harness) { time.Sleep(2 * time.Second) },
-		"nobody can write for a while": func(first *harness) {
-			first.host.disk.Before = func(storagetest.Batch) storagetest.Fault { return storagetest.Fault{Err: storagetest.ErrInjected} }
+		"nobody can use it for a while": func(first *harness) {
+			away.Store(true)
 			time.Sleep(10 * time.Second)
-			first.host.disk.Before = nil
+			away.Store(false)
 			refusedAsTaken(first, 10)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var b backend
-				disk := &storagetest.Disk{Shared: true}
+				disk := &storagetest.Disk{Shared: true, Before: func(storagetest.Batch) (f storagetest.Fault) {
+					if away.Load() {
+						f.Err = storagetest.ErrInjected
+					}
+					return f
+				}}
 				boot := func() *harness {
 					h := unstarted(t, &b, stored, func(c *Config) { c.Batch.MaxSizeBytes, c.Queue.MaxSizeBytes = 100_000, 400_000 })
 					h.host.disk = disk
