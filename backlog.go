@@ -55,6 +55,7 @@ func (b *backlog) readAll(ctx context.Context) {
 	delay := time.Duration(0)
 	for {
 		read, err := b.readNext()
+		b.unread.Store(err != nil)
 		if !read {
 			select {
 			case <-b.room:

@@ -17,13 +17,14 @@ import (
 type unobserved struct{}
 
 func (unobserved) wrote(time.Duration, int64, error) {}
+func (unobserved) works()                            {}
 func (unobserved) damaged(int, int)                  {}
 
 // store makes a pipeline keep what it accepts on a disk that costs nothing but a copy.
 func (p *benchPipeline) store(b *testing.B, cfg *Config) {
 	log, err := journal.Open(context.Background(), new(storagetest.Disk).Client(), layoutOf(cfg.Partitions, testSecret))
 	require.NoError(b, err)
-	s := &storedQueue{log: log, durable: newDurable(log, int64(cfg.Queue.MaxDiskBytes), unobserved{})}
+	s := &storedQueue{log: log, durable: newDurable(log, int64(cfg.Queue.MaxDiskBytes), unobserved{}), watch: new(storageWatch)}
 	p.q.keepIn(s.durable)
 	s.start()
 	b.Cleanup(func() { require.NoError(b, s.close(context.Background())) })

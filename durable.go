@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
@@ -29,6 +30,8 @@ const (
 	// firstStorageDelay and longestStorageDelay bound the time between two attempts of a write that fails.
 	firstStorageDelay   = 50 * time.Millisecond
 	longestStorageDelay = 5 * time.Second
+	// hangsAfter is the time after which storage that does not answer fails.
+	hangsAfter = 10 * time.Second
 	// mostRead is about how many bytes of the log are read at once.
 	mostRead = 4 << 20
 	// rewriteAfter is the age from which on a record is written again: most are deleted before.
@@ -65,6 +68,9 @@ type durable struct {
 	// idle is called by the committer when it has nothing to write.
 	idle func()
 
+	// unread says that the last read of the log has failed.
+	unread atomic.Bool
+
 	// encoded is the committer's own, and so is refused, why it has given a commit up.
 	encoded []byte
 	refused error
@@ -72,6 +78,9 @@ type durable struct {
 	// work wakes the committer, and room the reader.
 	work, room chan struct{}
 	stop, done chan struct{}
+	// writing says that the committer waits for storage, and hangs tells if it does so for long.
+	writing atomic.Bool
+	hangs   *time.Timer
 	// deadline ends the last attempts to write.
 	deadline context.Context
 }
@@ -80,6 +89,8 @@ type durable struct {
 type storageObserver interface {
 	// wrote is told of each write.
 	wrote(took time.Duration, bytes int64, err error)
+	// works is told when nothing fails any more.
+	works()
 	// damaged is told how many samples and records storage has lost.
 	damaged(samples, records int)
 }
@@ -154,10 +165,41 @@ func (d *durable) recover() {
 }
 
 // start begins to write.
-func (d *durable) start() { go d.writeAll() }
+func (d *durable) start() {
+	d.hangs = time.AfterFunc(time.Hour, d.hang)
+	go d.writeAll()
+}
 
-// errStorageHangs is for storage that has not answered when the exporter had to end.
+// errStorageHangs is for storage that does not answer, or has not when the exporter had to end.
 var errStorageHangs = errors.New("storage does not answer")
+
+// hang tells that storage does not answer, again and again until it does or the exporter ends.
+func (d *durable) hang() {
+	if d.writing.Load() {
+		d.hangs.Reset(hangsAfter)
+		d.observed.wrote(hangsAfter, 0, errStorageHangs)
+	}
+}
+
+// watch calls something in storage, and tells if that takes long.
+func (d *durable) watch(call func() error) (took time.Duration, err error) {
+	began := time.Now()
+	d.writing.Store(true)
+	d.hangs.Reset(hangsAfter)
+	err = call()
+	d.writing.Store(false)
+	d.hangs.Stop()
+	return time.Since(began), err
+}
+
+// try calls something in storage, and tells if that fails.
+func (d *durable) try(call func() error) error {
+	took, err := d.watch(call)
+	if err != nil {
+		d.observed.wrote(took, 0, err)
+	}
+	return err
+}
 
 // close writes what has joined and what was acknowledged, as long as ctx allows, and closes the log. It does not wait for longer:
 // a storage client need not look at the context of a call.
@@ -171,6 +213,7 @@ func (d *durable) close(ctx context.Context) error {
 	case <-d.done:
 		return d.log.Close(ctx)
 	case <-ctx.Done():
+		d.writing.Store(false)
 		return errStorageHangs
 	}
 }
@@ -269,9 +312,7 @@ func (d *durable) writeAll() {
 		case <-d.work:
 			d.idle()
 		case <-ticker.C:
-			d.flush()
-			d.learn()
-			d.rewrite(rewriteEach)
+			d.tend()
 			d.idle()
 		case <-d.stop:
 			for c := d.nextCommit(); c != nil; c = d.nextCommit() {
@@ -281,6 +322,14 @@ func (d *durable) writeAll() {
 			}
 			return
 		}
+	}
+}
+
+// tend stores acknowledgements and keeps the log small. If all of it succeeds, no write waits for its next attempt.
+func (d *durable) tend() {
+	stored, learned, rewritten, looked := d.flush(), d.learn(), d.rewrite(rewriteEach), d.look()
+	if stored && learned && rewritten && looked && !d.unread.Load() {
+		d.observed.works()
 	}
 }
 
@@ -315,7 +364,7 @@ func (d *durable) write(c *commit) {
 		}
 		// What is acknowledged can make room, whatever error says that there is none.
 		d.flush()
-		if !d.pause(delay) {
+		if errors.Is(err, journal.ErrTaken) || !d.pause(delay) {
 			d.giveUp(c, err)
 			return
 		}
@@ -344,37 +393,38 @@ func (d *durable) encode(c *commit) (runs []journal.Run, bytes int64) {
 }
 
 func (d *durable) append(runs []journal.Run, bytes int64) (number uint64, err error) {
-	began := time.Now()
-	number, err = d.log.Append(context.Background(), runs)
-	d.observed.wrote(time.Since(began), bytes, err)
+	took, err := d.watch(func() (err error) {
+		number, err = d.log.Append(context.Background(), runs)
+		return err
+	})
+	d.observed.wrote(took, bytes, err)
 	return number, err
 }
 
-// flush stores acknowledgements.
+// flush stores acknowledgements. It returns false if it must be tried again.
 func (d *durable) flush() (ok bool) {
-	began := time.Now()
-	err := d.log.Flush(context.Background())
-	if err != nil {
-		d.observed.wrote(time.Since(began), 0, err)
-	}
-	return err == nil
+	err := d.try(func() error { return d.log.Flush(context.Background()) })
+	return err == nil || errors.Is(err, journal.ErrTaken)
 }
 
 // learn sees to it that the log knows the first of its records, if the reader need not.
-func (d *durable) learn() {
-	began := time.Now()
-	if err := d.log.Learn(context.Background(), mostRead); err != nil {
-		d.observed.wrote(time.Since(began), 0, err)
-	}
+func (d *durable) learn() (ok bool) {
+	return d.try(func() error { return d.log.Learn(context.Background(), mostRead) }) == nil
+}
+
+// look notices that another process has the log, also if nothing is to be written or read.
+func (d *durable) look() (ok bool) {
+	return d.try(func() error { return d.log.Look(context.Background()) }) == nil
 }
 
 // rewrite makes the log smaller if most of it is of no use. What is on its way as usual is left alone.
-func (d *durable) rewrite(bytes int64) {
-	began := time.Now()
-	if _, err := d.log.Rewrite(context.Background(), began.Add(-rewriteAfter), bytes, d.capacity); err != nil {
-		d.observed.wrote(time.Since(began), 0, err)
-	}
+func (d *durable) rewrite(bytes int64) (ok bool) {
+	err := d.try(func() error {
+		_, err := d.log.Rewrite(context.Background(), time.Now().Add(-rewriteAfter), bytes, d.capacity)
+		return err
+	})
 	d.trim()
+	return err == nil
 }
 
 // pause waits before another attempt. It returns false if there is no time for one.

@@ -218,7 +218,7 @@ func crashes(t *testing.T, seed uint64, what crashing) {
 	if !what.late {
 		assert.Empty(t, receiver.OutOfOrder())
 	}
-	assert.Len(t, m.disk.Keys(), 2, "nothing is left but heads")
+	assert.Len(t, m.disk.Keys(), 3, "nothing is left but heads and the owner")
 	t.Logf("%d kills, %d recovered, %d redelivered, %d requests, dropped %v", kills, m.recovered, receiver.Redelivered(), receiver.Requests(), m.dropped)
 }
 
@@ -336,7 +336,7 @@ func fillStorage(t *testing.T, full error) {
 	h.stop()
 	assert.Empty(t, h.dropped())
 	assert.Empty(t, b.Problems())
-	assert.Len(t, m.disk.Keys(), 2, "nothing is left but heads")
+	assert.Len(t, m.disk.Keys(), 3, "nothing is left but heads and the owner")
 }
 
 // TestStoredBacklogIsReadInOrder has a backend that is down for long. Memory stays within its bound, the rest is on disk,
@@ -589,7 +589,7 @@ func TestDamagedStorageIsCounted(t *testing.T) {
 		assert.LessOrEqual(t, lost, int64(60))
 		assert.Equal(t, 200-lost, h.delivered())
 		assert.Empty(t, b.Problems())
-		assert.Len(t, m.disk.Keys(), 2, "nothing is left but heads")
+		assert.Len(t, m.disk.Keys(), 3, "nothing is left but heads and the owner")
 	})
 }
 

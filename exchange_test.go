@@ -88,7 +88,7 @@ func changePartitions(t *testing.T, from, to int, steady bool) {
 	assert.Empty(t, b.Violations())
 	assert.Empty(t, b.Overlaps())
 	assert.Empty(t, b.Conflicting())
-	assert.Len(t, m.disk.Keys(), 2, "nothing is left but heads")
+	assert.Len(t, m.disk.Keys(), 3, "nothing is left but heads and the owner")
 	for key, samples := range b.Delivered() {
 		assert.Len(t, samples, sent, key)
 	}

@@ -37,7 +37,9 @@ type queue struct {
 	// rooms is where there is room: memory, or storage.
 	rooms     rooms
 	admission admission
-	closed    bool
+	// closed says that nothing is accepted any more, and refusal why.
+	closed  bool
+	refusal error
 	// gone says that nothing is sent any more: what comes all the same is dropped.
 	gone bool
 	// deliver starts a delivery; it is nil until the queue is started. underWay are the deliveries without an outcome.
@@ -138,7 +140,7 @@ func (q *queue) reserve(pl *payload) (evicted int, _ *caller, _ error) {
 	defer q.mu.Unlock()
 	switch {
 	case q.closed:
-		return 0, nil, errClosed
+		return 0, nil, q.refusal
 	case len(pl.segments) != len(q.partitions):
 		return 0, nil, errExchanged
 	}
@@ -448,14 +450,17 @@ func (q *queue) finished(d *delivery) {
 }
 
 // close refuses payloads from now on, and makes everything due.
-func (q *queue) close() {
+func (q *queue) close() { q.refuse(errClosed) }
+
+// refuse closes the queue for a reason.
+func (q *queue) refuse(refusal error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
 		return
 	}
-	q.closed, q.scheduler.closing = true, true
-	q.admission.refuseAllLocked(errClosed)
+	q.closed, q.refusal, q.scheduler.closing = true, refusal, true
+	q.admission.refuseAllLocked(refusal)
 	q.dispatchLocked()
 	q.checkDrainedLocked()
 }

@@ -11,8 +11,8 @@ import (
 
 // statusReporter reports the component's status: recoverable while a delivery retries, or after an answer that says that
 // the endpoint or the credentials are wrong; ok when no delivery retries and the endpoint has taken something since; fatal
-// when the collector must stop. The Collector lets nothing follow a permanent error, so that there is none: endpoints and
-// credentials are mended while a collector runs. It is safe for concurrent use.
+// when the collector must stop. The Collector lets nothing follow a permanent error, so that there is none but for storage that another
+// process has: endpoints and credentials are mended while a collector runs. It is safe for concurrent use.
 type statusReporter struct {
 	mu   sync.Mutex
 	host component.Host
@@ -22,7 +22,7 @@ type statusReporter struct {
 	refusing bool
 	// unstored says that the storage fails.
 	unstored bool
-	// final says that nothing but a fatal error is reported any more: one was, or the exporter stops.
+	// final says that nothing but a fatal error is reported any more: one was, or a permanent one, or the exporter stops.
 	final bool
 }
 
@@ -92,6 +92,16 @@ func (r *statusReporter) storage(err error) {
 	default:
 		r.unstored = false
 		r.healedLocked()
+	}
+}
+
+// permanent reports what only a restart can mend.
+func (r *statusReporter) permanent(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.final {
+		r.final = true
+		componentstatus.ReportStatus(r.host, componentstatus.NewPermanentErrorEvent(err))
 	}
 }
 

@@ -3,14 +3,18 @@
 package orderedremotewriteexporter
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component/componentstatus"
+	"go.uber.org/zap"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/storagetest"
 )
 
 const (
@@ -131,5 +135,69 @@ func TestNoStatusIsReportedInAShutdown(t *testing.T) {
 			assert.Empty(t, h.host.statuses(), name)
 			assert.Equal(t, 3, receiver.Requests())
 		}
+	})
+}
+
+// TestStorageIsWellAgain: storage that has failed is well again once what it should have is there, although no payload comes any more.
+func TestStorageIsWellAgain(t *testing.T) {
+	for name, writes := range map[string]bool{"acknowledgements": true, "backlog": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var b backend
+				b.down.Store(true)
+				m := newMachine(t, &b, func(c *Config) { c.Batch.MaxSizeBytes, c.Queue.MaxSizeBytes = minBatchSize, 4*minBatchSize })
+				var failing atomic.Bool
+				m.disk.Before = func(batch storagetest.Batch) (f storagetest.Fault) {
+					if failing.Load() && batch.Writes == writes {
+						f.Err = storagetest.ErrInjected
+					}
+					return f
+				}
+				h := m.boot()
+				for range 10 {
+					h.consume(noise(time.Now(), 0, 30))
+					time.Sleep(time.Second)
+				}
+				failing.Store(true)
+				h.host.statuses()
+				b.down.Store(false)
+				time.Sleep(time.Minute)
+				assert.Equal(t, componentstatus.StatusRecoverableError, last(h.host.statuses()), "and no other since")
+				failing.Store(false)
+				h.settle()
+				time.Sleep(10 * time.Second)
+				assert.Equal(t, []componentstatus.Status{componentstatus.StatusOK}, h.host.statuses())
+				h.stop()
+				assert.EqualValues(t, 300, h.delivered())
+			})
+		})
+	}
+}
+
+// TestStorageThatHangs: storage that does not come back from a write fails, and is well again when it has.
+func TestStorageThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b backend
+		m := newMachine(t, &b, func(c *Config) { c.Queue.BlockTimeout = time.Second })
+		hangs := make(chan struct{})
+		var started atomic.Bool
+		m.disk.Before = func(batch storagetest.Batch) storagetest.Fault {
+			if batch.Writes && started.Load() {
+				<-hangs
+			}
+			return storagetest.Fault{}
+		}
+		h := m.boot()
+		started.Store(true)
+		require.ErrorIs(t, h.ConsumeMetrics(t.Context(), gauge(time.Now(), 10)), errUnstored)
+		time.Sleep(time.Hour)
+		assert.Equal(t, []componentstatus.Status{componentstatus.StatusRecoverableError}, h.host.statuses())
+		assert.InDelta(t, time.Hour/hangsAfter, h.metric("otelcol_exporter_ordered_remote_write_storage_errors"), 1)
+		assert.NotZero(t, h.logs.FilterMessageSnippet("Storage fails").FilterField(zap.Error(errStorageHangs)).Len())
+		close(hangs)
+		h.settle()
+		assert.Equal(t, []componentstatus.Status{componentstatus.StatusOK}, h.host.statuses())
+		h.stop()
+		assert.EqualValues(t, 10, h.delivered())
 	})
 }

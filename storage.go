@@ -79,12 +79,14 @@ type storageWatch struct {
 	standard  *standard
 	status    *statusReporter
 	logger    *zap.Logger
+	// refuse closes the queue for a reason.
+	refuse func(error)
 
-	failed, corrupt throttle
+	failed, corrupt, taken throttle
 }
 
 func newStorageWatch(e *orderedExporter) *storageWatch {
-	w := &storageWatch{telemetry: e.telemetry, standard: e.standard, status: e.status, logger: e.logger}
+	w := &storageWatch{telemetry: e.telemetry, standard: e.standard, status: e.status, logger: e.logger, refuse: e.queue.refuse}
 	w.failed.tell = func(heldBack int) {
 		w.logger.Warn("Storage fails (queue.storage).", zap.Int("failures_since_last_line", heldBack))
 	}
@@ -103,15 +105,33 @@ func (w *storageWatch) flush() {
 var _ storageObserver = (*storageWatch)(nil)
 
 func (w *storageWatch) wrote(took time.Duration, bytes int64, err error) {
-	w.status.storage(err)
 	if err == nil {
+		w.status.storage(nil)
 		w.telemetry.stored(context.Background(), took, bytes)
 		return
 	}
 	w.telemetry.storageFailed(context.Background())
+	if errors.Is(err, journal.ErrTaken) {
+		w.lost(err)
+		return
+	}
+	w.status.storage(err)
 	if heldBack, ok := w.failed.pass(1); ok {
 		w.logger.Warn("Storage fails. What it should have is tried again, and callers wait or are refused (queue.storage).",
 			zap.Error(err), zap.Int("failures_since_last_line", heldBack))
+	}
+}
+
+func (w *storageWatch) works() { w.status.storage(nil) }
+
+// lost is told that another process has the log. What is in it, that one has recovered, and sends.
+func (w *storageWatch) lost(err error) {
+	err = fmt.Errorf("queue.storage: %w", err)
+	w.status.permanent(err)
+	w.refuse(err)
+	if _, ok := w.taken.pass(1); ok {
+		w.logger.Error("Another collector uses the storage of this exporter, and has what is in it. Nothing is accepted or sent here until this collector "+
+			"is restarted. Give each collector a directory, a database or a prefix of its own, or the exporter another ID (queue.storage).", zap.Error(err))
 	}
 }
 

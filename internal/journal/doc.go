@@ -10,5 +10,7 @@
 // there are, and for each lane how far it is acknowledged. It stands under two keys that are written in turn, so that a torn
 // write of one leaves the other. Whatever is read is checked by a CRC32C; what does not match costs itself and nothing else.
 //
+// A log belongs to the process that has opened it last: each batch looks at who that is, so that the one before stops.
+//
 // The package knows nothing of how runs are made or sent.
 package journal // import "github.com/orderedremotewrite/orderedremotewriteexporter/internal/journal"

@@ -21,7 +21,9 @@ type head struct {
 	first, next uint64
 	// stored is the bytes of all records.
 	stored int64
-	lanes  []lane
+	// steps bound the bytes of each record. Clones share them, so that they are not changed.
+	steps steps
+	lanes []lane
 }
 
 // lane counts the samples of a lane.
@@ -141,6 +143,11 @@ func (h *head) encode() []byte {
 	b = binary.AppendUvarint(b, h.first)
 	b = binary.AppendUvarint(b, h.next)
 	b = binary.AppendUvarint(b, uint64(h.stored))
+	b = binary.AppendUvarint(b, uint64(len(h.steps)))
+	for _, s := range h.steps {
+		b = binary.AppendUvarint(b, s.from)
+		b = append(b, byte(s.bits))
+	}
 	for i := range h.lanes {
 		l := &h.lanes[i]
 		b = binary.AppendUvarint(b, l.acked)
@@ -165,6 +172,9 @@ func decodeHead(b []byte) (head, error) {
 	d := decoder{b: body}
 	h := head{generation: d.uvarint(), life: d.uvarint(), Layout: d.layout()}
 	h.first, h.next, h.stored = d.uvarint(), d.uvarint(), int64(d.uvarint())
+	if b[0] > unbounded {
+		h.steps = d.steps()
+	}
 	for range h.Lanes {
 		if d.failed {
 			break
@@ -183,6 +193,18 @@ func decodeHead(b []byte) (head, error) {
 		return head{}, errDamaged
 	}
 	return h, nil
+}
+
+// steps reads the bounds of records.
+func (d *decoder) steps() (s steps) {
+	for range d.count() {
+		of := step{from: d.uvarint()}
+		if b := d.bytes(1); b != nil {
+			of.bits = int(min(b[0], 62))
+		}
+		s = append(s, of)
+	}
+	return s
 }
 
 // holes reads the holes of a lane, behind the samples that were acknowledged.

@@ -47,6 +47,11 @@ type Log struct {
 	opened time.Time
 	// obsolete are records that can be deleted.
 	obsolete []obsolete
+	// owner is what is stored for this process, and owned says that it is. Looked says that it was there since the last Look, and taken
+	// is an error if there was another one.
+	owner         []byte
+	owned, looked bool
+	taken         error
 }
 
 // obsolete is a record that can be deleted. Its bytes are stored until it is.
@@ -80,18 +85,33 @@ const recordPrefix = "record."
 func recordKey(number uint64) string { return fmt.Sprintf("%s%020d", recordPrefix, number) }
 
 // Open opens the log that a client has, or makes one. The given layout is that of a log without anything to keep; another one
-// keeps its own. An error that is ErrNewer says that a newer version has written it.
+// keeps its own. An error that is ErrNewer says that a newer version has written it. Who had it open before gets ErrTaken from then
+// on.
 func Open(ctx context.Context, client storage.Client, layout Layout) (*Log, error) {
 	if layout.Lanes > MaxLanes {
 		return nil, fmt.Errorf("a log has at most %d lanes", MaxLanes)
 	}
 	l := &Log{client: client, index: make(map[uint64]*entry), opened: time.Now()}
+	// What cannot be read is left to who has it.
+	if err := l.readHead(ctx); err != nil {
+		return nil, err
+	}
+	if err := l.own(ctx); err != nil {
+		return nil, err
+	}
+	// From now on nobody else writes anything that counts.
+	l.head = head{}
 	if err := l.readHead(ctx); err != nil {
 		return nil, err
 	}
 	l.unknown.add(span{l.first, l.next})
 	if err := l.probe(ctx); err != nil {
 		return nil, err
+	}
+	if l.life > 0 {
+		// The owner before may still write the next record. What is there is of no use.
+		l.obsolete = append(l.obsolete, obsolete{number: l.next})
+		l.next++
 	}
 	if l.empty() {
 		l.restart(layout)
@@ -232,6 +252,7 @@ func (l *Log) add(r *Record, bytes int) {
 		l.live += int64(len(r.Runs[i].Data))
 	}
 	l.stored += int64(bytes)
+	l.steps = l.steps.with(r.Number, bytes, l.first)
 	l.next = r.Number + 1
 	l.knowLocked(entryOf(r, bytes))
 }
@@ -436,18 +457,23 @@ func (l *Log) commit(ctx context.Context, r *Record) error {
 		ops = append(ops, storage.SetOperation(recordKey(r.Number), record))
 		h.next = r.Number + 1
 		h.stored += int64(len(record))
+		h.steps = h.steps.with(r.Number, len(record), h.first)
 		for i := range r.Runs {
 			h.lanes[r.Runs[i].Lane].add(&r.Runs[i])
 		}
 	}
 	ops = append(ops, h.operation())
 	ops = append(ops, deleteOperations(deletes)...)
-	return l.write(ctx, h.generation, deletes, ops, func() {
+	err := l.write(ctx, h.generation, deletes, ops, func() {
 		if r != nil {
 			l.add(r, len(record))
 			l.index[r.Number].written = time.Since(l.opened)
 		}
 	})
+	if r != nil && errors.Is(err, ErrTaken) {
+		l.withdraw(ctx, r.Number)
+	}
+	return err
 }
 
 func deleteOperations(records []obsolete) []*storage.Operation {
@@ -477,13 +503,17 @@ func (l *Log) prepare() (h head, deletes []obsolete) {
 
 // write writes a batch in which there is a head, and takes note of its success.
 func (l *Log) write(ctx context.Context, generation uint64, deletes []obsolete, ops []*storage.Operation, done func()) error {
-	err := l.client.Batch(ctx, ops...)
+	if !l.owned {
+		ops = append(ops, storage.SetOperation(ownerKey, l.owner))
+	}
+	err := l.batch(ctx, ops)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil {
 		l.dirty = true
 		return err
 	}
+	l.owned = true
 	l.generation = generation
 	l.obsolete = l.obsolete[len(deletes):]
 	l.stored -= bytesOf(deletes)

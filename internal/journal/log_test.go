@@ -33,6 +33,9 @@ func appendAll(t *testing.T, l *Log, runs []Run) {
 	require.NoError(t, err)
 }
 
+// emptyKeys are those of a log that keeps nothing.
+var emptyKeys = []string{headKeys[0], headKeys[1], ownerKey}
+
 func torn([]byte) []byte { return []byte("torn") }
 
 // run makes a run whose data says which samples it has.
@@ -95,7 +98,7 @@ func TestRecordsAreDeletedOnceAllIsAcknowledged(t *testing.T) {
 		require.NoError(t, l.Flush(t.Context()))
 	}
 	assert.Zero(t, l.Sizes())
-	assert.Equal(t, headKeys[:], m.Keys(), "heads only")
+	assert.Equal(t, emptyKeys, m.Keys(), "heads only")
 	writes := m.Writes()
 	require.NoError(t, l.Flush(t.Context()))
 	assert.Equal(t, writes, m.Writes(), "nothing is written when nothing has changed")
@@ -144,7 +147,7 @@ func TestDamageCostsItself(t *testing.T) {
 	for range 3 {
 		require.NoError(t, again.Flush(t.Context()))
 	}
-	assert.Equal(t, headKeys[:], m.Keys(), "damaged records are deleted too")
+	assert.Equal(t, emptyKeys, m.Keys(), "damaged records are deleted too")
 }
 
 func TestATornHeadLeavesTheOther(t *testing.T) {
@@ -230,7 +233,7 @@ func TestForgottenSamplesLeaveAHole(t *testing.T) {
 	}
 	assert.EqualValues(t, 100-10-55, l.Sizes().Samples)
 	assert.Less(t, l.Sizes().Live, live/2)
-	assert.Len(t, m.Keys(), 2+4, "the record in which the hole begins, and those that come after it")
+	assert.Len(t, m.Keys(), 3+4, "the record in which the hole begins, and those that come after it")
 
 	again := open(t, m, 2)
 	of := again.Lane(0)
@@ -245,7 +248,7 @@ func TestForgottenSamplesLeaveAHole(t *testing.T) {
 	for range 3 {
 		require.NoError(t, again.Flush(t.Context()))
 	}
-	assert.Equal(t, headKeys[:], m.Keys())
+	assert.Equal(t, emptyKeys, m.Keys())
 }
 
 // TestLogUnderFaults appends, acknowledges, rewrites and dies at random, with a storage that fails and tears writes, and
@@ -413,7 +416,7 @@ func TestTrimmedRecordsAreReadAgain(t *testing.T) {
 			l.Acknowledge(0, 0)
 			require.NoError(t, l.Flush(t.Context()))
 		}
-		assert.Len(t, m.Keys(), 2+100)
+		assert.Len(t, m.Keys(), 3+100)
 		assert.Len(t, all(t, l)[1], 100)
 		l = open(t, m, 2)
 		assert.Len(t, all(t, l)[1], 100)
@@ -438,7 +441,7 @@ func TestReadingAheadForgetsNothing(t *testing.T) {
 	for i := range uint64(10) {
 		appendAll(t, l, []Run{run(1, 10*i, 10)})
 	}
-	records, _, _, err := l.Read(t.Context(), 20, 30, 1<<20)
+	records, _, _, err := l.Read(t.Context(), 21, 31, 1<<20)
 	require.NoError(t, err)
 	assert.Len(t, records, 10)
 	l.Acknowledge(1, 100)
@@ -465,6 +468,8 @@ func TestReadingIsBounded(t *testing.T) {
 		appendAll(t, l, []Run{r})
 	}
 	l = open(t, m, 1)
+	// As an earlier version has left it.
+	l.steps = nil
 	from, end := l.Bounds()
 	for from < end {
 		records, next, _, err := l.Read(t.Context(), from, end, 1<<20)
@@ -570,7 +575,7 @@ func TestIndexIsBounded(t *testing.T) {
 			assert.Len(t, all(t, l)[0], records)
 			l.Acknowledge(0, records)
 			require.NoError(t, l.Flush(t.Context()))
-			assert.Equal(t, headKeys[:], m.Keys(), "nothing is left but heads")
+			assert.Equal(t, emptyKeys, m.Keys(), "nothing is left but heads")
 		})
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"go.opentelemetry.io/collector/extension/xextension/storage"
 )
 
-// maxReads bounds how many records one read asks for, and maxUnknown how many of them whose size is not known: a few large ones
-// behind many small ones are more than their average tells.
+// maxReads bounds how many records one read asks for, and maxUnknown how many of them whose size nothing bounds, which an earlier
+// version has written: a few large ones behind many small ones are more than their average tells.
 const (
 	maxReads   = 1024
 	maxUnknown = 32
@@ -29,7 +29,7 @@ func (l *Log) Read(ctx context.Context, from, end uint64, maxBytes int64) (recor
 		gets[i] = storage.GetOperation(recordKey(number))
 	}
 	if len(gets) > 0 {
-		if err := l.client.Batch(ctx, gets...); err != nil {
+		if err := l.batch(ctx, gets); err != nil {
 			return nil, from, 0, err
 		}
 	}
@@ -99,8 +99,12 @@ func (l *Log) toRead(from, end uint64, maxBytes int64) (numbers []uint64, next u
 		case !l.unknown.has(next):
 			continue
 		default:
-			bytes += average
-			unknown++
+			most, bounded := l.steps.most(next)
+			if !bounded {
+				most = average
+				unknown++
+			}
+			bytes += most
 		}
 		numbers = append(numbers, next)
 	}
@@ -137,7 +141,7 @@ func (l *Log) Rewrite(ctx context.Context, until time.Time, maxBytes, room int64
 	for i, number := range numbers {
 		gets[i] = storage.GetOperation(recordKey(number))
 	}
-	if err := l.client.Batch(ctx, gets...); err != nil {
+	if err := l.batch(ctx, gets); err != nil {
 		return false, err
 	}
 	// What the head says of acknowledgements must be stored before what needs no keeping is left out.

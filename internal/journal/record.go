@@ -10,10 +10,14 @@ import (
 )
 
 // format is the version of everything that is stored. It changes whenever an older version would read it wrongly.
-const format = 2
+const format = 3
 
-// oneHole is the last format in which a lane of a head has exactly one hole, which may be empty.
-const oneHole = 1
+// oneHole is the last format in which a lane of a head has exactly one hole, which may be empty, and unbounded the last one in which a
+// head does not bound the bytes of records.
+const (
+	oneHole   = 1
+	unbounded = 2
+)
 
 var (
 	// ErrNewer is for what a newer version of the exporter has written.

@@ -50,6 +50,8 @@ func (b *Batch) Size() int {
 type Disk struct {
 	// Before is called for each batch, without a lock, and may wait. It decides about a fault.
 	Before func(Batch) Fault
+	// Shared gives the disk to several users at once, like storage on a network. None of them can lose it.
+	Shared bool
 
 	mu     sync.Mutex
 	values map[string][]byte
@@ -73,7 +75,7 @@ func (*Disk) Shutdown(context.Context) error { return nil }
 func (d *Disk) GetClient(_ context.Context, _ component.Kind, id component.ID, name string) (storage.Client, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.client != nil {
+	if d.client != nil && !d.Shared {
 		return nil, fmt.Errorf("%s of %s is in use", name, id)
 	}
 	d.client = &client{disk: d}
@@ -172,7 +174,7 @@ func (c *client) Batch(_ context.Context, ops ...*storage.Operation) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.client != c {
+	if d.client != c && !d.Shared {
 		return errGone
 	}
 	if b.Writes {
