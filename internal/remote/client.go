@@ -105,6 +105,10 @@ func (c *Client) exchange(req *http.Request, p wire.Protocol, conn *connection, 
 		return
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == 0 {
+		head <- &Answer{Err: errNoStatus}
+		return
+	}
 	a := &Answer{Status: resp.StatusCode, RetryAfter: resp.Header.Get("Retry-After"), Location: resp.Header.Get(refusedLocation)}
 	if p == wire.V2 {
 		a.Written = readWritten(resp.Header)
@@ -115,6 +119,9 @@ func (c *Client) exchange(req *http.Request, p wire.Protocol, conn *connection, 
 	head <- a
 	text <- readBody(resp)
 }
+
+// errNoStatus is the error of an answer whose status is 000, which net/http lets pass. Status 0 is no answer.
+var errNoStatus = errors.New(`malformed HTTP status code "000"`)
 
 // connection is whether a request had one. It is told by the transport, maybe from several goroutines.
 type connection struct{ asked, got atomic.Bool }
@@ -173,6 +180,10 @@ func awaitBody(ctx context.Context, text <-chan string, end context.CancelFunc) 
 
 // readBody reads the beginning of a refusal's body. A body that is read to its end lets the connection be used again.
 func readBody(resp *http.Response) string {
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		// The body is the connection: reading it would not end with the request, and nobody would ever close it.
+		return ""
+	}
 	var text []byte
 	if resp.StatusCode > 299 {
 		text, _ = io.ReadAll(io.LimitReader(resp.Body, MaxAnswerBody))
