@@ -113,6 +113,8 @@ var silentlyWrong = []invalid{
 	{`http: {keepalive: {max_idle_conns: -1}}`, "http.keepalive.max_idle_conns: must not be negative, not -1"},
 	{`http: {keepalive: {idle_conn_timeout: -1s}}`, "http.keepalive.idle_conn_timeout: must not be negative, not -1s"},
 	{`http: {max_conns_per_host: -1}`, "http.max_conns_per_host: must not be negative, not -1"},
+	{`http: {write_buffer_size: 4000000000000000000}`, "http.write_buffer_size: must be at most 16777216, not 4000000000000000000"},
+	{`http: {read_buffer_size: 16777217}`, "http.read_buffer_size: must be at most 16777216, not 16777217"},
 	{`http: {read_buffer_size: -1}`, "http.read_buffer_size: must not be negative, not -1"},
 	{`http: {http2_read_idle_timeout: -1s}`, "http.http2_read_idle_timeout: must not be negative, not -1s"},
 	{`http: {http2_ping_timeout: 5s}`, "http.http2_ping_timeout: has no effect without http.http2_read_idle_timeout"},

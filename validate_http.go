@@ -199,11 +199,16 @@ func validateCredentials(endpoint *url.URL, client *confighttp.ClientConfig) err
 	return nil
 }
 
+// maxBuffer is the largest buffer of a connection. Each connection has two; one that cannot be had ends the process.
+const maxBuffer = 16 << 20
+
 // validateConnections checks the numbers of the Collector's HTTP client, which checks none.
 func validateConnections(client *confighttp.ClientConfig) []error {
 	errs := []error{
 		notNegative("http.read_buffer_size", client.ReadBufferSize),
+		atMost("http.read_buffer_size", client.ReadBufferSize, maxBuffer),
 		notNegative("http.write_buffer_size", client.WriteBufferSize),
+		atMost("http.write_buffer_size", client.WriteBufferSize, maxBuffer),
 		notNegative("http.max_conns_per_host", client.MaxConnsPerHost),
 		orZero("http.http2_read_idle_timeout", client.HTTP2ReadIdleTimeout),
 		orZero("http.http2_ping_timeout", client.HTTP2PingTimeout),
