@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -17,8 +18,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/component/componenttest"
 
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
 // TestQueryIsSentAndNotTold: the query of the endpoint may hold a key. It is in each request, beneath the spans, whose URL is
@@ -57,7 +61,6 @@ func TestQueryIsSentAndNotTold(t *testing.T) {
 	}
 }
 
-// TestUserAgent names a version always (RFC 9110, section 10.1.5): a manifest of the builder need not have one.
 // TestErrorsOfATransportTellNoSecret: an auth extension fails with an error that has the URL where it gets its tokens.
 func TestErrorsOfATransportTellNoSecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -78,6 +81,7 @@ func TestErrorsOfATransportTellNoSecret(t *testing.T) {
 	})
 }
 
+// TestUserAgent names a version always (RFC 9110, section 10.1.5): a manifest of the builder need not have one.
 func TestUserAgent(t *testing.T) {
 	for want, info := range map[string]component.BuildInfo{
 		"ordered_remote_write/0.1.0 otelcol":        {Command: "otelcol", Version: "0.1.0"},
@@ -123,4 +127,19 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 		assert.Equal(t, int64(1), h.delivered())
 		assert.Equal(t, 1, connections.closed)
 	})
+}
+
+// TestProxyOutOfReachHasSentNothing: what the Collector puts around a transport keeps nobody from knowing that.
+func TestProxyOutOfReachHasSentNothing(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	cfg := createDefaultConfig().(*Config)
+	cfg.HTTP.Endpoint, cfg.HTTP.ProxyURL = "http://receiver.test/write?key=a", "http://"+l.Addr().String()
+	cfg.HTTP.Headers.Set("X-Scope-OrgID", "tenant")
+	require.NoError(t, l.Close())
+	client, url, err := cfg.httpClient(t.Context(), componenttest.NewNopHost(), componenttest.NewNopTelemetrySettings())
+	require.NoError(t, err)
+	a := remote.NewClient(client, url, "agent", func(context.Context, remote.Exchange) {}).Post(t.Context(), wire.V1, nil, 1)
+	assert.ErrorContains(t, a, "connection refused")
+	assert.False(t, a.Unknown())
 }

@@ -439,7 +439,7 @@ func (v *voyage) takeApart(ctx context.Context, o *outcome) bool {
 	}
 	// Offenders that are not due are known to be refused, and cost nothing.
 	known := isolated && r.offenders && !r.retried
-	if known || isolated && !v.pay(r, 2) || v.planned.Add(2) > int32(v.maxIsolation) {
+	if known || isolated && !v.pay(r, 2) || int(v.planned.Add(2)) > v.maxIsolation {
 		o.reason = account.ReasonIsolationLimit
 		return false
 	}

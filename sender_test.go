@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -285,6 +286,7 @@ func TestIsolation(t *testing.T) {
 		{"ten bad of 1,000", 1000, []int{0, 99, 201, 305, 402, 555, 600, 777, 888, 999}, 250, 10, map[string]int64{"rejected 400": 10}, 150},
 		{"all bad of 8", 8, []int{0, 1, 2, 3, 4, 5, 6, 7}, 250, 8, map[string]int64{"rejected 400": 8}, 15},
 		{"one bad of one", 1, []int{0}, 250, 1, map[string]int64{"rejected 400": 1}, 1},
+		{"the greatest bound", 1000, []int{617}, math.MaxInt, 1, map[string]int64{"rejected 400": 1}, 21},
 		{"the bound is reached", 1000, []int{0, 99, 201, 305, 402, 555, 600, 777, 888, 999}, 20, 0, nil, 20},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

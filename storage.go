@@ -86,6 +86,7 @@ type storageWatch struct {
 }
 
 func newStorageWatch(e *orderedExporter) *storageWatch {
+	e.telemetry.beginStorage()
 	w := &storageWatch{telemetry: e.telemetry, standard: e.standard, status: e.status, logger: e.logger, refuse: e.queue.refuse}
 	w.failed.tell = func(heldBack int) {
 		w.logger.Warn("Storage fails (queue.storage).", zap.Int("failures_since_last_line", heldBack))

@@ -61,7 +61,21 @@ func newTelemetry(set exporter.Settings, o observed) (*telemetry, error) {
 		builder.Shutdown()
 		return nil, err
 	}
+	t.begin()
 	return t, nil
+}
+
+// begin lets the counters of what may never happen begin with 0: the first value of a series is no increase.
+func (t *telemetry) begin() {
+	ctx := context.Background()
+	t.refused(ctx, 0)
+	t.ExporterOrderedRemoteWriteRetries.Add(ctx, 0, t.exporter)
+	t.ExporterOrderedRemoteWriteReorderedPayloads.Add(ctx, 0, t.exporter)
+}
+
+// beginStorage does the same for what is only there with storage.
+func (t *telemetry) beginStorage() {
+	t.ExporterOrderedRemoteWriteStorageErrors.Add(context.Background(), 0, t.exporter)
 }
 
 // observeLedger registers the counters of samples, with one callback for all of them: what a reader collects is the balance of

@@ -60,6 +60,23 @@ func TestDropsAreCountedFromZero(t *testing.T) {
 }
 
 // TestEachReaderHasABalanceOfOneMoment: a collector may be scraped and push its metrics at once. What one of them sees adds up,
+// TestCountersBeginWithZero: the first value of a series is no increase, so that the first refusal or retry would not be seen.
+func TestCountersBeginWithZero(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, answers(204), onePartition)
+		for _, name := range []string{
+			"ordered_remote_write_refused_samples", "ordered_remote_write_retries", "ordered_remote_write_reordered_payloads", "enqueue_failed_metric_points",
+		} {
+			m, err := h.telemetry.GetMetric("otelcol_exporter_" + name)
+			require.NoError(t, err)
+			points := m.Data.(metricdata.Sum[int64]).DataPoints
+			require.Len(t, points, 1, name)
+			assert.Zero(t, points[0].Value, name)
+		}
+		h.shutdown()
+	})
+}
+
 // whatever the other one asks for in between.
 func TestEachReaderHasABalanceOfOneMoment(t *testing.T) {
 	one, other := sdkmetric.NewManualReader(), sdkmetric.NewManualReader()

@@ -105,7 +105,8 @@ func TestRule19IdentifyingAttributes(t *testing.T) {
 }
 
 // TestRule05OneTargetInfoPerTime: for a target at most one target_info of a time is made, whatever its other labels, and none
-// if one was received. Those that were received are told apart by all their labels, like other series.
+// if one was received before. Those that were received are told apart by all their labels, like other series. For earlier
+// payloads it is TestReceivedTargetInfoSeriesAreSeries.
 func TestRule05OneTargetInfoPerTime(t *testing.T) {
 	other := append(described[:4:4], "host.name", "other")
 	info := gaugeOf("target_info", number(1, with("own", "label")))

@@ -19,7 +19,7 @@ import (
 
 // reservedHeaders are the headers that the protocol sets (Remote-Write 2.0, "Required Headers").
 var reservedHeaders = []string{
-	"Content-Encoding", "Content-Type", "User-Agent", "X-Prometheus-Remote-Write-Version", "Content-Length",
+	"Content-Encoding", "Content-Type", "User-Agent", "X-Prometheus-Remote-Write-Version", "Content-Length", "Transfer-Encoding",
 }
 
 // invalidURL is said instead of the URL.
@@ -66,6 +66,9 @@ func validateEndpoint(endpoint string) (*url.URL, error) {
 	}
 	if strings.Contains(u.EscapedPath(), "@") {
 		return nil, errors.New("http.endpoint: has an @ in its path, percent-encode it as %40, or a / in a password as %2F")
+	}
+	if strings.Contains(u.RawQuery, " ") {
+		return nil, errors.New("http.endpoint: has a space in its query, percent-encode it as %20")
 	}
 	if wrong := wrongHost(u); wrong != "" {
 		return nil, errors.New("http.endpoint: " + wrong)
@@ -133,6 +136,8 @@ func validateHeaders(client *confighttp.ClientConfig) (errs []error) {
 			errs = append(errs, fmt.Errorf("http.headers: the value of %q is empty %s", name, unset))
 		case strings.ContainsFunc(string(value), isControl):
 			errs = append(errs, fmt.Errorf("http.headers: the value of %q contains a line break or another control character", name))
+		case canonical == "Host" && !isHost(string(value)):
+			errs = append(errs, fmt.Errorf("http.headers: the value of %q must be a host name, with a port if need be", name))
 		case canonical == "Authorization" || canonical == "Proxy-Authorization":
 			if wrong := wrongAuthorization(string(value)); wrong != "" {
 				errs = append(errs, fmt.Errorf("http.headers: the value of %q %s", name, wrong))
@@ -194,11 +199,16 @@ func validateCredentials(endpoint *url.URL, client *confighttp.ClientConfig) err
 	return nil
 }
 
+// maxBuffer is the largest buffer of a connection. Each connection has two; one that cannot be had ends the process.
+const maxBuffer = 16 << 20
+
 // validateConnections checks the numbers of the Collector's HTTP client, which checks none.
 func validateConnections(client *confighttp.ClientConfig) []error {
 	errs := []error{
 		notNegative("http.read_buffer_size", client.ReadBufferSize),
+		atMost("http.read_buffer_size", client.ReadBufferSize, maxBuffer),
 		notNegative("http.write_buffer_size", client.WriteBufferSize),
+		atMost("http.write_buffer_size", client.WriteBufferSize, maxBuffer),
 		notNegative("http.max_conns_per_host", client.MaxConnsPerHost),
 		orZero("http.http2_read_idle_timeout", client.HTTP2ReadIdleTimeout),
 		orZero("http.http2_ping_timeout", client.HTTP2PingTimeout),
@@ -236,6 +246,13 @@ func validateEncryption(endpoint *url.URL, client *confighttp.ClientConfig) erro
 		return nil
 	}
 	return errors.New("http.tls: certificates have no effect with an http.endpoint that begins with http://, nothing would be encrypted")
+}
+
+// isHost says whether a value is one for the header Host. Go sends an empty one instead of any other, and a proxy that tells its
+// backends by it takes the data to another one.
+func isHost(value string) bool {
+	u, err := url.Parse("http://" + value)
+	return err == nil && u.Host == value
 }
 
 // isHeaderName says whether s is a token (RFC 9110, section 5.6.2). With any other name no request could be sent, and

@@ -20,6 +20,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/integration/internal/otelcol"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/integration/internal/output"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/integration/internal/rig"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/process"
 )
@@ -49,7 +50,7 @@ func startMimir(t *testing.T, limits string) string {
 	port := func(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
 	config := filepath.Join(dir, "mimir.yaml")
 	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, mimirConfig, dir, port(address), port(grpc), limits), 0o600))
-	cmd, log := exec.Command(binary, "-config.file="+config, "-target=distributor,ingester,querier,store-gateway"), &otelcol.Buffer{}
+	cmd, log := exec.Command(binary, "-config.file="+config, "-target=distributor,ingester,querier,store-gateway"), &output.Buffer{}
 	cmd.Stdout, cmd.Stderr = log, log
 	p, err := process.Start(cmd)
 	require.NoError(t, err)

@@ -16,7 +16,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/extension/extensionmiddleware"
-	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/integration/internal/promserver"
@@ -54,7 +53,7 @@ var timesFromNow = []time.Duration{
 
 // retime gives the points of a payload times near now, as bytes say; a point keeps its own time when they have ended.
 func retime(md pmetric.Metrics, now time.Time, times *[]byte) {
-	set := func(dp interface{ SetTimestamp(pcommon.Timestamp) }) {
+	rwtest.EachPoint(md, func(_ pmetric.Metric, dp rwtest.Point) {
 		if len(*times) == 0 {
 			return
 		}
@@ -62,39 +61,7 @@ func retime(md pmetric.Metrics, now time.Time, times *[]byte) {
 		if *times = (*times)[1:]; n < 250 {
 			dp.SetTimestamp(timestamp(now.Add(timesFromNow[n%len(timesFromNow)])))
 		}
-	}
-	for _, rm := range md.ResourceMetrics().All() {
-		for _, sm := range rm.ScopeMetrics().All() {
-			for _, m := range sm.Metrics().All() {
-				retimeMetric(m, set)
-			}
-		}
-	}
-}
-
-func retimeMetric(m pmetric.Metric, set func(interface{ SetTimestamp(pcommon.Timestamp) })) {
-	switch m.Type() {
-	case pmetric.MetricTypeGauge:
-		for _, dp := range m.Gauge().DataPoints().All() {
-			set(dp)
-		}
-	case pmetric.MetricTypeSum:
-		for _, dp := range m.Sum().DataPoints().All() {
-			set(dp)
-		}
-	case pmetric.MetricTypeHistogram:
-		for _, dp := range m.Histogram().DataPoints().All() {
-			set(dp)
-		}
-	case pmetric.MetricTypeExponentialHistogram:
-		for _, dp := range m.ExponentialHistogram().DataPoints().All() {
-			set(dp)
-		}
-	case pmetric.MetricTypeSummary:
-		for _, dp := range m.Summary().DataPoints().All() {
-			set(dp)
-		}
-	}
+	})
 }
 
 // FuzzPrometheusStoresWhatIsDelivered lets one client send hostile metrics and another one good ones, in the same payloads and in

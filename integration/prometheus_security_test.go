@@ -22,6 +22,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/orderedremotewrite/orderedremotewriteexporter/integration/internal/output"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/integration/internal/promserver"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/integration/internal/rig"
 )
@@ -95,9 +96,9 @@ func assertSecret(t *testing.T, exporter *rig.Exporter, secrets ...string) {
 }
 
 // captureStandardLog returns what is written to the log of Go's standard library, which no exporter should use.
-func captureStandardLog(t *testing.T) *rig.Buffer {
+func captureStandardLog(t *testing.T) *output.Buffer {
 	t.Helper()
-	var buf rig.Buffer
+	var buf output.Buffer
 	before := log.Writer()
 	log.SetOutput(&buf)
 	t.Cleanup(func() { log.SetOutput(before) })

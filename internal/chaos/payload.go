@@ -290,51 +290,12 @@ func wildPayloads(r *rand.Rand, left int, from time.Time) func() *Payload {
 		}
 		md := rwtest.Hostile(r)
 		if shift += time.Second; !from.IsZero() {
-			forEachTime(md, func(ts pcommon.Timestamp) pcommon.Timestamp {
-				if ts == 0 {
-					return 0
+			rwtest.EachPoint(md, func(_ pmetric.Metric, dp rwtest.Point) {
+				if ts := dp.Timestamp(); ts != 0 {
+					dp.SetTimestamp(pcommon.NewTimestampFromTime(from.Add(shift)) + ts%1e6)
 				}
-				return pcommon.NewTimestampFromTime(from.Add(shift)) + ts%1e6
 			})
 		}
 		return &Payload{Metrics: md, Wild: true}
-	}
-}
-
-type timed interface {
-	Timestamp() pcommon.Timestamp
-	SetTimestamp(pcommon.Timestamp)
-}
-
-// forEachTime changes the times of all points.
-func forEachTime(md pmetric.Metrics, change func(pcommon.Timestamp) pcommon.Timestamp) {
-	set := func(t timed) { t.SetTimestamp(change(t.Timestamp())) }
-	for _, rm := range md.ResourceMetrics().All() {
-		for _, sm := range rm.ScopeMetrics().All() {
-			for _, m := range sm.Metrics().All() {
-				switch m.Type() {
-				case pmetric.MetricTypeGauge:
-					for _, dp := range m.Gauge().DataPoints().All() {
-						set(dp)
-					}
-				case pmetric.MetricTypeSum:
-					for _, dp := range m.Sum().DataPoints().All() {
-						set(dp)
-					}
-				case pmetric.MetricTypeHistogram:
-					for _, dp := range m.Histogram().DataPoints().All() {
-						set(dp)
-					}
-				case pmetric.MetricTypeExponentialHistogram:
-					for _, dp := range m.ExponentialHistogram().DataPoints().All() {
-						set(dp)
-					}
-				case pmetric.MetricTypeSummary:
-					for _, dp := range m.Summary().DataPoints().All() {
-						set(dp)
-					}
-				}
-			}
-		}
 	}
 }

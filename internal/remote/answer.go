@@ -7,7 +7,6 @@ package remote // import "github.com/orderedremotewrite/orderedremotewriteexport
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -23,6 +22,8 @@ type Answer struct {
 	Status int
 	// Err says why there was no answer, or why a success is none.
 	Err error
+	// Unsent says that nothing was sent, because there was no connection.
+	Unsent bool
 	// RetryAfter is the header of that name.
 	RetryAfter string
 	// Location is where a redirect leads, redacted, or "".
@@ -67,8 +68,7 @@ func (a *Answer) Success() bool {
 func (a *Answer) Unknown() bool {
 	switch a.Status {
 	case 0:
-		dial := new(net.OpError)
-		return !errors.As(a.Err, &dial) || dial.Op != "dial"
+		return !a.Unsent
 	case http.StatusBadGateway, http.StatusGatewayTimeout:
 		return true
 	default:

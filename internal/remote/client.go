@@ -8,10 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
@@ -70,14 +73,15 @@ const (
 func (c *Client) Post(ctx context.Context, p wire.Protocol, body []byte, number int) *Answer {
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
-	req, err := http.NewRequestWithContext(inner, http.MethodPost, c.endpoint, bytes.NewReader(body))
+	conn := new(connection)
+	req, err := http.NewRequestWithContext(conn.traced(inner), http.MethodPost, c.endpoint, bytes.NewReader(body))
 	if err != nil {
-		return &Answer{Err: WithoutURL(err)}
+		return &Answer{Err: WithoutURL(err), Unsent: true}
 	}
 	SetHeaders(req.Header, p, c.userAgent)
 	start := time.Now()
 	head, text := make(chan *Answer, 1), make(chan string, 1)
-	go c.exchange(req, p, head, text)
+	go c.exchange(req, p, conn, head, text)
 	a := await(ctx, head)
 	c.observe(ctx, Exchange{Status: a.Status, Size: len(body), Took: time.Since(start), Attempt: number})
 	if a.Status != 0 {
@@ -88,7 +92,7 @@ func (c *Client) Post(ctx context.Context, p wire.Protocol, body []byte, number 
 
 // exchange hands over the answer when its status is known, and then what is read of its body. It never waits for who takes
 // that: nobody may.
-func (c *Client) exchange(req *http.Request, p wire.Protocol, head chan<- *Answer, text chan<- string) {
+func (c *Client) exchange(req *http.Request, p wire.Protocol, conn *connection, head chan<- *Answer, text chan<- string) {
 	start := time.Now()
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -97,10 +101,14 @@ func (c *Client) exchange(req *http.Request, p wire.Protocol, head chan<- *Answe
 		if c.http.Timeout > 0 && time.Since(start) >= c.http.Timeout && errors.Is(err, context.DeadlineExceeded) {
 			err = &TimeoutError{Timeout: c.http.Timeout, Err: err}
 		}
-		head <- &Answer{Err: err}
+		head <- &Answer{Err: err, Unsent: conn.missing(err)}
 		return
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == 0 {
+		head <- &Answer{Err: errNoStatus}
+		return
+	}
 	a := &Answer{Status: resp.StatusCode, RetryAfter: resp.Header.Get("Retry-After"), Location: resp.Header.Get(refusedLocation)}
 	if p == wire.V2 {
 		a.Written = readWritten(resp.Header)
@@ -110,6 +118,27 @@ func (c *Client) exchange(req *http.Request, p wire.Protocol, head chan<- *Answe
 	}
 	head <- a
 	text <- readBody(resp)
+}
+
+// errNoStatus is the error of an answer whose status is 000, which net/http lets pass. Status 0 is no answer.
+var errNoStatus = errors.New(`malformed HTTP status code "000"`)
+
+// connection is whether a request had one. It is told by the transport, maybe from several goroutines.
+type connection struct{ asked, got atomic.Bool }
+
+// traced returns a context with which a transport of net/http tells of its connections.
+func (c *connection) traced(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn: func(string) { c.asked.Store(true) },
+		GotConn: func(httptrace.GotConnInfo) { c.got.Store(true) },
+	})
+}
+
+// missing says whether a request that has failed with err never had a connection. A transport that tells nothing may still
+// say that it could not dial.
+func (c *connection) missing(err error) bool {
+	dial := new(net.OpError)
+	return !c.got.Load() && (c.asked.Load() || errors.As(err, &dial) && dial.Op == "dial")
 }
 
 // await waits for the answer, and when ctx is done a moment longer for what the transport makes of that.
@@ -151,6 +180,10 @@ func awaitBody(ctx context.Context, text <-chan string, end context.CancelFunc) 
 
 // readBody reads the beginning of a refusal's body. A body that is read to its end lets the connection be used again.
 func readBody(resp *http.Response) string {
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		// The body is the connection: reading it would not end with the request, and nobody would ever close it.
+		return ""
+	}
 	var text []byte
 	if resp.StatusCode > 299 {
 		text, _ = io.ReadAll(io.LimitReader(resp.Body, MaxAnswerBody))

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -128,4 +129,40 @@ func TestPostTellsAnUnreadMessage(t *testing.T) {
 	c, _ = posted(answer(samples))
 	assert.Equal(t, &Answer{Status: 200, Written: Written{Present: true, Samples: 3}}, c.Post(t.Context(), wire.V2, nil, 1))
 	assert.Equal(t, &Answer{Status: 200}, c.Post(t.Context(), wire.V1, nil, 1))
+}
+
+// TestPostClosesSwitchedConnections: an endpoint that answers 101 keeps the connection open, which must not keep anything here.
+// What has no valid status is no answer.
+func TestPostClosesSwitchedConnections(t *testing.T) {
+	for answer, want := range map[string]*Answer{
+		"101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c": {Status: 101},
+		"000 Nothing\r\nContent-Length: 0":                               {Err: errNoStatus},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			closed := make(chan struct{})
+			transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+				ours, theirs := net.Pipe()
+				go func() {
+					defer close(closed)
+					defer theirs.Close()
+					_, _ = theirs.Read(make([]byte, 16<<10))
+					_, _ = io.WriteString(theirs, "HTTP/1.1 "+answer+"\r\n\r\n")
+					_, _ = io.Copy(io.Discard, theirs)
+				}()
+				return ours, nil
+			}}
+			c := NewClient(&http.Client{Transport: transport}, "http://receiver.test", "agent", func(context.Context, Exchange) {})
+			start := time.Now()
+			assert.Equal(t, want, c.Post(t.Context(), wire.V1, []byte("body"), 1))
+			assert.Zero(t, time.Since(start))
+			c.CloseIdleConnections()
+			synctest.Wait()
+			select {
+			case <-closed:
+			default:
+				assert.Fail(t, "the connection is still open", answer)
+				transport.CloseIdleConnections()
+			}
+		})
+	}
 }

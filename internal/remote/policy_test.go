@@ -4,10 +4,8 @@ package remote
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -92,9 +90,8 @@ func TestDecide(t *testing.T) {
 
 // TestUnknown: what the endpoint has perhaps taken is isolated whatever the setting, unless the answer says how much it has.
 func TestUnknown(t *testing.T) {
-	dial := &net.OpError{Op: "dial", Err: errors.New("connection refused")}
 	for a, want := range map[*Answer]bool{
-		{Err: errors.New("EOF")}: true, {Err: fmt.Errorf("no connection: %w", dial)}: false, {Err: &TimeoutError{}}: true,
+		{Err: errors.New("EOF")}: true, {Err: errors.New("no connection"), Unsent: true}: false, {Err: &TimeoutError{}}: true,
 		{Status: 502}: true, {Status: 504}: true, {Status: 204}: true,
 		{Status: 500}: false, {Status: 503}: false, {Status: 429}: false, {Status: 400}: false, {Status: 302}: false,
 	} {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 )
 
@@ -22,7 +21,7 @@ func TestPayloads(t *testing.T) {
 		for md, ok := producer.Next(); ok; md, ok = producer.Next() {
 			require.LessOrEqual(t, md.DataPointCount(), 30)
 			instance, _ := md.ResourceMetrics().At(0).Resource().Attributes().Get("service.instance.id")
-			eachPoint(md, func(m pmetric.Metric, dp readPoint) {
+			EachPoint(md, func(m pmetric.Metric, dp Point) {
 				kinds[m.Type()]++
 				points++
 				stream, _ := dp.Attributes().Get("stream")
@@ -68,44 +67,6 @@ func TestPayloadsAreDeterministic(t *testing.T) {
 func bytesOf(md pmetric.Metrics) string {
 	encoded, _ := new(pmetric.ProtoMarshaler).MarshalMetrics(md)
 	return string(encoded)
-}
-
-// readPoint is what the points of all kinds can be asked.
-type readPoint interface {
-	Attributes() pcommon.Map
-	Timestamp() pcommon.Timestamp
-	Flags() pmetric.DataPointFlags
-}
-
-func eachPoint(md pmetric.Metrics, do func(pmetric.Metric, readPoint)) {
-	for _, rm := range md.ResourceMetrics().All() {
-		for _, sm := range rm.ScopeMetrics().All() {
-			for _, m := range sm.Metrics().All() {
-				switch m.Type() {
-				case pmetric.MetricTypeGauge:
-					for _, dp := range m.Gauge().DataPoints().All() {
-						do(m, dp)
-					}
-				case pmetric.MetricTypeSum:
-					for _, dp := range m.Sum().DataPoints().All() {
-						do(m, dp)
-					}
-				case pmetric.MetricTypeHistogram:
-					for _, dp := range m.Histogram().DataPoints().All() {
-						do(m, dp)
-					}
-				case pmetric.MetricTypeExponentialHistogram:
-					for _, dp := range m.ExponentialHistogram().DataPoints().All() {
-						do(m, dp)
-					}
-				case pmetric.MetricTypeSummary:
-					for _, dp := range m.Summary().DataPoints().All() {
-						do(m, dp)
-					}
-				}
-			}
-		}
-	}
 }
 
 func BenchmarkPayloads(b *testing.B) {

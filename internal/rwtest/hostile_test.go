@@ -106,7 +106,7 @@ func observe(md pmetric.Metrics, seen map[string]bool) {
 			}
 		}
 	}
-	eachPoint(md, func(_ pmetric.Metric, p readPoint) {
+	EachPoint(md, func(_ pmetric.Metric, p Point) {
 		attributes(p.Attributes())
 		mark("time 0", p.Timestamp() == 0)
 		mark("time beyond int64", p.Timestamp() > math.MaxInt64)

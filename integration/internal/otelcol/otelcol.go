@@ -4,24 +4,23 @@
 package otelcol
 
 import (
-	"bytes"
 	"net"
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/orderedremotewrite/orderedremotewriteexporter/integration/internal/output"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/process"
 )
 
 // Collector is a running collector, the process.
 type Collector struct {
 	*process.Process
-	log Buffer
+	log output.Buffer
 }
 
 // Start starts the collector with configurations that are merged in their order. It is killed at the end of the test,
@@ -90,22 +89,4 @@ func FreeAddress(t testing.TB) string {
 	require.NoError(t, err)
 	require.NoError(t, l.Close())
 	return l.Addr().String()
-}
-
-// Buffer is a bytes.Buffer that a process may write while a test reads.
-type Buffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *Buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *Buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

@@ -5,7 +5,6 @@
 package rig
 
 import (
-	"bytes"
 	"context"
 	"sync"
 	"testing"
@@ -24,6 +23,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/integration/internal/output"
 )
 
 // defaults make for short tests; a test's own configuration is merged over them.
@@ -45,7 +45,7 @@ type Exporter struct {
 	Logs *observer.ObservedLogs
 
 	t    testing.TB
-	text *Buffer
+	text *output.Buffer
 	stop sync.Once
 }
 
@@ -64,7 +64,7 @@ func newExporter(t testing.TB, extensions map[component.ID]component.Component, 
 		Host:      &Host{extensions: extensions},
 		Telemetry: componenttest.NewTelemetry(),
 		t:         t,
-		text:      &Buffer{},
+		text:      &output.Buffer{},
 	}
 	observed, logs := observer.New(zapcore.DebugLevel)
 	e.Logs = logs
@@ -142,29 +142,6 @@ func (e *Exporter) Stop() {
 // LogText returns the log as it would be written, each entry with its fields as a line of JSON.
 func (e *Exporter) LogText() string {
 	return e.text.String()
-}
-
-// Buffer keeps what is written, like a log. It is safe for concurrent use.
-type Buffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (b *Buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-// Sync implements zapcore.WriteSyncer.
-func (*Buffer) Sync() error { return nil }
-
-// String returns what was written.
-func (b *Buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 // Host is the collector that the exporter runs in. It remembers the component's status.

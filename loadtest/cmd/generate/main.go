@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/flags"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/generate"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/schedule"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/usage"
@@ -27,7 +28,11 @@ func main() {
 	o.Register(flag.CommandLine)
 	announce := flag.String("announce", "", "the control address of a receiver that is to be told the schedule, like http://127.0.0.1:9202")
 	flag.Parse()
-	if err := run(o, *announce); err != nil {
+	err := flags.NoArguments(flag.CommandLine)
+	if err == nil {
+		err = run(o, *announce)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "generate:", err)
 		os.Exit(1)
 	}

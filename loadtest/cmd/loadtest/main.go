@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/collector"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/flags"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/generate"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/load"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/receive"
@@ -88,12 +89,42 @@ func main() {
 	flag.Parse()
 
 	ctx, release := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := t.run(ctx)
+	err := flags.NoArguments(flag.CommandLine)
+	if err == nil {
+		err = t.check()
+	}
+	if err == nil {
+		err = t.run(ctx)
+	}
 	release()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "loadtest:", err)
 		os.Exit(1)
 	}
+}
+
+// check refuses settings with which nothing would be measured, or without an end.
+func (t *test) check() error {
+	if t.gauges*1e6 < 1 || t.histograms*1e6 < 1 || t.rounds < 1 || t.repeats < 1 || t.seconds < 1 {
+		return errors.New("-gauges, -histograms, -rounds, -repeats and -seconds: must be at least 1 (point, sample, run or second)")
+	}
+	if t.series < 10 || t.memorySeries < 1 {
+		return errors.New("-series: must be at least 10, and -memory-series at least 1")
+	}
+	known := t.allScenarios()
+	for name := range strings.SplitSeq(t.scenarios, ",") {
+		if !slices.ContainsFunc(known, func(s scenario) bool { return s.name == name }) {
+			return fmt.Errorf("-scenarios: there is no %q", name)
+		}
+	}
+	var exporters []string
+	for name := range strings.SplitSeq(t.exporters, ",") {
+		if name != "" && (name == nop || slices.Contains(exporters, name)) {
+			return fmt.Errorf("-exporters: %s is there already", name)
+		}
+		exporters = append(exporters, name)
+	}
+	return nil
 }
 
 func (t *test) run(ctx context.Context) (err error) {

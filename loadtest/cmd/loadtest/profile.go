@@ -61,6 +61,8 @@ func (t *test) profileOne(ctx context.Context, s scenario, exporter, prefix stri
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Stop()) }()
+	ctx, cancel := c.While(ctx)
+	defer cancel()
 	o := t.options(s)
 	o.Endpoint, o.Protocol, o.Samples = c.OTLP, c.Protocol, 0
 	g, err := generate.New(o)
@@ -75,7 +77,7 @@ func (t *test) profileOne(ctx context.Context, s scenario, exporter, prefix stri
 	}()
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	case <-time.After(warmUp):
 	}
 	for path, file := range map[string]string{

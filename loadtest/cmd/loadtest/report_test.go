@@ -38,3 +38,19 @@ func TestSummary(t *testing.T) {
 	assert.Equal(t, "7", summary("%.0f", []float64{7, 7}))
 	assert.Empty(t, summary("%.0f", nil))
 }
+
+// TestSettingsThatMeasureNothing are refused: most would run without an end or print nothing.
+func TestSettingsThatMeasureNothing(t *testing.T) {
+	good := test{scenarios: "gauges,memory", gauges: 2, histograms: 0.3, series: 10, memorySeries: 1, repeats: 1, rounds: 1, seconds: 1}
+	assert.NoError(t, good.check())
+	for want, wrong := range map[string]func(*test){
+		`-scenarios: there is no "gauge"`:  func(s *test) { s.scenarios = "gauge" },
+		"-exporters: nop is there already": func(s *test) { s.exporters = "ordered_remote_write/v1,nop" },
+		"must be at least 1 (point":        func(s *test) { s.rounds = 0 },
+		"-series: must be at least 10":     func(s *test) { s.series = 0 },
+	} {
+		s := good
+		wrong(&s)
+		assert.ErrorContains(t, s.check(), want)
+	}
+}

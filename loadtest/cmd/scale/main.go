@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/collector"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/flags"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/generate"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/load"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/receive"
@@ -71,7 +72,10 @@ func main() {
 	flag.Parse()
 
 	ctx, release := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := s.parse(*generator, *receiver)
+	err := flags.NoArguments(flag.CommandLine)
+	if err == nil {
+		err = s.parse(*generator, *receiver)
+	}
 	if err == nil {
 		err = s.run(ctx)
 	}
@@ -84,23 +88,29 @@ func main() {
 
 // parse reads the flags of the generator and the receiver, and replaces what -full replaces unless it was set.
 func (s *settings) parse(generator, receiver string) error {
-	flags := flag.NewFlagSet("generate", flag.ContinueOnError)
-	s.generate.Register(flags)
-	if err := flags.Parse(strings.Fields(generator)); err != nil {
+	set := flag.NewFlagSet("generate", flag.ContinueOnError)
+	s.generate.Register(set)
+	const measured = "scale sends to the collectors that it starts"
+	if err := flags.Parse(set, generator, map[string]string{
+		"type": "use -types", "series": "use -series", "endpoint": measured, "protocol": measured,
+	}); err != nil {
 		return err
 	}
-	flags = flag.NewFlagSet("receive", flag.ContinueOnError)
-	s.behavior.Register(flags)
-	if err := flags.Parse(strings.Fields(receiver)); err != nil {
+	set = flag.NewFlagSet("receive", flag.ContinueOnError)
+	s.behavior.Register(set)
+	if err := flags.Parse(set, receiver, map[string]string{"latency": "use -latencies"}); err != nil {
 		return err
+	}
+	if s.repeats < 1 || s.window < 0 {
+		return errors.New("-repeats must be at least 1, and -window not negative")
 	}
 	if !s.full {
 		return nil
 	}
-	set := make(map[string]bool)
-	flag.Visit(func(f *flag.Flag) { set[f.Name] = true })
+	given := make(map[string]bool)
+	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	for name, all := range map[string]string{"exporters": allExporters, "series": allSeries, "latencies": allLatencies, "queues": allQueues} {
-		if !set[name] {
+		if !given[name] {
 			if err := flag.Set(name, all); err != nil {
 				return err
 			}

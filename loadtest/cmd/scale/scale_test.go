@@ -42,12 +42,18 @@ func TestLoadsAreAllCombinations(t *testing.T) {
 }
 
 func TestFlagsOfTheToolsArePassedOn(t *testing.T) {
-	var s settings
+	s := settings{repeats: 1}
 	require.NoError(t, s.parse("-duration 3s -gaps 0.5", "-jitter 5ms -resets 0.1"))
 	assert.Equal(t, 3*time.Second, s.generate.Duration)
 	assert.Equal(t, 0.5, s.generate.Errors.Gaps)
 	assert.Equal(t, receive.Duration(5*time.Millisecond), s.behavior.Jitter)
 	assert.Error(t, s.parse("", "-gaps 1"))
+	// What would have no effect is refused.
+	assert.EqualError(t, s.parse("-duration 3s -type sum", ""), "-generate: -type has no effect there, use -types")
+	assert.EqualError(t, s.parse("", "-latency 3s"), "-receive: -latency has no effect there, use -latencies")
+	assert.EqualError(t, s.parse("duration 3s", ""), `-generate: "duration" is no flag, and neither is what follows it`)
+	s.repeats = 0
+	assert.EqualError(t, s.parse("", ""), "-repeats must be at least 1, and -window not negative")
 }
 
 // What is not known of an exporter is left out rather than 0.

@@ -136,6 +136,19 @@ func (c *Collector) waitReady(ctx context.Context) error {
 	}
 }
 
+// While returns a context that ends when the collector does. A generator would wait for one that has ended.
+func (c *Collector) While(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-c.process.Ended():
+			cancel(errors.New("the collector has ended"))
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
 // Stop asks the collector to end and returns an error unless it does so with status 0 in time.
 func (c *Collector) Stop() error {
 	if err := c.process.Stop(30 * time.Second); err != nil {

@@ -6,6 +6,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -101,6 +102,8 @@ const patience = 10 * time.Second
 // Run sends what the options say through a collector to the endpoint, with at most so many requests on their way if window
 // is not 0, and waits until everything has arrived or nothing comes any more.
 func Run(ctx context.Context, c *collector.Collector, e *Endpoint, o generate.Options, window int) (*Result, error) {
+	ctx, cancel := c.While(ctx)
+	defer cancel()
 	o.Endpoint, o.Protocol = c.OTLP, c.Protocol
 	g, err := generate.New(o)
 	if err != nil {
@@ -122,7 +125,7 @@ func Run(ctx context.Context, c *collector.Collector, e *Endpoint, o generate.Op
 	defer sampled()
 	samples := residentEverySecond(sampling, c)
 	if err := g.Run(ctx); err != nil {
-		return nil, err
+		return nil, cmp.Or(context.Cause(ctx), err)
 	}
 	r.Took = time.Since(started)
 	r.Generated = g.Totals()
@@ -154,7 +157,7 @@ func Run(ctx context.Context, c *collector.Collector, e *Endpoint, o generate.Op
 	}
 	r.Delivered = e.Delivered()
 	r.Received = e.Report()
-	return r, ctx.Err()
+	return r, context.Cause(ctx)
 }
 
 // Announce tells the receiver what is sent.
@@ -190,7 +193,7 @@ func (r *Result) await(ctx context.Context, c *collector.Collector, e *receive.R
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

@@ -7,7 +7,10 @@ package load
 import (
 	"context"
 	"math"
+	"net"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -18,6 +21,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/collector"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/generate"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/receive"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/schedule"
@@ -63,4 +67,43 @@ func TestUnaccounted(t *testing.T) {
 	// Two of the histograms were delta, and each counted as one.
 	r.Generated = generate.Totals{Kinds: map[schedule.Kind]*generate.Points{schedule.Histogram: {Faults: map[string]int{"delta": 2}}}}
 	assert.Zero(t, r.Unaccounted())
+}
+
+// fakeCollector ends once a generator has connected to it.
+const fakeCollector = "FAKE_COLLECTOR"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(fakeCollector) == "" {
+		os.Exit(m.Run())
+	}
+	l, err := net.Listen("tcp", os.Getenv("OTLP_ENDPOINT"))
+	if err != nil {
+		panic(err)
+	}
+	for range 2 { // who waits for it to be ready, and the generator
+		if _, err := l.Accept(); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(3)
+}
+
+// TestCollectorThatEnds ends the run, and says so.
+func TestCollectorThatEnds(t *testing.T) {
+	program, err := os.Executable()
+	require.NoError(t, err)
+	t.Chdir(t.TempDir())
+	require.NoError(t, os.MkdirAll(collector.Dir, 0o755))
+	require.NoError(t, os.Symlink(program, filepath.Join(collector.Dir, "otelcol")))
+	t.Setenv(fakeCollector, "1")
+	e, err := Listen(true, receive.Behavior{PoisonStatus: 400})
+	require.NoError(t, err)
+	defer e.Close()
+	c, err := collector.Start(t.Context(), "ordered_remote_write/v1", e.URL, nil)
+	require.NoError(t, err)
+	_, err = Run(t.Context(), c, e, generate.Options{
+		Kinds: []schedule.Kind{schedule.Gauge}, Series: 10, Resources: 1, Attributes: 2, PerRequest: 10, Connections: 1, Samples: 100,
+	}, 0)
+	assert.EqualError(t, err, "the collector has ended")
+	assert.ErrorContains(t, c.Stop(), "exit status 3")
 }
