@@ -26,6 +26,8 @@ type Client struct {
 	endpoint  string
 	userAgent string
 	observe   func(context.Context, Exchange)
+	// traced says that the transport tells of its connections.
+	traced atomic.Bool
 }
 
 // Exchange is a request and how it ended, for metrics.
@@ -73,7 +75,7 @@ const (
 func (c *Client) Post(ctx context.Context, p wire.Protocol, body []byte, number int) *Answer {
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
-	conn := new(connection)
+	conn := &connection{client: c}
 	req, err := http.NewRequestWithContext(conn.traced(inner), http.MethodPost, c.endpoint, bytes.NewReader(body))
 	if err != nil {
 		return &Answer{Err: WithoutURL(err), Unsent: true}
@@ -124,21 +126,24 @@ func (c *Client) exchange(req *http.Request, p wire.Protocol, conn *connection, 
 var errNoStatus = errors.New(`malformed HTTP status code "000"`)
 
 // connection is whether a request had one. It is told by the transport, maybe from several goroutines.
-type connection struct{ asked, got atomic.Bool }
+type connection struct {
+	client *Client
+	got    atomic.Bool
+}
 
 // traced returns a context with which a transport of net/http tells of its connections.
 func (c *connection) traced(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GetConn: func(string) { c.asked.Store(true) },
+		GetConn: func(string) { c.client.traced.Store(true) },
 		GotConn: func(httptrace.GotConnInfo) { c.got.Store(true) },
 	})
 }
 
-// missing says whether a request that has failed with err never had a connection. A transport that tells nothing may still
-// say that it could not dial.
+// missing says whether a request that has failed with err never had a connection, as when an auth extension in front of the
+// transport has no token. A transport that has never told anything may still say that it could not dial.
 func (c *connection) missing(err error) bool {
 	dial := new(net.OpError)
-	return !c.got.Load() && (c.asked.Load() || errors.As(err, &dial) && dial.Op == "dial")
+	return !c.got.Load() && (c.client.traced.Load() || errors.As(err, &dial) && dial.Op == "dial")
 }
 
 // await waits for the answer, and when ctx is done a moment longer for what the transport makes of that.

@@ -78,3 +78,26 @@ func TestNothingIsSentWithoutAConnection(t *testing.T) {
 		})
 	}
 }
+
+// TestNothingIsSentWithoutAToken: what fails in front of the transport is not sent either. That is known once the transport has
+// shown that it tells of its connections.
+func TestNothingIsSentWithoutAToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		base := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}
+		}}
+		token := false
+		c, _ := posted(func(r *http.Request) (*http.Response, error) {
+			if !token {
+				return nil, errors.New("no token")
+			}
+			return base.RoundTrip(r)
+		})
+		unknown := func() bool { return c.Post(t.Context(), wire.V1, []byte("body"), 1).Unknown() }
+		assert.True(t, unknown(), "it may be a transport of another kind")
+		token = true
+		assert.False(t, unknown())
+		token = false
+		assert.False(t, unknown())
+	})
+}
