@@ -505,7 +505,10 @@ func (q *queue) answered(d *delivery, o *outcome, delay time.Duration) event {
 	if overloads(a) {
 		s.limit.overloaded(d.number)
 	}
-	s.size.answered(a, d.size, now)
+	if o.verdict != remote.VerdictFallback {
+		// What is held against a message of 2.0 says nothing of one of 1.0.
+		s.size.answered(a, d.size, now)
+	}
 	if asks(a) {
 		s.gate.ask(now, max(delay, q.asked(a)))
 	}

@@ -202,7 +202,7 @@ func TestFallbackIsUndone(t *testing.T) {
 // TestProbesCostNothing has 8 partitions and an endpoint that never reads 2.0, and says so in one way or another; order and
 // completeness are those of any other load.
 func TestProbesCostNothing(t *testing.T) {
-	answers := map[string]rwtest.Answer{"500": {Status: 500}, "reset": {Fault: rwtest.Reset}, "413": {Status: 413}}
+	answers := map[string]rwtest.Answer{"500": {Status: 500}, "reset": {Fault: rwtest.Reset}, "413": {Status: 413}, "422": {Status: 422}}
 	for name, unread := range unreadable {
 		answers[name] = unread
 	}
@@ -252,6 +252,7 @@ func TestProbesCostNothing(t *testing.T) {
 				assert.Empty(t, h.dropped())
 				assert.Empty(t, r.Problems())
 				checkDelivered(t, expected, &r.Receiver)
+				assert.EqualValues(t, createDefaultConfig().(*Config).Batch.MaxSizeBytes, h.queue.mostBytes(), "a probe says nothing of the size that 1.0 may have")
 				assert.Positive(t, probes)
 				assert.LessOrEqual(t, probes, 1+int(time.Since(start)/(10*time.Minute)))
 			})

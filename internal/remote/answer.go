@@ -159,6 +159,11 @@ func (a *Answer) judgesSender() bool {
 	}
 }
 
+// refusesData says whether the answer is about what was sent: it neither judges the sender nor asks to wait.
+func (a *Answer) refusesData() bool {
+	return a.Status >= 400 && a.Status <= 499 && a.Status != http.StatusTooManyRequests && !a.judgesSender()
+}
+
 // exact says whether the answer to a refused request tells how much was written: then there is nothing to find out, and
 // what was written must not be sent again.
 func (a *Answer) exact(p wire.Protocol) bool {

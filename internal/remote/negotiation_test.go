@@ -37,7 +37,6 @@ func TestDecideOnAnswersTo2(t *testing.T) {
 		again     = Decision{Verdict: VerdictRetry, Delay: 30 * time.Millisecond}
 		later     = Decision{Verdict: VerdictFallback, Delay: 30 * time.Millisecond}
 		delivered = Decision{Verdict: VerdictDelivered}
-		split     = Decision{Verdict: VerdictSplit, Reason: account.ReasonTooLarge}
 		fatal     = Decision{Verdict: VerdictFail, Reason: account.ReasonFatal, Permanent: true}
 	)
 	off := func(p *Policy) { p.Fallback = false }
@@ -66,10 +65,9 @@ func TestDecideOnAnswersTo2(t *testing.T) {
 		{"and a 400 has no trial", []Standing{StandingUnproven}, []*Answer{bad}, []func(*Policy){off}, rejected},
 		{"where 2.0 is needed it stays", []Standing{StandingUnproven, StandingTried}, []*Answer{media, bare}, []func(*Policy){needs}, request},
 		{"and so there is no trial", []Standing{StandingUnproven}, []*Answer{bad}, []func(*Policy){needs}, rejected},
-		{"a probe that is not read goes as 1.0", []Standing{StandingFallen}, []*Answer{media, bare, bad}, nil, request},
+		{"a probe that is not read goes as 1.0", []Standing{StandingFallen}, []*Answer{media, bare, bad, {Status: 406}, {Status: 413}, {Status: 422}}, nil, request},
 		{"so does one that fails otherwise, after the delay of a retry", []Standing{StandingFallen}, []*Answer{overloaded, {Status: 500}, {Status: 429}, {Err: errors.New("reset")}}, nil, later},
 		{"if there are retries", []Standing{StandingFallen}, []*Answer{overloaded}, []func(*Policy){once}, exhausted},
-		{"a probe that is too large is split", []Standing{StandingFallen}, []*Answer{{Status: 413}}, nil, split},
 		{"and credentials are as wrong as with any other", []Standing{StandingFallen, StandingProven}, []*Answer{{Status: 401}}, nil, fatal},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

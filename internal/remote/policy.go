@@ -141,7 +141,8 @@ func (p *Policy) unread(a *Answer, at Attempt) (Decision, bool) {
 	// without.
 	doubtful := a.Status == http.StatusBadRequest && !a.Written.Present
 	switch {
-	case at.Standing == StandingFallen && (a.Unread() || doubtful):
+	case at.Standing == StandingFallen && (a.Unread() || a.refusesData() && !a.Written.Present):
+		// Whatever an endpoint holds against a message of 2.0 that it has not shown to have read, it may take the samples as 1.0.
 		return Decision{Verdict: VerdictFallback}, true
 	case at.Standing == StandingFallen && p.passes(a):
 		// The message must not cost its samples: an endpoint that chokes on 2.0 may answer 500 each time.
