@@ -3,6 +3,7 @@
 package orderedremotewriteexporter
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -123,4 +124,31 @@ func TestLongDescriptionIsCountedOnce(t *testing.T) {
 		assert.LessOrEqual(t, block.DecompressedSize(r.requests[0].Body), 4*minBatchSize)
 		assert.Empty(t, r.Problems())
 	})
+}
+
+// TestSymbolTablesAreBounded: the requests of a large payload cost no more for each sample than those of a small one.
+func TestSymbolTablesAreBounded(t *testing.T) {
+	defer func(n int) { mostSymbols = n }(mostSymbols)
+	mostSymbols = 2000
+	tr := newTestTranslator(configOf(func(c *Config) { c.ProtobufMessage, c.Batch.MaxSamples = MessageV2, 100 }))
+	refs := func(points int) (each int) {
+		defer tr.reset()
+		md := gauge(time.Now(), points)
+		tr.translate(md)
+		samples, messages, most := 0, 0, 0
+		for i := range tr.segments {
+			for _, c := range tr.segments[i].chunks {
+				samples += c.Samples
+				messages++
+				part, _ := nextPart(c.plain)
+				for entries := part[16:][:16*binary.LittleEndian.Uint32(part)]; len(entries) > 0; entries = entries[16:] {
+					most = max(most, int(binary.LittleEndian.Uint32(entries[8:])))
+				}
+			}
+		}
+		assert.Equal(t, points, samples)
+		return messages * most / points
+	}
+	few, many := refs(3000), refs(60_000)
+	assert.LessOrEqual(t, many, 2*few, "references that are kept for each sample while requests are made")
 }

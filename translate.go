@@ -407,21 +407,44 @@ func (t *translator) emit(ls *labelSet, name *seriesName, le, quantile *extraLab
 	t.put(partitionOf(key, t.partitions), &sr)
 }
 
+// mostSymbols is from how many strings on a payload gets another symbol table. Whoever makes a request looks references up in a
+// table that is as long as the largest of them, which must not cost the more the larger the whole payload is. Tests have it smaller.
+var mostSymbols = 1 << 17
+
 // put adds a series to the segment of a partition.
 func (t *translator) put(partition int, sr *series) {
+	if t.symbols.Len() > mostSymbols {
+		t.restartSymbols()
+	}
 	s := &t.segments[partition]
 	if s.empty() {
 		t.touched = append(t.touched, partition)
 	}
 	if cut := s.makeRoom(sr); cut != nil {
-		if t.cut += cut.cost(); t.cut > t.maxSize {
-			t.watch.err = errOversized(t.maxSize)
-		}
+		t.countCut(cut)
 	}
 	if t.protocol == wire.V2 && !s.based(sr.labels.serial) {
 		s.rebase(sr.labels, t.labeler.refs(&t.symbols))
 	}
 	s.add(sr)
+}
+
+// restartSymbols begins another symbol table. What refers to the one before is cut.
+func (t *translator) restartSymbols() {
+	for _, i := range t.touched {
+		if s := &t.segments[i]; !s.Empty() {
+			s.cut()
+			t.countCut(&s.chunks[len(s.chunks)-1].chunk)
+		}
+	}
+	t.symbols.Reset()
+}
+
+// countCut ends the translation if what was cut is more than any queue can take.
+func (t *translator) countCut(cut *chunk) {
+	if t.cut += cut.cost(); t.cut > t.maxSize {
+		t.watch.err = errOversized(t.maxSize)
+	}
 }
 
 func (t *translator) guardOf(name *seriesName) guardKind {

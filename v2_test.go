@@ -351,10 +351,11 @@ func TestSeriesThatIsTooLargeTravelsAlone(t *testing.T) {
 // TestBothMessagesSayTheSame translates payloads to 1.0 and to 2.0: series, values, times and exemplars must be the same,
 // and what 2.0 has besides must not keep a 2.0 message from being turned into that of 1.0, byte by byte.
 func TestBothMessagesSayTheSame(t *testing.T) {
-	defer func(n int) { minSiblings = n }(minSiblings)
+	defer func(siblings, symbols int) { minSiblings, mostSymbols = siblings, symbols }(minSiblings, mostSymbols)
 	minSiblings = 3
 	first := seed(t)
 	for i := range uint64(60) {
+		mostSymbols = 20 << (i % 10)
 		cfg := variedConfig(first + i)
 		if !cfg.TranslationStrategy.ShouldEscape() {
 			cfg.TranslationStrategy = otlptranslator.UnderscoreEscapingWithSuffixes
