@@ -116,15 +116,17 @@ func (g *guard) fateLocked(e *indexEntry, good span) fate {
 }
 
 // heldLocked keeps the samples of a series in order behind those of it that travel with the late ones: old ones, of which a
-// client may send hours after an outage of its own, and those of an offender.
+// client may send hours after an outage of its own, those of an offender, and such as were ahead of the clock and are not any more.
 func (g *guard) heldLocked(e *indexEntry, f fate) fate {
 	switch {
+	case f == fateFuture && e.guard != madeTarget:
+		g.held.ahead(e.identity, e.timestamp)
 	case f == fateGood && g.offenders.has(e.identity):
 		g.held.hold(e.identity)
 		return fateOffender
 	case f == fatePast && e.guard != madeTarget:
 		g.held.hold(e.identity)
-	case !g.holdAll && (g.held.empty() || !g.held.has(e.identity)):
+	case !g.holdAll && (g.held.empty() || !g.held.has(e.identity, e.timestamp)):
 	case f == fateGood:
 		g.held.hold(e.identity)
 		return fatePast

@@ -8,8 +8,8 @@ import "math"
 // its own lane it would overtake them. A series is held until the last one of these samples has its outcome, and no longer: the
 // late samples of others, which always may be some, are dangerous company.
 type holds struct {
-	// last is the number of the last append with such a sample, by series.
-	last map[uint64]uint64
+	// last is the last append with such a sample, by series.
+	last map[uint64]heldSeries
 	// number is that of the append under way, and unsettled of the one with the first late samples that have no outcome.
 	number, unsettled uint64
 	// sweepAt is how many series make it worth to look for those that are held no more.
@@ -21,22 +21,55 @@ const (
 	settled, unknown = math.MaxUint64, 0
 	// leastSwept is how few series are not worth to be looked at.
 	leastSwept = 1024
+	// mostAhead is how many series may be held when one more is, of which a sample is ahead of the clock.
+	mostAhead = 4096
+	// anyTime is before all times.
+	anyTime = math.MinInt64
 )
+
+// heldSeries is what is known of a series.
+type heldSeries struct {
+	// number is that of the last append with samples that are held.
+	number uint64
+	// ahead is the time of the newest of them if all were too far ahead of the clock, and anyTime otherwise. What is older does not
+	// follow: it is good, whatever becomes of a sample of next year.
+	ahead int64
+}
 
 func (h *holds) empty() bool { return len(h.last) == 0 }
 
-// has says whether a series is held.
-func (h *holds) has(identity uint64) bool {
-	number, ok := h.last[identity]
-	return ok && number >= h.unsettled
+// has says whether a sample of a series that has such a time must follow others.
+func (h *holds) has(identity uint64, timestamp int64) bool {
+	o, ok := h.last[identity]
+	return ok && o.number >= h.unsettled && timestamp > o.ahead
 }
 
-// hold takes note that a sample of a series comes into the late lane.
-func (h *holds) hold(identity uint64) {
-	if h.last == nil {
-		h.last = make(map[uint64]uint64)
+// hold takes note that a sample of a series comes into the late lane, which all newer ones follow.
+func (h *holds) hold(identity uint64) { h.put(identity, heldSeries{h.number, anyTime}) }
+
+// ahead takes note of a sample that comes into the late lane because it is too far ahead of the clock. What is newer and is not too
+// far any more follows it. Of too many they are not remembered, because most of them may have been dropped for lack of room.
+func (h *holds) ahead(identity uint64, timestamp int64) {
+	before, known := h.last[identity]
+	switch {
+	case !known:
+		if len(h.last) >= mostAhead {
+			return
+		}
+	case before.number < h.unsettled:
+	case before.ahead == anyTime:
+		timestamp = anyTime
+	default:
+		timestamp = max(timestamp, before.ahead)
 	}
-	h.last[identity] = h.number
+	h.put(identity, heldSeries{h.number, timestamp})
+}
+
+func (h *holds) put(identity uint64, o heldSeries) {
+	if h.last == nil {
+		h.last = make(map[uint64]heldSeries)
+	}
+	h.last[identity] = o
 }
 
 // release lets go of the series whose samples came with appends before unsettled. Not each call looks at all of them.
@@ -46,8 +79,8 @@ func (h *holds) release(unsettled uint64) {
 	case unsettled == settled:
 		clear(h.last)
 	case len(h.last) >= max(h.sweepAt, leastSwept):
-		for identity, number := range h.last {
-			if number < unsettled {
+		for identity, o := range h.last {
+			if o.number < unsettled {
 				delete(h.last, identity)
 			}
 		}

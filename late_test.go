@@ -124,9 +124,57 @@ func TestHoldsAreBounded(t *testing.T) {
 		h.hold(i)
 		require.LessOrEqual(t, len(h.last), 2*leastSwept)
 	}
-	assert.True(t, h.has(99_999))
-	assert.True(t, h.has(99_990))
-	assert.False(t, h.has(99_900))
+	assert.True(t, h.has(99_999, 0))
+	assert.True(t, h.has(99_990, 0))
+	assert.False(t, h.has(99_900, 0))
 	h.release(settled)
 	assert.True(t, h.empty())
+}
+
+// TestSamplesAheadAreNotOvertaken: the clock of a client is as far ahead as max_future, give or take a second, so that some samples of a
+// series travel with the late ones and some do not. After an outage all are sent in their order.
+func TestSamplesAheadAreNotOvertaken(t *testing.T) {
+	forEachMessage(t, func(t *testing.T, message func(*Config)) {
+		synctest.Test(t, func(t *testing.T) {
+			start := time.Now()
+			prometheus := likePrometheus{newest: make(map[string]int64)}
+			receiver := &rwtest.Receiver{Script: func(r rwtest.Request) rwtest.Answer {
+				if time.Since(start) < 3*time.Minute {
+					return rwtest.Answer{Status: 503}
+				}
+				return prometheus.answer(r)
+			}}
+			h := newHarness(t, receiver, message, onePartition)
+			for i := range 20 {
+				h.consume(gauge(time.Now().Add(h.cfg.MaxFuture+time.Second-time.Duration(i%2)*2*time.Second), 1))
+				time.Sleep(15 * time.Second)
+			}
+			h.shutdown()
+			assert.Empty(t, h.dropped())
+			assert.Empty(t, receiver.OutOfOrder())
+		})
+	})
+}
+
+// TestFarSampleHoldsNothing: what a series has until then does not follow a sample of next year, which is refused with all that travels
+// with it.
+func TestFarSampleHoldsNothing(t *testing.T) {
+	g, now := newGuard(createDefaultConfig().(*Config).queueOptions().guard), time.Now()
+	ahead := func(d time.Duration) fate {
+		g.held.number++
+		s := g.sortLocked([]indexEntry{{identity: 1, timestamp: now.Add(d).UnixMilli()}}, now)
+		for f, of := range s.by {
+			if len(of) > 0 {
+				return fate(f)
+			}
+		}
+		return fateGood
+	}
+	assert.Equal(t, fateFuture, ahead(20*time.Minute))
+	assert.Equal(t, fateFuture, ahead(365*24*time.Hour))
+	assert.Equal(t, fateGood, ahead(0))
+	now = now.Add(15 * time.Minute)
+	assert.Equal(t, fateGood, ahead(0))
+	now = now.Add(365 * 24 * time.Hour)
+	assert.Equal(t, fatePast, ahead(0), "the far one may be good by now, and waits before it")
 }
