@@ -4,6 +4,9 @@ package orderedremotewriteexporter
 
 import (
 	"context"
+	"maps"
+	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -12,8 +15,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component/componentstatus"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/journal"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/storagetest"
 )
 
@@ -88,4 +93,81 @@ func refusedAsTaken(h *harness, payloads int) {
 		require.ErrorIs(h.t, h.ConsumeMetrics(context.Background(), gauge(time.Now(), 10)), journal.ErrTaken)
 		time.Sleep(time.Second)
 	}
+}
+
+// TestNothingAcceptedIsLostBetweenCollectors has one collector after the other take over the log of one that runs, under load and with
+// a backend that is slow and fails. What any of them has accepted is delivered.
+func TestNothingAcceptedIsLostBetweenCollectors(t *testing.T) {
+	for name, faults := range map[string]bool{"good": false, "failing storage": true} {
+		t.Run(name, func(t *testing.T) {
+			seed := seed(t)
+			synctest.Test(t, func(t *testing.T) { takeOver(t, seed, faults) })
+		})
+	}
+}
+
+func takeOver(t *testing.T, seed uint64, faults bool) {
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	receiver := &rwtest.Receiver{Faults: rwtest.Faults{Seed: seed, ServerError: 50, MinLatency: time.Millisecond, MaxLatency: 200 * time.Millisecond}}
+	m := newMachine(t, receiver, func(c *Config) {
+		c.Partitions = 1 + rnd.IntN(16)
+		c.Batch.MaxSizeBytes, c.Queue.MaxSizeBytes = minBatchSize, ByteSize(4+rnd.IntN(8))*minBatchSize
+		c.Queue.BlockTimeout = time.Second
+		c.MaxFuture, c.MaxPast = 800_000*time.Hour, 800_000*time.Hour
+	})
+	m.disk.Shared = true
+	if faults {
+		m.disk.Before = flaky(seed)
+	}
+	producers := rwtest.Payloads{
+		Seed: seed, Producers: 4, Streams: 200, Points: 100, StreamsPerPayload: 30, Start: time.Now(),
+		Kinds: []pmetric.MetricType{pmetric.MetricTypeGauge, pmetric.MetricTypeSum},
+	}.Split()
+	m.boot()
+	var sending, stopping sync.WaitGroup
+	for i, p := range producers {
+		sending.Go(func() {
+			rnd := rand.New(rand.NewPCG(seed, uint64(i)))
+			for md, ok := p.Next(); ok; md, ok = p.Next() {
+				m.consume(md)
+				time.Sleep(time.Duration(rnd.IntN(50)) * time.Millisecond)
+			}
+		})
+	}
+	ended := make(chan struct{})
+	go func() { sending.Wait(); close(ended) }()
+	for over := false; !over; {
+		select {
+		case <-ended:
+			over = true
+		case <-time.After(1500*time.Millisecond + time.Duration(rnd.IntN(2000))*time.Millisecond):
+			before, _ := m.process()
+			m.boot()
+			grace := time.Duration(rnd.IntN(5000)) * time.Millisecond
+			stopping.Go(func() {
+				time.Sleep(grace)
+				before.stop()
+				m.mu.Lock()
+				defer m.mu.Unlock()
+				m.note(before)
+			})
+		}
+	}
+	stopping.Wait()
+	h, _ := m.process()
+	h.settle()
+	h.stop()
+	m.note(h)
+	// What could not be withdrawn is deleted by the next one.
+	m.disk.Before = nil
+	m.boot().stop()
+	expected := make(map[string][]rwtest.Sample)
+	for _, p := range producers {
+		maps.Copy(expected, p.Expected())
+	}
+	checkArrived(t, expected, receiver.Delivered())
+	assert.Empty(t, receiver.Violations())
+	assert.Empty(t, receiver.Conflicting())
+	assert.Len(t, m.disk.Keys(), 3, "nothing is left but heads and the owner")
+	t.Logf("%d recovered, %d redelivered, %d requests, dropped %v", m.recovered, receiver.Redelivered(), receiver.Requests(), m.dropped)
 }

@@ -23,7 +23,9 @@ type head struct {
 	stored int64
 	// steps bound the bytes of each record. Clones share them, so that they are not changed.
 	steps steps
-	lanes []lane
+	// skipped are the numbers that owners have left out, the last one last.
+	skipped []uint64
+	lanes   []lane
 }
 
 // lane counts the samples of a lane.
@@ -148,6 +150,10 @@ func (h *head) encode() []byte {
 		b = binary.AppendUvarint(b, s.from)
 		b = append(b, byte(s.bits))
 	}
+	b = binary.AppendUvarint(b, uint64(len(h.skipped)))
+	for _, number := range h.skipped {
+		b = binary.AppendUvarint(b, number)
+	}
 	for i := range h.lanes {
 		l := &h.lanes[i]
 		b = binary.AppendUvarint(b, l.acked)
@@ -174,6 +180,9 @@ func decodeHead(b []byte) (head, error) {
 	h.first, h.next, h.stored = d.uvarint(), d.uvarint(), int64(d.uvarint())
 	if b[0] > unbounded {
 		h.steps = d.steps()
+		for range d.count() {
+			h.skipped = append(h.skipped, d.uvarint())
+		}
 	}
 	for range h.Lanes {
 		if d.failed {

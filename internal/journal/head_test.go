@@ -42,9 +42,11 @@ func checkOldHead(t *testing.T, was byte, lanes []uint64) {
 	assert.Equal(t, []any{want.life, want.first, want.next, want.stored}, []any{got.life, got.first, got.next, got.stored})
 
 	assert.Empty(t, got.steps)
-	got.steps = steps{{3, 10}, {300, 21}}
+	assert.Empty(t, got.skipped)
+	got.steps, got.skipped = steps{{3, 10}, {300, 21}}, []uint64{5, 8}
 	again, err := decodeHead(got.encode())
 	require.NoError(t, err)
 	assert.Equal(t, want.lanes, again.lanes)
 	assert.Equal(t, got.steps, again.steps)
+	assert.Equal(t, got.skipped, again.skipped)
 }

@@ -47,10 +47,11 @@ type Log struct {
 	opened time.Time
 	// obsolete are records that can be deleted.
 	obsolete []obsolete
-	// owner is what is stored for this process, and owned says that it is. Looked says that it was there since the last Look, and taken
-	// is an error if there was another one.
+	// owner is what is stored for this process, and owned says that it is. It was there for the last time when the log was lookedAt, and
+	// looked says that this was since the last Look. Taken is an error if there was another one.
 	owner         []byte
 	owned, looked bool
+	lookedAt      time.Time
 	taken         error
 }
 
@@ -109,9 +110,7 @@ func Open(ctx context.Context, client storage.Client, layout Layout) (*Log, erro
 		return nil, err
 	}
 	if l.life > 0 {
-		// The owner before may still write the next record. What is there is of no use.
-		l.obsolete = append(l.obsolete, obsolete{number: l.next})
-		l.next++
+		l.skip()
 	}
 	if l.empty() {
 		l.restart(layout)
@@ -449,6 +448,9 @@ const maxDeletes = 256
 
 // commit stores a record, if there is one, and the head, and deletes what need not be kept.
 func (l *Log) commit(ctx context.Context, r *Record) error {
+	if err := l.lookAgain(ctx); err != nil {
+		return err
+	}
 	h, deletes := l.prepare()
 	var ops []*storage.Operation
 	var record []byte

@@ -16,8 +16,8 @@ import (
 
 // A log belongs to the process that has opened it last. Each batch looks at who that is: a process that finds another one leaves
 // the log alone from then on, because the other has recovered what is in it. What it has written with the batch in which it finds
-// that out harms nothing: the numbers of its records end with one that the other has left out, and its head is older than the next
-// one.
+// that out harms nothing: the numbers of its records end with one that the other has left out and that nobody reads, and its head is
+// older than the next one.
 
 // ErrTaken is for a log that another process has opened.
 var ErrTaken = errors.New("another process has opened this log and has it now")
@@ -26,6 +26,8 @@ const (
 	ownerKey = "owner"
 	// nonceSize is how many random bytes tell one owner from another.
 	nonceSize = 16
+	// lookAgainAfter is less than it takes to start two processes one after the other.
+	lookAgainAfter = 5 * time.Second
 )
 
 // newOwner makes the stored form of a new owner.
@@ -43,7 +45,7 @@ func newOwner(now time.Time) []byte {
 func (l *Log) own(ctx context.Context) error {
 	l.owner = newOwner(time.Now())
 	err := l.client.Set(ctx, ownerKey, l.owner)
-	l.owned = err == nil
+	l.owned, l.lookedAt = err == nil, time.Now()
 	if errors.Is(err, storage.ErrStorageFull) {
 		return nil
 	}
@@ -71,8 +73,24 @@ func (l *Log) batch(ctx context.Context, ops []*storage.Operation) error {
 	if l.taken != nil {
 		return l.taken
 	}
-	l.looked = l.looked || err == nil
-	return err
+	if err != nil {
+		l.lookedAt = time.Time{}
+		return err
+	}
+	l.looked, l.lookedAt = true, time.Now()
+	return nil
+}
+
+// lookAgain looks before a write if that was long ago, or has failed since. A write of an owner that several others have followed
+// could harm the head of the last one.
+func (l *Log) lookAgain(ctx context.Context) error {
+	l.mu.Lock()
+	again := l.owned && time.Since(l.lookedAt) > lookAgainAfter
+	l.mu.Unlock()
+	if !again {
+		return nil
+	}
+	return l.batch(ctx, nil)
 }
 
 // Look fails if what the log keeps is not this process's to send any more. It reads nothing if something else has, or was written, since
@@ -86,6 +104,19 @@ func (l *Log) Look(ctx context.Context) error {
 		return nil
 	}
 	return l.batch(ctx, nil)
+}
+
+// mostSkipped is how many numbers a head has at most that were left out. Who has lost a log as often does not write any more.
+const mostSkipped = 16
+
+// skip leaves a number out, which the owner before may still write, and deletes what stands under it and under others.
+func (l *Log) skip() {
+	l.skipped = append(l.skipped, l.next)
+	l.skipped = l.skipped[max(len(l.skipped)-mostSkipped, 0):]
+	l.next++
+	for _, number := range l.skipped {
+		l.obsolete = append(l.obsolete, obsolete{number: number})
+	}
 }
 
 // takenBy is an error if the stored owner is another one. What is missing or damaged names nobody.
@@ -103,7 +134,7 @@ func (l *Log) takenBy(owner []byte) error {
 	return fmt.Errorf("%w: %q", ErrTaken, body[nonceSize:])
 }
 
-// withdraw removes a record that was written into a log that is another process's. Its number is one that nobody else uses.
+// withdraw removes a record that was written into a log that is another process's. If that fails, the next one to open the log does it.
 func (l *Log) withdraw(ctx context.Context, number uint64) {
 	_ = l.client.Delete(ctx, recordKey(number))
 }

@@ -96,7 +96,7 @@ func (l *Log) toRead(from, end uint64, maxBytes int64) (numbers []uint64, next u
 		switch {
 		case e != nil:
 			bytes += e.bytes
-		case !l.unknown.has(next):
+		case !l.unknown.has(next) || slices.Contains(l.skipped, next):
 			continue
 		default:
 			most, bounded := l.steps.most(next)
