@@ -131,6 +131,7 @@ func (g *guard) heldLocked(e *indexEntry, f fate) fate {
 		g.held.hold(e.identity)
 		return fatePast
 	case f == fateLate && g.outOfOrder == OutOfOrderSend:
+		g.held.hold(e.identity)
 		return fateHeldLate
 	}
 	return f

@@ -178,3 +178,27 @@ func TestFarSampleHoldsNothing(t *testing.T) {
 	now = now.Add(365 * 24 * time.Hour)
 	assert.Equal(t, fatePast, ahead(0), "the far one may be good by now, and waits before it")
 }
+
+// TestLateSampleInLineHoldsToo: with out_of_order: send, a late sample of a held series waits in the late lane. What comes after it must
+// wait behind it, although the sample that the series was held for has its outcome.
+func TestLateSampleInLineHoldsToo(t *testing.T) {
+	options := createDefaultConfig().(*Config).queueOptions().guard
+	options.outOfOrder = OutOfOrderSend
+	g, now := newGuard(options), time.Now()
+	fateAt := func(ago time.Duration) fate {
+		g.held.number++
+		s := g.sortLocked([]indexEntry{{identity: 1, timestamp: now.Add(-ago).UnixMilli()}}, now)
+		for f, of := range s.by {
+			if len(of) > 0 {
+				return fate(f)
+			}
+		}
+		return fateGood
+	}
+	assert.Equal(t, fatePast, fateAt(2*time.Hour))
+	assert.Equal(t, fateHeldLate, fateAt(3*time.Hour))
+	g.held.release(2)
+	assert.Equal(t, fatePast, fateAt(time.Minute), "behind the late one")
+	g.held.release(4)
+	assert.Equal(t, fateGood, fateAt(0))
+}
