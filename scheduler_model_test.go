@@ -273,7 +273,7 @@ func (m *schedulerModel) evict() {
 	late := p.good.empty()
 	b := p.lane(late).popFront()
 	line := &m.lines[p.index][lane2(late)]
-	require.Equal(m.t, (*line)[0], b.oldest, "the oldest")
+	require.Equal(m.t, (*line)[0], b.oldest, "first in, first out")
 	*line = (*line)[b.Samples:]
 	if !late {
 		m.settled[p.index] = max(m.settled[p.index], b.newest)
