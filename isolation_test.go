@@ -327,7 +327,8 @@ func TestOffendersDoNotFillTheQueue(t *testing.T) {
 			c.Partitions = 4
 			c.Batch.MaxSamples = 50
 			c.Batch.MaxSizeBytes = minBatchSize
-			c.Queue.MaxSizeBytes = 40 * minBatchSize
+			// While offenders are tried again, up to 225 good samples of a partition have waited, of a kB each. It may have half of the queue.
+			c.Queue.MaxSizeBytes = 56 * minBatchSize
 			c.Queue.OnFull = OnFullReject
 		})
 		feed := func(seconds int) {
