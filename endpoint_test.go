@@ -398,6 +398,28 @@ func TestPauseBeginsWithShortDelays(t *testing.T) {
 	})
 }
 
+// TestRefusedProbeEndsAPause: an endpoint that refuses samples, and no longer the sender, is well again.
+func TestRefusedProbeEndsAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		receiver := &rwtest.Receiver{Script: func(r rwtest.Request) rwtest.Answer {
+			if r.Seq == 1 {
+				return rwtest.Answer{Status: 401}
+			}
+			return rwtest.Answer{Status: 400}
+		}}
+		h := newHarness(t, receiver, onePartition)
+		h.consume(gauge(time.Now(), 10))
+		time.Sleep(2 * time.Second)
+		assert.Equal(t, componentstatus.StatusRecoverableError, last(h.host.statuses()))
+		h.consume(gauge(time.Now(), 10))
+		time.Sleep(5 * time.Second)
+		assert.Equal(t, int64(0), h.metric("otelcol_exporter_ordered_remote_write_paused"))
+		assert.Equal(t, componentstatus.StatusOK, last(h.host.statuses()))
+		h.shutdown()
+		assert.Equal(t, map[string]int64{"fatal 401": 10, "rejected 400": 10}, h.dropped())
+	})
+}
+
 // TestPauseHoldsIfNoMessageIsRead: an endpoint that answers 415 to both messages is paused, also where the configuration needs 2.0, so
 // that each request begins as 2.0.
 func TestPauseHoldsIfNoMessageIsRead(t *testing.T) {

@@ -134,7 +134,11 @@ func (v *voyage) step(ctx context.Context) {
 		return
 	}
 	v.events.request(r, a, v.attempts, now.Sub(v.attempted), o.verdict)
-	v.story.tell(v.queue.answered(v.delivery, &o, delay))
+	e := v.queue.answered(v.delivery, &o, delay)
+	if e.resumed {
+		v.status.mended()
+	}
+	v.story.tell(e)
 	v.act(ctx, r, o, delay)
 }
 
@@ -155,7 +159,7 @@ func (v *voyage) judge(ctx context.Context, r *request, a *remote.Answer, at rem
 		case decision.Permanent:
 			v.status.wrong(a)
 		case o.verdict == remote.VerdictDelivered:
-			v.status.delivered()
+			v.status.mended()
 		}
 		if decision.Reach != remote.ReachTrial {
 			return o, decision.Delay

@@ -70,8 +70,9 @@ func (r *statusReporter) wrong(err error) {
 	componentstatus.ReportStatus(r.host, componentstatus.NewRecoverableErrorEvent(err))
 }
 
-// delivered reports that the endpoint has taken a request: whatever was wrong with it has been mended.
-func (r *statusReporter) delivered() {
+// mended reports that the endpoint has taken a request, or refuses samples and no longer the sender: whatever was wrong with it has
+// been mended.
+func (r *statusReporter) mended() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.refusing {

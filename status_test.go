@@ -63,21 +63,21 @@ func TestStatusHealsWhenNothingIsWrongAnyMore(t *testing.T) {
 		what func()
 		want []componentstatus.Status
 	}{
-		{func() { r.delivered() }, nil},
+		{func() { r.mended() }, nil},
 		{func() { r.recovered(one) }, nil},
 		{func() { r.retrying(one, assert.AnError) }, []componentstatus.Status{statusRecoverable}},
 		{func() { r.retrying(two, assert.AnError) }, nil},
 		{func() { r.wrong(assert.AnError) }, []componentstatus.Status{statusRecoverable}},
 		{func() { r.wrong(assert.AnError) }, nil},
 		{func() { r.recovered(two) }, nil},
-		{func() { r.delivered() }, nil},
+		{func() { r.mended() }, nil},
 		{func() { r.recovered(one) }, []componentstatus.Status{statusOK}},
 		{func() { r.wrong(assert.AnError) }, []componentstatus.Status{statusRecoverable}},
 		{func() { r.retrying(one, assert.AnError) }, nil},
 		{func() { r.recovered(one) }, nil},
-		{func() { r.delivered() }, []componentstatus.Status{statusOK}},
+		{func() { r.mended() }, []componentstatus.Status{statusOK}},
 		{func() { r.final = true; r.wrong(assert.AnError) }, nil},
-		{func() { r.retrying(one, assert.AnError); r.recovered(one); r.delivered() }, nil},
+		{func() { r.retrying(one, assert.AnError); r.recovered(one); r.mended() }, nil},
 	} {
 		step.what()
 		events = host.statuses()
