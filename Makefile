@@ -124,7 +124,7 @@ demo-picture: ## the same, and keep the picture of the page for the documentatio
 test: build build/tools/victoria-metrics ## run all tests with the race detector
 	@failed=0; for m in $(filter-out ./integration/fleet,$(call modules_with,*_test.go)); do \
 		echo "go test -race $$m/..."; \
-		OTELCOL_BINARY="$(CURDIR)/bin/otelcol" go test -C "$$m" -race -count=1 ./... || failed=1; \
+		OTELCOL_BINARY="$(CURDIR)/bin/otelcol" go test -C "$$m" -race -count=1 -timeout 20m ./... || failed=1; \
 	done; exit $$failed
 
 .PHONY: test-fast

@@ -24,8 +24,9 @@ func TestEvictionMakesRoom(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(first, round))
 		partitions := 1 + rnd.IntN(4)
 		synctest.Test(t, func(t *testing.T) {
-			receiver := &rwtest.Receiver{Script: func(rwtest.Request) rwtest.Answer {
-				return rwtest.Answer{Latency: time.Duration(1+rnd.IntN(20)) * time.Second}
+			receiver := &rwtest.Receiver{Script: func(r rwtest.Request) rwtest.Answer {
+				latencies := rand.New(rand.NewPCG(first+round, uint64(r.Seq)))
+				return rwtest.Answer{Latency: time.Duration(1+latencies.IntN(20)) * time.Second}
 			}}
 			h := newHarness(t, receiver, smallQueue(OnFullDropOldest), func(c *Config) {
 				c.Partitions = partitions

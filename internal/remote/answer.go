@@ -89,7 +89,7 @@ func (a *Answer) Confirmed(p wire.Protocol, sent account.Counts) int {
 	switch {
 	case a.Success():
 		return n
-	case a.Status >= 400 && a.Status <= 499 && (n < sent.Samples || a.Written.Exemplars < sent.Exemplars):
+	case a.Status >= 400 && a.Status <= 499 && (n < sent.Samples || max(a.Written.Exemplars, 0) < sent.Exemplars):
 		// Prometheus refuses a request for an exemplar too, although it has written all samples.
 		return n
 	default:
