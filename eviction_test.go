@@ -20,7 +20,11 @@ import (
 // queues, of which requests that hang hold a large part.
 func TestEvictionMakesRoom(t *testing.T) {
 	first := seed(t)
-	for round := range uint64(40) {
+	rounds := uint64(40)
+	if raceDetector {
+		rounds = 12
+	}
+	for round := range rounds {
 		rnd := rand.New(rand.NewPCG(first, round))
 		partitions := 1 + rnd.IntN(4)
 		synctest.Test(t, func(t *testing.T) {

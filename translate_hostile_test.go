@@ -97,12 +97,15 @@ func different(a, b map[string][]string) []string {
 // TestHostilePayloads is that whatever comes, everything is sent in order and valid or is counted as dropped, just as the
 // rules say.
 func TestHostilePayloads(t *testing.T) {
-	const configs, payloads = 50, 100
+	configs, payloads := uint64(50), uint64(100)
+	if raceDetector {
+		configs = 20
+	}
 	first := seed(t)
 	drops := make(map[account.Reason]int)
-	for i := range uint64(configs) {
+	for i := range configs {
 		c := newComparison(variedConfig(first + i))
-		for j := range uint64(payloads) {
+		for j := range payloads {
 			md := hostilePayload(first + i*payloads + j)
 			for why, n := range c.check(t, md).drops {
 				drops[why] += n

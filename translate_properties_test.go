@@ -76,7 +76,11 @@ func TestPlaceIsOfTheLabelsAlone(t *testing.T) {
 		c.TranslationStrategy = otlptranslator.UnderscoreEscapingWithoutSuffixes
 		c.LabelNamePreserveMultipleUnderscores = true // so that names stay what they are
 	}))
-	for n := first; n < first+1000; n++ {
+	rounds := uint64(1000)
+	if raceDetector {
+		rounds = 250
+	}
+	for n := first; n < first+rounds; n++ {
 		cfg := variedConfig(n)
 		placing(cfg)
 		cfg.Namespace = ""                                                      // which decides about what is a target_info
