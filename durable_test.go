@@ -222,8 +222,8 @@ func crashes(t *testing.T, seed uint64, what crashing) {
 	t.Logf("%d kills, %d recovered, %d redelivered, %d requests, dropped %v", kills, m.recovered, receiver.Redelivered(), receiver.Requests(), m.dropped)
 }
 
-// killWhile has producers hand over what they have, and ends processes at random moments until they have.
-func (m *machine) killWhile(producers []*rwtest.Producer, rnd *rand.Rand, seed uint64) (kills int) {
+// consumeAll has producers hand over what they have, with random pauses. What it returns is closed when they have.
+func (m *machine) consumeAll(producers []*rwtest.Producer, seed uint64) (ended chan struct{}) {
 	var done sync.WaitGroup
 	for i, p := range producers {
 		done.Go(func() {
@@ -234,8 +234,14 @@ func (m *machine) killWhile(producers []*rwtest.Producer, rnd *rand.Rand, seed u
 			}
 		})
 	}
-	ended := make(chan struct{})
+	ended = make(chan struct{})
 	go func() { done.Wait(); close(ended) }()
+	return ended
+}
+
+// killWhile has producers hand over what they have, and ends processes at random moments until they have.
+func (m *machine) killWhile(producers []*rwtest.Producer, rnd *rand.Rand, seed uint64) (kills int) {
+	ended := m.consumeAll(producers, seed)
 	for {
 		select {
 		case <-ended:

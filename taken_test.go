@@ -124,18 +124,8 @@ func takeOver(t *testing.T, seed uint64, faults bool) {
 		Kinds: []pmetric.MetricType{pmetric.MetricTypeGauge, pmetric.MetricTypeSum},
 	}.Split()
 	m.boot()
-	var sending, stopping sync.WaitGroup
-	for i, p := range producers {
-		sending.Go(func() {
-			rnd := rand.New(rand.NewPCG(seed, uint64(i)))
-			for md, ok := p.Next(); ok; md, ok = p.Next() {
-				m.consume(md)
-				time.Sleep(time.Duration(rnd.IntN(50)) * time.Millisecond)
-			}
-		})
-	}
-	ended := make(chan struct{})
-	go func() { sending.Wait(); close(ended) }()
+	var stopping sync.WaitGroup
+	ended := m.consumeAll(producers, seed)
 	for over := false; !over; {
 		select {
 		case <-ended:
