@@ -61,12 +61,12 @@ func TestTable(t *testing.T) {
 	dropped := 2.0
 	p := &profile{"gauge", 10, 0, []string{load.Nop, "ordered_remote_write/v2", contrib}}
 	results := []*load.Result{
-		{Exporter: load.Nop, Points: 1000, Samples: 1000, Took: time.Second, CPU: time.Millisecond, Own: time.Millisecond},
+		{Exporter: load.Nop, Points: 1000, Samples: 1000, Took: time.Second, Sending: time.Second, CPU: time.Millisecond, Own: time.Millisecond},
 		{
-			Exporter: "ordered_remote_write/v2", Points: 1000, Samples: 1000, Delivered: 998, Dropped: &dropped, Took: 2 * time.Second, CPU: 2 * time.Millisecond,
+			Exporter: "ordered_remote_write/v2", Points: 1000, Samples: 1000, Delivered: 998, Dropped: &dropped, Took: 3 * time.Second, Sending: 2 * time.Second, Meanwhile: 998, CPU: 2 * time.Millisecond,
 			Resident: []int64{1e6, 2e6, 3e6}, Received: receive.Report{Verified: &verify.Report{}},
 		},
-		{Exporter: contrib, Points: 1000, Samples: 1000, Delivered: 1000, Took: 4 * time.Second, CPU: 8 * time.Millisecond},
+		{Exporter: contrib, Points: 1000, Samples: 1000, Delivered: 1000, Took: 5 * time.Second, Sending: 4 * time.Second, Meanwhile: 1000, CPU: 8 * time.Millisecond},
 	}
 	var out strings.Builder
 	show(&out, p, results)

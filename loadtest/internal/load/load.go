@@ -53,6 +53,10 @@ type Result struct {
 	Points, Samples, Delivered int
 	// Took is the time from the first point to the last request.
 	Took time.Duration
+	// Sending is the time from the first point until the last one was accepted, and Meanwhile the samples that came in it.
+	// What comes after it has waited for more, which says nothing of what an exporter can do.
+	Sending   time.Duration
+	Meanwhile int
 	// CPU is what the collector took, Own what generator and receiver took.
 	CPU, Own time.Duration
 	// Peak is the most memory that the collector had, Resident what it had each second, and Heap what is alive at the end.
@@ -71,12 +75,12 @@ func (r *Result) CPUPerMillion() float64 { return r.CPU.Seconds() * 1e6 / float6
 // what they could do in a second of a processor that has nothing else to do.
 func (r *Result) PerCPUSecond() float64 { return float64(r.Samples) / (r.CPU + r.Own).Seconds() }
 
-// PerSecond is how many samples were delivered in a second, or with nop how many were accepted.
+// PerSecond is how many samples were delivered in a second while points were sent, or with nop how many were accepted.
 func (r *Result) PerSecond() float64 {
 	if r.Exporter == Nop {
-		return float64(r.Samples) / r.Took.Seconds()
+		return float64(r.Samples) / r.Sending.Seconds()
 	}
-	return float64(r.Delivered) / r.Took.Seconds()
+	return float64(r.Meanwhile) / r.Sending.Seconds()
 }
 
 // Unaccounted is how many samples were accepted and neither delivered nor dropped. It is not a number if the exporter does
@@ -127,7 +131,8 @@ func Run(ctx context.Context, c *collector.Collector, e *Endpoint, o generate.Op
 	if err := g.Run(ctx); err != nil {
 		return nil, cmp.Or(context.Cause(ctx), err)
 	}
-	r.Took = time.Since(started)
+	r.Sending, r.Meanwhile = time.Since(started), e.Delivered()
+	r.Took = r.Sending
 	r.Generated = g.Totals()
 	r.Points, r.Samples = r.Generated.Accepted()
 	if err := e.Announce(g.Schedules()); err != nil {
