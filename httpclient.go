@@ -4,15 +4,20 @@ package orderedremotewriteexporter // import "github.com/orderedremotewrite/orde
 
 import (
 	"context"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/confighttp"
+	"go.opentelemetry.io/collector/config/configmiddleware"
 	"go.opentelemetry.io/collector/config/configoptional"
+	"go.opentelemetry.io/collector/extension/extensionmiddleware"
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel"
 
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/metadata"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
 )
 
@@ -22,14 +27,15 @@ func (c *Config) httpClient(ctx context.Context, host component.Host, set compon
 	// Without providers there are no spans in it yet: they are added below, without the query.
 	bare := set
 	bare.TracerProvider, bare.MeterProvider = nil, nil
-	client, err := c.clientConfig().ToClient(ctx, host.GetExtensions(), bare)
+	with, pools := c.clientConfig(), &pools{}
+	client, err := with.ToClient(ctx, pools.beneath(with, host.GetExtensions()), bare)
 	if err != nil {
 		return nil, "", err
 	}
 	traced := otelhttp.NewTransport(withQuery{client.Transport, query},
 		otelhttp.WithTracerProvider(set.TracerProvider), otelhttp.WithMeterProvider(set.MeterProvider),
 		otelhttp.WithPropagators(otel.GetTextMapPropagator()))
-	client.Transport = closing{traced, client.Transport}
+	client.Transport = closing{traced, pools}
 	return client, url, nil
 }
 
@@ -71,16 +77,47 @@ func (q withQuery) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, remote.WithoutSecrets(err)
 }
 
-// closing is a transport whose idle connections are those of another one beneath it, which otelhttp does not close.
+// closing is a transport that can close its idle connections, which those of otelhttp and of the Collector's headers and
+// authenticators cannot: they hide the one that has them.
 type closing struct {
 	http.RoundTripper
-	beneath http.RoundTripper
+	*pools
 }
 
-// CloseIdleConnections does what http.Client's method of that name asks for. What the Collector puts around a transport for
-// headers and authentication does not: then they stay until they have been idle for too long.
-func (c closing) CloseIdleConnections() {
-	if beneath, ok := c.beneath.(interface{ CloseIdleConnections() }); ok {
-		beneath.CloseIdleConnections()
+// pools are the transports that may have idle connections: the Collector's own, and that of the user's middlewares.
+type pools struct {
+	component.StartFunc
+	component.ShutdownFunc
+	of []http.RoundTripper
+}
+
+// beneath has the configuration show p its transports when the client is made, by means of a middleware around those of the
+// user and one beneath them, and returns the extensions that it needs for that.
+func (p *pools) beneath(of *confighttp.ClientConfig, extensions map[component.ID]component.Component) map[component.ID]component.Component {
+	id := component.NewIDWithName(metadata.Type, "connections")
+	seen := configmiddleware.Config{ID: id}
+	of.Middlewares = slices.Concat([]configmiddleware.Config{seen}, of.Middlewares, []configmiddleware.Config{seen})
+	all := maps.Clone(extensions)
+	if all == nil {
+		all = map[component.ID]component.Component{}
+	}
+	all[id] = p
+	return all
+}
+
+// GetHTTPRoundTripper implements extensionmiddleware.HTTPClient.
+func (p *pools) GetHTTPRoundTripper(context.Context) (extensionmiddleware.WrapHTTPRoundTripperFunc, error) {
+	return func(_ context.Context, transport http.RoundTripper) (http.RoundTripper, error) {
+		p.of = append(p.of, transport)
+		return transport, nil
+	}, nil
+}
+
+// CloseIdleConnections does what http.Client's method of that name asks for.
+func (p *pools) CloseIdleConnections() {
+	for _, transport := range p.of {
+		if pool, ok := transport.(interface{ CloseIdleConnections() }); ok {
+			pool.CloseIdleConnections()
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/config/configopaque"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
@@ -127,6 +129,30 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 		assert.Equal(t, int64(1), h.delivered())
 		assert.Equal(t, 1, connections.closed)
 	})
+}
+
+// TestIdleConnectionsBeneathHeadersAreClosed: what the Collector puts around its transport hides them.
+func TestIdleConnectionsBeneathHeadersAreClosed(t *testing.T) {
+	closed := make(chan struct{})
+	server := httptest.NewUnstartedServer(answers(204))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			close(closed)
+		}
+	}
+	server.Start()
+	defer server.Close()
+	cfg := createDefaultConfig().(*Config)
+	cfg.HTTP.Endpoint = server.URL
+	cfg.HTTP.Headers = configopaque.MapList{{Name: "X-Scope-OrgID", Value: "tenant"}}
+	cfg.HTTP.Keepalive.Get().IdleConnTimeout = 0
+	client, url, err := cfg.httpClient(t.Context(), componenttest.NewNopHost(), componenttest.NewNopTelemetrySettings())
+	require.NoError(t, err)
+	resp, err := client.Get(url)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	client.CloseIdleConnections()
+	<-closed
 }
 
 // TestProxyOutOfReachHasSentNothing: what the Collector puts around a transport keeps nobody from knowing that.
