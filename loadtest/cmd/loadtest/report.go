@@ -7,7 +7,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/load"
@@ -46,7 +45,7 @@ var cpuColumns = []column{
 		return 100 * (rs[exporter][round].CPUPerMillion() - base) / (rs[contrib][round].CPUPerMillion() - base), true
 	}},
 	of("peak resident MB", "%.0f", func(r *load.Result) float64 { return float64(r.Peak) / megabyte }),
-	of("points per second", "%.0f", func(r *load.Result) float64 { return float64(r.Points) / r.Took.Seconds() }),
+	of("points per second", "%.0f", func(r *load.Result) float64 { return float64(r.Points) / r.Sending.Seconds() }),
 	of("samples per request", "%.0f", func(r *load.Result) float64 {
 		return float64(r.Received.Samples) / float64(max(r.Received.Requests, 1))
 	}),
@@ -77,24 +76,8 @@ func (rs results) print(w io.Writer, title string, exporters []string, columns [
 					values = append(values, v)
 				}
 			}
-			fmt.Fprintf(w, " %s |", summary(c.format, values))
+			fmt.Fprintf(w, " %s |", load.Summary(c.format, values))
 		}
 		fmt.Fprintln(w)
 	}
-}
-
-// summary is the median and the range, or only the value if there is but one.
-func summary(format string, values []float64) string {
-	if len(values) == 0 {
-		return ""
-	}
-	slices.Sort(values)
-	n := len(values)
-	show := func(v float64) string { return fmt.Sprintf(format, v) }
-	middle := show((values[(n-1)/2] + values[n/2]) / 2)
-	least, most := show(values[0]), show(values[n-1])
-	if least == most {
-		return middle
-	}
-	return fmt.Sprintf("%s (%s to %s)", middle, least, most)
 }

@@ -32,13 +32,6 @@ title
 `, out.String())
 }
 
-func TestSummary(t *testing.T) {
-	assert.Equal(t, "2 (1 to 3)", summary("%.0f", []float64{3, 1, 2}))
-	assert.Equal(t, "1.5 (1.0 to 2.0)", summary("%.1f", []float64{2, 1}))
-	assert.Equal(t, "7", summary("%.0f", []float64{7, 7}))
-	assert.Empty(t, summary("%.0f", nil))
-}
-
 // TestSettingsThatMeasureNothing are refused: most would run without an end or print nothing.
 func TestSettingsThatMeasureNothing(t *testing.T) {
 	good := test{scenarios: "gauges,memory", gauges: 2, histograms: 0.3, series: 10, memorySeries: 1, repeats: 1, rounds: 1, seconds: 1}

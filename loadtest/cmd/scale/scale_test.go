@@ -74,8 +74,25 @@ func TestTable(t *testing.T) {
 	require.Greater(t, len(lines), 7)
 	assert.Equal(t, "gauge, 10 series, answers take 0s", lines[1])
 	assert.Equal(t, strings.Count(lines[3], "|"), strings.Count(lines[5], "|"))
-	assert.Contains(t, lines[5], "| `nop` | 1000 |  | 4.00 | 500000 |  | 1.00 | 1.00 |  | 0.12 | 0 |  |  |  |  |  |  |  |")
-	assert.Contains(t, lines[6], "| `ordered_remote_write/v2` | 499 | 0.50 | 2.00 | 500000 | 1.00 | 2.00 | 2.00 | 2.00 | 0.25 | 0 | 1 2 3 |")
+	assert.Contains(t, lines[5], "| `nop` | 1000 |  | 4.00 | 500000 |  | 1.00 | 1.00 |  | 0.12 | 0 |  |  |  |  |  |  |  |  |  |")
+	assert.Contains(t, lines[6], "| `ordered_remote_write/v2` | 499 | 0.50 | 2.00 | 500000 | 1.00 | 2.00 | 2.00 | 2.00 | 0.25 | 0 | 1 | 2 | 3 |")
 	assert.True(t, strings.HasSuffix(lines[6], "| 0 | 0 | 0 |"), lines[6])
 	assert.True(t, strings.HasSuffix(lines[7], "|  |  |  |"), lines[7])
+}
+
+// Of several turns there are medians and ranges, and a ratio is to the run of the same turn.
+func TestTableOfTurns(t *testing.T) {
+	run := func(exporter string, samples int) *load.Result {
+		return &load.Result{Exporter: exporter, Samples: samples, Meanwhile: samples, Sending: time.Second}
+	}
+	p := &profile{"gauge", 10, 0, []string{load.Nop, "ordered_remote_write/v1"}}
+	var out strings.Builder
+	show(&out, p, []*load.Result{
+		run(load.Nop, 100), run("ordered_remote_write/v1", 50),
+		run(load.Nop, 400), run("ordered_remote_write/v1", 300),
+		run(load.Nop, 200), run("ordered_remote_write/v1", 180),
+	})
+	lines := strings.Split(out.String(), "\n")
+	assert.Contains(t, lines[5], "| `nop` | 200 (100 to 400) |  |")
+	assert.Contains(t, lines[6], "| `ordered_remote_write/v1` | 180 (50 to 300) | 0.75 (0.50 to 0.90) |")
 }

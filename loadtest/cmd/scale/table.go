@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/load"
@@ -17,59 +18,73 @@ const contrib = "prometheus_remote_write/contrib"
 
 // column is one of the columns of the table.
 type column struct {
-	title string
-	value func(r *load.Result) string
+	title, format string
+	// value is that of a run, and no number if it is not known. The others are those of the same turn.
+	value func(r *load.Result, others turn) float64
 }
 
-// ratio is a figure next to that of another exporter, in the same round.
-func ratio(f func(r *load.Result) float64, r *load.Result, to map[string]*load.Result, other string) string {
-	o := to[other]
-	if o == nil || o == r {
-		return ""
-	}
-	return fmt.Sprintf("%.2f", f(r)/f(o))
+// turn has one run of each exporter, by its name.
+type turn map[string]*load.Result
+
+// of makes a column of a figure that depends on nothing but the run.
+func of(title, format string, value func(*load.Result) float64) column {
+	return column{title, format, func(r *load.Result, _ turn) float64 { return value(r) }}
 }
 
-// round are the results of all exporters at the same turn, by their names.
-type round map[string]*load.Result
+// delivered is the same, of exporters that deliver something.
+func delivered(title, format string, value func(*load.Result) float64) column {
+	return of(title, format, func(r *load.Result) float64 {
+		if r.Exporter == load.Nop {
+			return math.NaN()
+		}
+		return value(r)
+	})
+}
 
-func columns(of round) []column {
-	number := func(format string, f func(r *load.Result) float64) func(r *load.Result) string {
-		return func(r *load.Result) string {
-			if v := f(r); !math.IsNaN(v) && !math.IsInf(v, 0) {
-				return fmt.Sprintf(format, v)
-			}
-			return ""
+// ratio makes a column of a figure next to that of another exporter.
+func ratio(title, other string, value func(*load.Result) float64) column {
+	return column{title, "%.2f", func(r *load.Result, others turn) float64 {
+		o := others[other]
+		if o == nil || o == r {
+			return math.NaN()
 		}
-	}
-	delivered := func(f func(r *load.Result) float64) func(r *load.Result) float64 {
-		return func(r *load.Result) float64 {
-			if r.Exporter == load.Nop {
-				return math.NaN()
-			}
-			return f(r)
+		return value(r) / value(o)
+	}}
+}
+
+// third makes a column of the mean of what was resident in a third of a run, so that one sees whether it grows.
+func third(title string, i int) column {
+	return of(title, "%.0f", func(r *load.Result) float64 {
+		if len(r.Resident) < 3 {
+			return math.NaN()
 		}
-	}
-	return []column{
-		{"exporter", func(r *load.Result) string { return "`" + r.Exporter + "`" }},
-		{"samples/s", number("%.0f", (*load.Result).PerSecond)},
-		{"of `nop`", func(r *load.Result) string { return ratio((*load.Result).PerSecond, r, of, load.Nop) }},
-		{"of contrib", func(r *load.Result) string { return ratio((*load.Result).PerSecond, r, of, contrib) }},
-		{"samples/CPU s of all", number("%.0f", (*load.Result).PerCPUSecond)},
-		{"of `nop`", func(r *load.Result) string { return ratio((*load.Result).PerCPUSecond, r, of, load.Nop) }},
-		{"CPU s for 1M points", number("%.2f", (*load.Result).CPUPerMillion)},
-		{"for 1M samples", number("%.2f", func(r *load.Result) float64 { return r.CPU.Seconds() * 1e6 / float64(r.Samples) })},
-		{"of `nop`", func(r *load.Result) string { return ratio((*load.Result).CPUPerMillion, r, of, load.Nop) }},
-		{"of contrib", func(r *load.Result) string { return ratio((*load.Result).CPUPerMillion, r, of, contrib) }},
-		{"peak MB", number("%.0f", func(r *load.Result) float64 { return float64(r.Peak) / 1e6 })},
-		{"MB in thirds", func(r *load.Result) string { return thirds(r.Resident) }},
-		{"bytes/sample", number("%.1f", delivered(func(r *load.Result) float64 { return float64(r.Received.Bytes) / float64(r.Received.Samples) }))},
-		{"requests/s", number("%.0f", delivered(func(r *load.Result) float64 { return float64(r.Received.Requests) / r.Took.Seconds() }))},
-		{"in flight", number("%.0f", delivered(func(r *load.Result) float64 { return float64(r.Received.MaxInFlight) }))},
-		{"violations", number("%.0f", delivered(violations))},
-		{"missing", number("%.0f", delivered(missing))},
-		{"unaccounted", number("%.0f", delivered((*load.Result).Unaccounted))},
-	}
+		part := r.Resident[i*len(r.Resident)/3 : (i+1)*len(r.Resident)/3]
+		sum := int64(0)
+		for _, v := range part {
+			sum += v
+		}
+		return float64(sum) / float64(len(part)) / 1e6
+	})
+}
+
+var columns = []column{
+	of("samples/s", "%.0f", (*load.Result).PerSecond),
+	ratio("of `nop`", load.Nop, (*load.Result).PerSecond),
+	ratio("of contrib", contrib, (*load.Result).PerSecond),
+	of("samples/CPU s of all", "%.0f", (*load.Result).PerCPUSecond),
+	ratio("of `nop`", load.Nop, (*load.Result).PerCPUSecond),
+	of("CPU s for 1M points", "%.2f", (*load.Result).CPUPerMillion),
+	of("for 1M samples", "%.2f", func(r *load.Result) float64 { return r.CPU.Seconds() * 1e6 / float64(r.Samples) }),
+	ratio("of `nop`", load.Nop, (*load.Result).CPUPerMillion),
+	ratio("of contrib", contrib, (*load.Result).CPUPerMillion),
+	of("peak MB", "%.0f", func(r *load.Result) float64 { return float64(r.Peak) / 1e6 }),
+	third("MB in its first third", 0), third("second", 1), third("last", 2),
+	delivered("bytes/sample", "%.1f", func(r *load.Result) float64 { return float64(r.Received.Bytes) / float64(r.Received.Samples) }),
+	delivered("requests/s", "%.0f", func(r *load.Result) float64 { return float64(r.Received.Requests) / r.Took.Seconds() }),
+	delivered("in flight", "%.0f", func(r *load.Result) float64 { return float64(r.Received.MaxInFlight) }),
+	delivered("violations", "%.0f", violations),
+	delivered("missing", "%.0f", missing),
+	delivered("unaccounted", "%.0f", (*load.Result).Unaccounted),
 }
 
 // violations and missing are not known if what arrived was only counted.
@@ -87,47 +102,32 @@ func missing(r *load.Result) float64 {
 	return float64(r.Received.Verified.Missing)
 }
 
-// thirds is the mean of what was resident in each third of a run, so that one sees whether it grows.
-func thirds(resident []int64) string {
-	if len(resident) < 3 {
-		return ""
-	}
-	var means []string
-	for i := range 3 {
-		part := resident[i*len(resident)/3 : (i+1)*len(resident)/3]
-		sum := int64(0)
-		for _, v := range part {
-			sum += v
-		}
-		means = append(means, fmt.Sprintf("%.0f", float64(sum)/float64(len(part))/1e6))
-	}
-	return strings.Join(means, " ")
-}
-
-// show writes a table of the results under a load. Ratios are to the results of the same round.
+// show writes a table of the results under a load: of several turns the medians and, in parentheses, the ranges. Ratios are to the
+// run of the same turn.
 func show(w io.Writer, p *profile, results []*load.Result) {
-	fmt.Fprintf(w, "\n%v\n\n", p)
-	for first := 0; first < len(results); first += len(p.exporters) {
-		turn := results[first:min(first+len(p.exporters), len(results))]
-		of := round{}
-		for _, r := range turn {
-			of[r.Exporter] = r
+	fmt.Fprintf(w, "\n%v\n\n| exporter |", p)
+	for _, c := range columns {
+		fmt.Fprintf(w, " %s |", c.title)
+	}
+	fmt.Fprintf(w, "\n|---|%s\n", strings.Repeat("---:|", len(columns)))
+	var turns []turn
+	for all := range slices.Chunk(results, len(p.exporters)) {
+		t := turn{}
+		for _, r := range all {
+			t[r.Exporter] = r
 		}
-		all := columns(of)
-		if first == 0 {
-			fmt.Fprint(w, "|")
-			for _, c := range all {
-				fmt.Fprintf(w, " %s |", c.title)
+		turns = append(turns, t)
+	}
+	for _, exporter := range p.exporters {
+		fmt.Fprintf(w, "| `%s` |", exporter)
+		for _, c := range columns {
+			var values []float64
+			for _, t := range turns {
+				values = append(values, c.value(t[exporter], t))
 			}
-			fmt.Fprintf(w, "\n|---|%s\n", strings.Repeat("---:|", len(all)-1))
+			fmt.Fprintf(w, " %s |", load.Summary(c.format, values))
 		}
-		for _, r := range turn {
-			fmt.Fprint(w, "|")
-			for _, c := range all {
-				fmt.Fprintf(w, " %s |", c.value(r))
-			}
-			fmt.Fprintln(w)
-		}
+		fmt.Fprintln(w)
 	}
 	for _, r := range results {
 		if v := r.Received.Verified; v != nil && r.Exporter != load.Nop && (r.Received.ViolationCount > 0 || v.Missing > 0) {

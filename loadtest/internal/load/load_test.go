@@ -69,6 +69,14 @@ func TestUnaccounted(t *testing.T) {
 	assert.Zero(t, r.Unaccounted())
 }
 
+func TestSummary(t *testing.T) {
+	assert.Equal(t, "2 (1 to 3)", Summary("%.0f", []float64{3, 1, 2}))
+	assert.Equal(t, "1.5 (1.0 to 2.0)", Summary("%.1f", []float64{2, 1}))
+	assert.Equal(t, "7", Summary("%.0f", []float64{7, 7}))
+	assert.Equal(t, "7", Summary("%.0f", []float64{math.NaN(), 7, math.Inf(1)}))
+	assert.Empty(t, Summary("%.0f", nil))
+}
+
 // fakeCollector ends once a generator has connected to it.
 const fakeCollector = "FAKE_COLLECTOR"
 
