@@ -23,7 +23,7 @@ func subject() chaos.Subject {
 			MaxPast:         45 * time.Minute,
 			SplitsRetries:   true,
 			IsolatesUnknown: true,
-			Fatal:           []int{405, 407, 411, 415, 426},
+			Fatal:           []int{402, 405, 407, 410, 411, 414, 415, 421, 426, 431, 451},
 		},
 	}
 }

@@ -212,8 +212,8 @@ type OnErrorConfig struct {
 	// RetriesExhausted is for requests whose retries have reached a limit.
 	RetriesExhausted OnRetriesExhausted `mapstructure:"retries_exhausted"`
 
-	// Fatal is for answers that judge the sender, not the samples: 401, 403, 404, 405, 407, 411, 426, 415 to a 1.0 message,
-	// and those that are neither 2xx, 4xx nor 5xx.
+	// Fatal is for answers that judge the sender, not the samples: 401, 402, 403, 404, 405, 407, 410, 411, 414, 421, 426, 431,
+	// 451, 415 to a 1.0 message, and those that are neither 2xx, 4xx nor 5xx.
 	Fatal OnFatal `mapstructure:"fatal"`
 
 	// Rejected is for any other 4xx, except 413, and 429 if it is retried.

@@ -124,6 +124,9 @@ func TestRemedies(t *testing.T) {
 	}{
 		{401, whole, "Check http.auth, http.headers and the permissions of the credentials."},
 		{403, "http://localhost:9090", "Check http.auth, http.headers and the permissions of the credentials."},
+		{402, whole, "Check the account at the endpoint: it may not be paid, or not be allowed to send."},
+		{451, whole, "Check the account at the endpoint: it may not be paid, or not be allowed to send."},
+		{431, whole, "Check http.headers and http.auth: what they add to each request is too large for the endpoint."},
 		{404, whole, "Check http.endpoint: it must be the URL of a Remote-Write endpoint."},
 		{302, whole, "Set http.endpoint to where the endpoint redirects to."},
 		{302, "http://localhost:9090", "Check http.endpoint: it has no path, and none is added; that of Prometheus is /api/v1/write."},

@@ -68,6 +68,10 @@ func remedy(status int, endpoint string) string {
 	switch {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusProxyAuthRequired:
 		return "Check http.auth, http.headers and the permissions of the credentials."
+	case status == http.StatusPaymentRequired, status == http.StatusUnavailableForLegalReasons:
+		return "Check the account at the endpoint: it may not be paid, or not be allowed to send."
+	case status == http.StatusRequestHeaderFieldsTooLarge:
+		return "Check http.headers and http.auth: what they add to each request is too large for the endpoint."
 	case status == http.StatusUnsupportedMediaType:
 		return "Check protobuf_message: the endpoint does not read this message."
 	case err == nil && strings.Trim(u.Path, "/") == "":

@@ -126,7 +126,9 @@ func (x *flight) unknown() bool {
 // refusesAnything says whether a status refuses requests whatever is in them.
 func refusesAnything(status int) bool {
 	switch status {
-	case http.StatusMethodNotAllowed, http.StatusProxyAuthRequired, http.StatusLengthRequired, http.StatusUnsupportedMediaType, http.StatusUpgradeRequired:
+	case http.StatusPaymentRequired, http.StatusMethodNotAllowed, http.StatusProxyAuthRequired, http.StatusGone, http.StatusLengthRequired,
+		http.StatusRequestURITooLong, http.StatusUnsupportedMediaType, http.StatusMisdirectedRequest, http.StatusUpgradeRequired,
+		http.StatusRequestHeaderFieldsTooLarge, http.StatusUnavailableForLegalReasons:
 		return true
 	default:
 		return false

@@ -148,11 +148,14 @@ func (a *Answer) proves() bool {
 // errNoWritten is the error of a success that is none.
 var errNoWritten = errors.New("none of the headers that a receiver of 2.0 must send: no X-Prometheus-Remote-Write-*-Written")
 
-// judgesSender says whether the answer is about the endpoint, the credentials or the protocol: any request would be refused.
+// judgesSender says whether the answer is about the endpoint, the account, the credentials, what every request has in its head,
+// or the protocol: any request would be refused.
 func (a *Answer) judgesSender() bool {
 	switch a.Status {
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed,
-		http.StatusProxyAuthRequired, http.StatusLengthRequired, http.StatusUnsupportedMediaType, http.StatusUpgradeRequired:
+	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed,
+		http.StatusProxyAuthRequired, http.StatusGone, http.StatusLengthRequired, http.StatusRequestURITooLong,
+		http.StatusUnsupportedMediaType, http.StatusMisdirectedRequest, http.StatusUpgradeRequired,
+		http.StatusRequestHeaderFieldsTooLarge, http.StatusUnavailableForLegalReasons:
 		return true
 	default:
 		return false

@@ -28,6 +28,8 @@ type Client struct {
 	observe   func(context.Context, Exchange)
 	// traced says that the transport tells of its connections.
 	traced atomic.Bool
+	// misdirected says that there may be a connection to a server that is not meant.
+	misdirected atomic.Bool
 }
 
 // Exchange is a request and how it ended, for metrics.
@@ -75,6 +77,9 @@ const (
 func (c *Client) Post(ctx context.Context, p wire.Protocol, body []byte, number int) *Answer {
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if c.misdirected.CompareAndSwap(true, false) {
+		c.CloseIdleConnections()
+	}
 	conn := &connection{client: c}
 	req, err := http.NewRequestWithContext(conn.traced(inner), http.MethodPost, c.endpoint, bytes.NewReader(body))
 	if err != nil {
@@ -88,6 +93,10 @@ func (c *Client) Post(ctx context.Context, p wire.Protocol, body []byte, number 
 	c.observe(ctx, Exchange{Status: a.Status, Size: len(body), Took: time.Since(start), Attempt: number})
 	if a.Status != 0 {
 		a.Body = awaitBody(ctx, text, cancel)
+	}
+	if a.Status == http.StatusMisdirectedRequest {
+		// Another connection may lead to the right server (RFC 9110, section 15.5.20). This one is idle once its stream has ended.
+		c.misdirected.Store(true)
 	}
 	return a
 }

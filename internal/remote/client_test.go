@@ -5,15 +5,19 @@ package remote
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
@@ -162,6 +166,36 @@ func TestPostClosesSwitchedConnections(t *testing.T) {
 			default:
 				assert.Fail(t, "the connection is still open", answer)
 				transport.CloseIdleConnections()
+			}
+		})
+	}
+}
+
+// TestMisdirectedConnectionIsNotUsedAgain: a 421 says that the connection leads to a server that is not meant, for as long as it lasts.
+func TestMisdirectedConnectionIsNotUsedAgain(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		t.Run(fmt.Sprintf("HTTP/2 %t", http2), func(t *testing.T) {
+			var first sync.Once
+			type wrong struct{}
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				assert.Equal(t, http2, r.ProtoMajor == 2)
+				if r.Context().Value(wrong{}) != nil {
+					w.WriteHeader(http.StatusMisdirectedRequest)
+				}
+			}))
+			server.Config.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
+				first.Do(func() { ctx = context.WithValue(ctx, wrong{}, true) })
+				return ctx
+			}
+			server.EnableHTTP2 = http2
+			server.StartTLS()
+			defer server.Close()
+			c := NewClient(server.Client(), server.URL, "agent", func(context.Context, Exchange) {})
+			post := func() int { return c.Post(t.Context(), wire.V1, []byte("body"), 1).Status }
+			assert.Equal(t, http.StatusMisdirectedRequest, post())
+			// The stream of the first request may end a moment after its answer.
+			for tries := 0; post() != http.StatusOK; tries++ {
+				require.Less(t, tries, 1000)
 			}
 		})
 	}
