@@ -188,7 +188,7 @@ func (e *orderedExporter) Start(ctx context.Context, host component.Host) error 
 	if e.families != nil {
 		f := &familySender{
 			families: e.families, client: e.client, interval: e.cfg.MetadataInterval, limits: &e.cfg.Batch, events: e.events,
-			open: e.queue.open,
+			open: e.queue.open, asked: e.queue.askedToWait,
 		}
 		e.others.Go(func() { f.run(sending) })
 	}

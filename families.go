@@ -70,6 +70,17 @@ func (f *families) take() map[string]familyMetadata {
 	return known
 }
 
+// giveBack remembers again what was taken and not sent, if there still is room for it. What has been given since counts.
+func (f *families) giveBack(unsent map[string]familyMetadata) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for family, m := range unsent {
+		if _, ok := f.known[family]; !ok && f.budget.take(m.cost(family)) {
+			f.known[family] = m
+		}
+	}
+}
+
 // familySender sends the metadata of metrics in requests of their own, as Prometheus does in 1.0: once in an interval
 // for every metric family that had samples since, whatever the number of payloads. Metadata is no sample: it is not
 // queued, not ordered, and not retried before the next interval.
@@ -80,8 +91,9 @@ type familySender struct {
 	// limits bound a request: a family counts as a sample.
 	limits *BatchConfig
 	events *eventLog
-	// open says whether the endpoint may be sent anything now.
-	open func() bool
+	// open says whether the endpoint may be sent anything now, and asked is told that it asks to wait.
+	open  func() bool
+	asked func(*remote.Answer)
 }
 
 // run sends until ctx is done.
@@ -103,26 +115,30 @@ func (s *familySender) run(ctx context.Context) {
 // metadataHeader is the most bytes of a family's field number and length in a message.
 const metadataHeader = 6
 
-// send sends what has been remembered, and forgets it. One family that is larger than a request may be travels alone.
+// send sends what has been remembered, and forgets it. One family that is larger than a request may be travels alone. If the endpoint
+// asks to wait, or the exporter ends, what has not been sent yet is left for the next time.
 func (s *familySender) send(ctx context.Context) {
 	var request prompb.WriteRequest
 	size := 0
-	flush := func() {
-		if len(request.Metadata) > 0 && ctx.Err() == nil {
-			s.sendRequest(ctx, &request)
-		}
-		request.Metadata, size = request.Metadata[:0], 0
-	}
-	for family, m := range s.families.take() {
+	unsent := s.families.take()
+	for family, m := range unsent {
 		one := prompb.MetricMetadata{Type: metadataTypeV1(m.typ), MetricFamilyName: family, Help: m.help, Unit: m.unit}
 		bytes := one.Size() + metadataHeader
-		if len(request.Metadata) == s.limits.MaxSamples || size+bytes > int(s.limits.MaxSizeBytes) {
-			flush()
+		if n := len(request.Metadata); n > 0 && (n == s.limits.MaxSamples || size+bytes > int(s.limits.MaxSizeBytes)) {
+			s.sendRequest(ctx, &request)
+			request.Metadata, size = request.Metadata[:0], 0
+			if ctx.Err() != nil || !s.open() {
+				s.families.giveBack(unsent)
+				return
+			}
 		}
 		request.Metadata = append(request.Metadata, one)
 		size += bytes
+		delete(unsent, family)
 	}
-	flush()
+	if len(request.Metadata) > 0 && ctx.Err() == nil {
+		s.sendRequest(ctx, &request)
+	}
 }
 
 func (s *familySender) sendRequest(ctx context.Context, request *prompb.WriteRequest) {
@@ -135,6 +151,9 @@ func (s *familySender) sendRequest(ctx context.Context, request *prompb.WriteReq
 	begun := time.Now()
 	a := s.client.Post(ctx, wire.V1, body, 1)
 	s.events.metadataRequest(len(request.Metadata), len(body), a, time.Since(begun))
+	if asks(a) {
+		s.asked(a)
+	}
 	if !a.Success() {
 		s.events.metadata(a, len(request.Metadata))
 	}

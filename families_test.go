@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.uber.org/zap"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
 )
@@ -165,8 +167,8 @@ func TestSendMetadataInParts(t *testing.T) {
 	})
 }
 
-// TestSendMetadataIsNoSample: what the endpoint thinks of metadata delays, drops and stops nothing. It is sent again when
-// the next interval has passed.
+// TestSendMetadataIsNoSample: what the endpoint thinks of metadata drops and stops nothing. It is sent again when the next interval
+// has passed.
 func TestSendMetadataIsNoSample(t *testing.T) {
 	for _, answer := range []rwtest.Answer{{Status: 400, Body: "no metadata, please"}, {Status: 403}, {Status: 503}, {Fault: rwtest.Reset}, {Fault: rwtest.Hang}} {
 		t.Run(fmt.Sprintf("%d %d", answer.Status, answer.Fault), func(t *testing.T) {
@@ -245,5 +247,80 @@ func TestLongHelpHarmsNoOtherFamily(t *testing.T) {
 			}
 		}
 		assert.Equal(t, 7, families)
+	})
+}
+
+// TestMetadataThatMustWait: if the endpoint answers metadata with the wish to wait, everybody does, the rest of the metadata included.
+// What was not sent goes with the next round.
+func TestMetadataThatMustWait(t *testing.T) {
+	for _, status := range []int{429, 503} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var mu sync.Mutex
+				var refused time.Time
+				early := 0
+				r := record(func(q rwtest.Request) rwtest.Answer {
+					mu.Lock()
+					defer mu.Unlock()
+					switch {
+					case !refused.IsZero() && time.Since(refused) < 50*time.Second:
+						early++
+					case refused.IsZero() && len(q.Message.Metadata) > 0:
+						refused = time.Now()
+						return rwtest.Answer{Status: status, Header: http.Header{"Retry-After": {"50"}}}
+					}
+					return rwtest.Answer{}
+				})
+				h := newHarness(t, r, sendMetadata, func(c *Config) { c.Batch.MaxSamples = 2 })
+				h.consume(everything(time.Now()))
+				time.Sleep(90 * time.Second)
+				requests := r.metadataRequests()
+				require.Len(t, requests, 1, "one of the three parts")
+				h.consume(gauge(time.Now(), 10))
+				time.Sleep(time.Hour)
+				h.shutdown()
+				assert.Zero(t, early, "requests while the endpoint asked to wait")
+				sent := make(map[string]prompb.MetricMetadata)
+				for _, part := range r.metadataRequests()[1:] {
+					maps.Copy(sent, part)
+				}
+				for family := range requests[0] {
+					assert.NotContains(t, sent, family, "no samples came for it any more")
+				}
+				delete(sent, "gauge")
+				assert.Len(t, sent, 4)
+				assert.Empty(t, h.dropped())
+				assert.Empty(t, r.Problems())
+			})
+		})
+	}
+}
+
+// TestRefusedMetadataInTheLogAddsUp: each family that was not taken is in one line.
+func TestRefusedMetadataInTheLogAddsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := record(func(q rwtest.Request) rwtest.Answer {
+			if len(q.Message.Metadata) > 0 {
+				return rwtest.Answer{Status: 400}
+			}
+			return rwtest.Answer{}
+		})
+		h := newHarness(t, r, sendMetadata, func(c *Config) { c.Batch.MaxSamples, c.MetadataInterval = 1, 3*time.Second })
+		for range 10 {
+			h.consume(everything(time.Now()))
+			time.Sleep(3 * time.Second)
+		}
+		h.shutdown()
+		told := int64(0)
+		for _, line := range h.logs.FilterLevelExact(zap.WarnLevel).All() {
+			require.Contains(t, line.Message, "Sending metadata failed.")
+			fields := line.ContextMap()
+			told += fields["families_since_last_line"].(int64)
+			if n, ok := fields["families"]; ok {
+				told += n.(int64)
+			}
+		}
+		assert.Equal(t, int64(len(r.metadataRequests())), told)
+		assert.Greater(t, told, int64(40))
 	})
 }

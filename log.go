@@ -78,6 +78,9 @@ func newEventLog(logger *zap.Logger, examples bool) *eventLog {
 	l.refused.tell = func(heldBack int) {
 		l.logger.Warn("Refused payloads.", zap.Int("refused_samples_since_last_line", heldBack), zap.String("see", pageQueue))
 	}
+	l.refusedMetadata.tell = func(heldBack int) {
+		l.logger.Warn("Sending metadata failed.", zap.Int("families_since_last_line", heldBack), zap.String("see", pageAnswers))
+	}
 	l.lostLetters.tell = func(heldBack int) {
 		l.logger.Warn("Dropped requests could not be kept.", zap.Int("not_kept_since_last_line", heldBack))
 	}
@@ -165,9 +168,9 @@ func (l *eventLog) refusing(samples int, err error, size, capacity int64) {
 
 // metadata logs metadata that the endpoint did not take.
 func (l *eventLog) metadata(a *remote.Answer, families int) {
-	if _, ok := l.refusedMetadata.pass(families); ok {
+	if heldBack, ok := l.refusedMetadata.pass(families); ok {
 		l.logger.Warn("Sending metadata failed. What samples still come for will be sent after metadata_interval.",
-			zap.String("answer", a.Error()), zap.Int("families", families))
+			zap.String("answer", a.Error()), zap.Int("families", families), zap.Int("families_since_last_line", heldBack))
 	}
 }
 
@@ -208,6 +211,7 @@ func (l *eventLog) flush() {
 	}
 	l.retries.flush()
 	l.refused.flush()
+	l.refusedMetadata.flush()
 	l.lostLetters.flush()
 }
 

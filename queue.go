@@ -555,6 +555,13 @@ func (q *queue) open() bool {
 	return !g.doubtful() && !time.Now().Before(g.opens())
 }
 
+// askedToWait takes note of an answer that asks everybody to wait, to something that is not in the queue.
+func (q *queue) askedToWait(a *remote.Answer) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.scheduler.gate.ask(time.Now(), max(q.asked(a), q.doubt(1)))
+}
+
 // passesSince says whether the endpoint has taken something since a time, and is not in doubt now.
 func (q *queue) passesSince(t time.Time) bool {
 	q.mu.Lock()
