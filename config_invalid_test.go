@@ -25,10 +25,11 @@ type invalid struct {
 }
 
 const (
-	badURL     = "not a valid URL (not shown, as it may hold a password, whose special characters must be percent-encoded)"
-	isSet      = " (is an environment variable not set?)"
-	labelChars = ": letters, digits and _, no digit first"
-	time30     = "must be a time with a unit of ms, s, m or h, like 500ms, 30s or 1h30m, not "
+	badURL        = "not a valid URL (not shown, as it may hold a password, whose special characters must be percent-encoded)"
+	isSet         = " (is an environment variable not set?)"
+	insecureTakes = "http.tls.insecure: leave it out, with an http.endpoint that begins with https:// and no authority of its own it takes away all other keys of http.tls"
+	labelChars    = ": letters, digits and _, no digit first"
+	time30        = "must be a time with a unit of ms, s, m or h, like 500ms, 30s or 1h30m, not "
 )
 
 // silentlyWrong are configurations that the first version took without a word.
@@ -95,6 +96,12 @@ var silentlyWrong = []invalid{
 	{`http: {auth: {authenticator: a}, headers: {Authorization: Bearer a}}`, "http: only one can apply of Authorization in http.headers and http.auth"},
 	{`http: {endpoint: "http://user:hunter2@host/", auth: {authenticator: a}}`, "http: only one can apply of user information in http.endpoint and http.auth"},
 	{`http: {middlewares: [{}]}`, "http.middlewares[0].id: must be the id of an extension" + isSet},
+	{`http: {headers: {idempotency-key: a}}`, `http.headers: "idempotency-key" must be another one for each request, and headers are the same for all`},
+	{`http: {headers: {X-Idempotency-Key: a}}`, `http.headers: "X-Idempotency-Key" must be another one for each request, and headers are the same for all`},
+	{`http: {endpoint: "https://host/", tls: {insecure: true, cert_file: /c.pem, key_file: /k.pem}}`, insecureTakes},
+	{`http: {endpoint: "https://host/", tls: {insecure: true, insecure_skip_verify: true}}`, insecureTakes},
+	{`http: {endpoint: "https://host/", tls: {cipher_suites: [TLS_NO_SUCH, TLS_NONE]}}`, `http.tls.cipher_suites: failed to load TLS config: invalid TLS cipher suite: "TLS_NO_SUCH"; invalid TLS cipher suite: "TLS_NONE"`},
+	{`http: {endpoint: "https://host/", tls: {insecure: true, ca_file: /ca.pem, max_version: "1.4"}}`, "http.tls.max_version: must be one of 1.0, 1.1, 1.2, 1.3, not a string"},
 	{`http: {tls: {ca_file: /ca.pem}}`, "http.tls: certificates have no effect with an http.endpoint that begins with http://, nothing would be encrypted"},
 
 	// Patterns that select nothing.
@@ -175,6 +182,7 @@ var loudlyWrong = []invalid{
 	{`http: {auth: Bearer hunter2}`, "http.auth: must be a section with keys, not a string"},
 	{`http: {auth: {authenticatr: a}}`, "http.auth.authenticatr: unknown key, did you mean http.auth.authenticator?"},
 	{`http: {keepalive: {max_idle: 5}}`, "http.keepalive.max_idle: unknown key, did you mean http.keepalive.max_idle_conns or http.keepalive.max_idle_conns_per_host?"},
+	{`http: {keepalive: {enabled: }}`, "http.keepalive.enabled: has no value, leave the key out for the default true"},
 	{`http: {keepalive: {enabled: "no"}}`, "http.keepalive.enabled: must be true or false, not a string"},
 	{`http: {cookies: {jar: a}}`, "http.cookies.jar: unknown key, the section has none"},
 	{`http: {auth: {authenticator: Bearer hunter2}}`, "http.auth.authenticator: must be the id of an extension, like file_storage or oauth2client/tenant"},
@@ -260,6 +268,7 @@ var loudlyWrong = []invalid{
 	{`retry_on_failure: {initial_interval: 0s}`, "retry_on_failure.initial_interval: must be at least 1ms, not 0s"},
 	{`retry_on_failure: {enabled: false, initial_interval: -1s}`, "retry_on_failure.initial_interval: must not be negative, not -1s"},
 	{`retry_on_failure: {initial_interval: 10s, max_elapsed_time: 0s}`, "retry_on_failure.max_interval: 5s is less than retry_on_failure.initial_interval 10s"},
+	{`retry_on_failure: {max_interval: 2000000h, max_elapsed_time: 0s}`, "retry_on_failure.max_interval: must be at most 876000h0m0s, not 2000000h0m0s"},
 	{`retry_on_failure: {multiplier: 0.5}`, "retry_on_failure.multiplier: must be at least 1, not 0.5"},
 	{`retry_on_failure: {multiplier: "2"}`, `retry_on_failure.multiplier: must be a number, not the string "2"`},
 	{`retry_on_failure: {multiplier: .nan, randomization_factor: .nan}`, "retry_on_failure.randomization_factor: must be a number from 0 to 1, not NaN; retry_on_failure.multiplier: must be at least 1, not NaN"},

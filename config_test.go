@@ -183,6 +183,14 @@ func TestValidConfigs(t *testing.T) {
 	assert.Empty(t, slices.Collect(maps.Keys(configs)), "configurations that no test loads")
 }
 
+// TestCertificatesForAProxy: a proxy can be spoken to with TLS whatever the endpoint is.
+func TestCertificatesForAProxy(t *testing.T) {
+	_, err := loadWith(t, `http: {proxy_url: "https://proxy:3129", tls: {ca_file: /ca.pem}}`)
+	require.NoError(t, err)
+	_, err = loadWith(t, `http: {proxy_url: "http://proxy:3129", tls: {ca_file: /ca.pem}}`)
+	require.ErrorContains(t, err, "http.tls: certificates have no effect")
+}
+
 // TestWrittenConfigurationsCanBeRead: the Collector writes configurations with all their keys, unset sections as null.
 func TestWrittenConfigurationsCanBeRead(t *testing.T) {
 	for name, conf := range testConfigs(t) {

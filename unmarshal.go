@@ -144,6 +144,8 @@ func (c *keyCheck) value(e entry, v reflect.Value) {
 		c.named(e, t.Elem())
 	case e.raw == nil:
 		c.empty(e, v)
+	case isWrongTLSVersion(e):
+		c.problems = append(c.problems, e.must("one of "+strings.Join(tlsVersions, ", ")))
 	case reflect.TypeOf(e.raw) == t:
 		// It was written by a program, not read from a file.
 	case t == reflect.TypeFor[time.Duration]():
@@ -206,6 +208,15 @@ func (c *keyCheck) text(e entry, t reflect.Type) {
 	}
 }
 
+// tlsVersions are those that the Collector knows.
+var tlsVersions = []string{"1.0", "1.1", "1.2", "1.3"}
+
+// isWrongTLSVersion says whether the value is for a key of which the Collector's type says twice that it is wrong, without its name.
+func isWrongTLSVersion(e entry) bool {
+	version, ok := e.raw.(string)
+	return ok && version != "" && (e.path == "http.tls.min_version" || e.path == "http.tls.max_version") && !slices.Contains(tlsVersions, version)
+}
+
 // empty is about a key with nothing behind it, which would set what it is for to nothing instead of leaving its default.
 // An empty section is one that is not there.
 func (c *keyCheck) empty(e entry, v reflect.Value) {
@@ -228,8 +239,8 @@ func (c *keyCheck) optional(e entry, inner reflect.Type) {
 		return
 	}
 	sub := e.sub()
-	if enabled := sub.Get("enabled"); enabled != nil {
-		c.value(entry{path: e.path + ".enabled", raw: enabled}, reflect.ValueOf(false))
+	if sub.IsSet("enabled") {
+		c.value(entry{path: e.path + ".enabled", raw: sub.Get("enabled")}, reflect.ValueOf(true))
 	}
 	sub.Delete("enabled")
 	c.section(e.path+".", sub, reflect.New(inner).Elem())

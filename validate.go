@@ -174,6 +174,8 @@ func (c *Config) validateRetry() []error {
 	errs = append(errs, inRange(section+"initial_interval", b.InitialInterval))
 	if b.MaxInterval < b.InitialInterval {
 		errs = append(errs, fmt.Errorf(section+"max_interval: %v is less than "+section+"initial_interval %v", b.MaxInterval, b.InitialInterval))
+	} else {
+		errs = append(errs, inRange(section+"max_interval", b.MaxInterval))
 	}
 	if b.MaxElapsedTime > 0 && b.MaxElapsedTime < b.MaxInterval {
 		errs = append(errs, fmt.Errorf(section+"max_elapsed_time: must be 0 or at least "+section+"max_interval %v, not %v", b.MaxInterval, b.MaxElapsedTime))

@@ -4,11 +4,13 @@ package orderedremotewriteexporter // import "github.com/orderedremotewrite/orde
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +23,10 @@ import (
 var reservedHeaders = []string{
 	"Content-Encoding", "Content-Type", "User-Agent", "X-Prometheus-Remote-Write-Version", "Content-Length", "Transfer-Encoding",
 }
+
+// idempotencyHeaders have Go's transport send a request again by itself when a connection breaks that was in use before. Nobody would
+// know then that the endpoint may have had the samples already; and to one that heeds the header, all requests would be the first.
+var idempotencyHeaders = []string{"Idempotency-Key", "X-Idempotency-Key"}
 
 // invalidURL is said instead of the URL.
 const invalidURL = "not a valid URL (not shown, as it may hold a password, whose special characters must be percent-encoded)"
@@ -41,7 +47,7 @@ func (c *Config) validateHTTP() []error {
 	}
 	errs = append(errs, inRange("http.timeout", c.HTTP.Timeout))
 	errs = append(errs, validateConnections(&c.HTTP)...)
-	errs = append(errs, validateEncryption(endpoint, &c.HTTP))
+	errs = append(errs, validateEncryption(endpoint, &c.HTTP)...)
 	return errs
 }
 
@@ -130,6 +136,8 @@ func validateHeaders(client *confighttp.ClientConfig) (errs []error) {
 			errs = append(errs, fmt.Errorf("http.headers: %q is not a valid header name", shownName(name)))
 		case slices.Contains(reservedHeaders, canonical):
 			errs = append(errs, fmt.Errorf("http.headers: %q is set by the Remote-Write protocol and cannot be overridden", name))
+		case slices.Contains(idempotencyHeaders, canonical):
+			errs = append(errs, fmt.Errorf("http.headers: %q must be another one for each request, and headers are the same for all", name))
 		case twice && other != name: // the Collector's own type refuses the very same name twice
 			errs = append(errs, fmt.Errorf("http.headers: %q and %q are one header", other, name))
 		case strings.TrimSpace(string(value)) == "":
@@ -238,14 +246,32 @@ func validateConnections(client *confighttp.ClientConfig) []error {
 	return errs
 }
 
-// validateEncryption refuses certificates that would be of no use.
-func validateEncryption(endpoint *url.URL, client *confighttp.ClientConfig) error {
+// validateEncryption refuses settings of http.tls that would be of no use, and names that the HTTP client would refuse when it starts.
+func validateEncryption(endpoint *url.URL, client *confighttp.ClientConfig) (errs []error) {
 	tls := &client.TLS
-	certificates := tls.CAFile != "" || tls.CAPem != "" || tls.CertFile != "" || tls.CertPem != "" || tls.KeyFile != "" || tls.KeyPem != ""
-	if endpoint == nil || endpoint.Scheme != "http" || !certificates {
+	authorities := tls.CAFile != "" || tls.CAPem != ""
+	certificates := authorities || tls.CertFile != "" || tls.CertPem != "" || tls.KeyFile != "" || tls.KeyPem != ""
+	var alone, suites, curves confighttp.ClientConfig
+	alone.TLS.Insecure = true
+	switch {
+	case endpoint == nil:
+	case endpoint.Scheme == "http" && certificates && !hasScheme(client.ProxyURL, "https"):
+		errs = append(errs, errors.New("http.tls: certificates have no effect with an http.endpoint that begins with http://, nothing would be encrypted"))
+	case endpoint.Scheme == "https" && tls.Insecure && !authorities && !reflect.DeepEqual(client.TLS, alone.TLS):
+		errs = append(errs, errors.New("http.tls.insecure: leave it out, with an http.endpoint that begins with https:// and no authority of its own it takes away all other keys of http.tls"))
+	}
+	suites.TLS.CipherSuites, suites.TLS.IncludeInsecureCipherSuites = tls.CipherSuites, tls.IncludeInsecureCipherSuites
+	curves.TLS.CurvePreferences = tls.CurvePreferences
+	return append(errs, loadsTLS("http.tls.cipher_suites", &suites), loadsTLS("http.tls.curve_preferences", &curves))
+}
+
+// loadsTLS says what the HTTP client would say of a key of http.tls.
+func loadsTLS(key string, client *confighttp.ClientConfig) error {
+	_, err := client.TLS.LoadTLSConfig(context.Background())
+	if err == nil {
 		return nil
 	}
-	return errors.New("http.tls: certificates have no effect with an http.endpoint that begins with http://, nothing would be encrypted")
+	return fmt.Errorf("%s: %s", key, withoutLines(err))
 }
 
 // isHost says whether a value is one for the header Host. Go sends an empty one instead of any other, and a proxy that tells its
