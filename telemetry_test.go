@@ -10,11 +10,15 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/config/configmiddleware"
 	"go.opentelemetry.io/collector/exporter/exportertest"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/noop"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	nooptrace "go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/metadata"
@@ -154,4 +158,89 @@ func collected(t *testing.T, r sdkmetric.Reader) map[string]int64 {
 		}
 	}
 	return sums
+}
+
+// TestViewsThatDropAttributes: what is left of the attributes has the sums of all.
+func TestViewsThatDropAttributes(t *testing.T) {
+	reader := sdkmetric.NewManualReader()
+	provider := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader), sdkmetric.WithView(sdkmetric.NewView(
+		sdkmetric.Instrument{Name: "*"}, sdkmetric.Stream{AttributeFilter: attribute.NewDenyKeysFilter(reasonKey, statusCodeKey, exporterKey, outcomeKey)})))
+	set := nopSettings()
+	set.MeterProvider = provider
+	cfg := createDefaultConfig().(*Config)
+	cfg.HTTP.Endpoint = "http://receiver.test/api/v1/write"
+	e, err := newExporter(t.Context(), set, cfg, testSecret)
+	require.NoError(t, err)
+	e.ledger.Admit(100, nil)
+	e.ledger.Take(60)
+	e.ledger.Deliver(20)
+	for i, r := range []account.Reason{account.ReasonRejected, account.ReasonRejected, account.ReasonFatal, account.ReasonQueueFull} {
+		e.ledger.Drop(i+1, account.Key{Reason: r, Status: 400 + i})
+	}
+	for range 2 {
+		const own = "otelcol_exporter_ordered_remote_write_"
+		sums := collected(t, reader)
+		assert.Equal(t, []int64{100, 20, 10, 40, 30}, []int64{
+			sums[own+"received_samples"], sums[own+"delivered_samples"], sums[own+"dropped_samples"], sums[own+"queued_samples"], sums[own+"in_flight_samples"],
+		})
+	}
+	require.NoError(t, e.Shutdown(context.Background()))
+}
+
+// TestTwoExportersOfOneProvider have series of their own, which the end of one does not touch.
+func TestTwoExportersOfOneProvider(t *testing.T) {
+	reader := sdkmetric.NewManualReader()
+	provider := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))
+	cfg := createDefaultConfig().(*Config)
+	cfg.HTTP.Endpoint = "http://receiver.test/api/v1/write"
+	received := func() map[string]int64 {
+		var all metricdata.ResourceMetrics
+		require.NoError(t, reader.Collect(t.Context(), &all))
+		of := make(map[string]int64)
+		for _, scope := range all.ScopeMetrics {
+			for _, m := range scope.Metrics {
+				if m.Name != "otelcol_exporter_ordered_remote_write_received_samples" {
+					continue
+				}
+				for _, dp := range m.Data.(metricdata.Sum[int64]).DataPoints {
+					id, _ := dp.Attributes.Value(exporterKey)
+					of[id.AsString()] += dp.Value
+				}
+			}
+		}
+		return of
+	}
+	var exporters []*orderedExporter
+	for i, name := range []string{"a", "b"} {
+		set := nopSettings()
+		set.ID = component.NewIDWithName(metadata.Type, name)
+		set.MeterProvider = provider
+		e, err := newExporter(t.Context(), set, cfg, testSecret)
+		require.NoError(t, err)
+		require.NoError(t, e.ConsumeMetrics(t.Context(), gauge(time.Now(), 10*(i+1))))
+		exporters = append(exporters, e)
+	}
+	want := map[string]int64{"ordered_remote_write/a": 10, "ordered_remote_write/b": 20}
+	assert.Equal(t, want, received())
+	require.NoError(t, exporters[0].Shutdown(context.Background()))
+	assert.Equal(t, want, received())
+	require.NoError(t, exporters[1].Shutdown(context.Background()))
+}
+
+// TestWithoutMetrics: a collector need not have any of its own (level none), nor traces.
+func TestWithoutMetrics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := createDefaultConfig().(*Config)
+		cfg.HTTP.Endpoint = "http://receiver.test/api/v1/write"
+		cfg.HTTP.Middlewares = []configmiddleware.Config{{ID: receiverID}}
+		set := nopSettings()
+		set.MeterProvider, set.TracerProvider = noop.NewMeterProvider(), nooptrace.NewTracerProvider()
+		e, err := newExporter(t.Context(), set, cfg, testSecret)
+		require.NoError(t, err)
+		require.NoError(t, e.Start(t.Context(), newTestHost(answers(204))))
+		require.NoError(t, e.ConsumeMetrics(t.Context(), gauge(time.Now(), 10)))
+		time.Sleep(time.Minute)
+		require.NoError(t, e.Shutdown(context.Background()))
+		assert.Equal(t, int64(10), e.ledger.Snapshot().Delivered)
+	})
 }
