@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -48,7 +49,7 @@ func (h *harness) handOver(payloads, series int) {
 // TestConnectionsThatTheServerCloses just as the next request comes on them, without a word: nothing is lost, and what the endpoint has
 // twice it got twice only because the exporter had no answer.
 func TestConnectionsThatTheServerCloses(t *testing.T) {
-	const payloads, series = 300, 40
+	const payloads, series = 100, 40
 	var receiver rwtest.Receiver
 	var closed atomic.Int64
 	server := httptest.NewUnstartedServer(&receiver)
@@ -79,7 +80,7 @@ func TestConnectionsThatTheServerCloses(t *testing.T) {
 // TestConnectionsThatGoAway: a server of HTTP/2 ends its connections one after the other (GOAWAY). Its requests go on on others, and
 // nothing is lost or repeated.
 func TestConnectionsThatGoAway(t *testing.T) {
-	const payloads, series = 300, 40
+	const payloads, series = 100, 40
 	var receiver rwtest.Receiver
 	var requests, connections atomic.Int64
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -123,8 +124,8 @@ func TestNonsenseOfAProxy(t *testing.T) {
 		"chunks that are none":            "HTTP/1.1 503 Away\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
 		"a trailer":                       "HTTP/1.1 503 Away\r\nTransfer-Encoding: chunked\r\nTrailer: A\r\n\r\n1\r\na\r\n0\r\nA: b\r\n\r\n",
 		"gzip that is none":               "HTTP/1.1 503 Away\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nhello",
-		"more 1xx than anybody can want":  repeated("HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n", 1<<19),
-		"a head that is larger than wise": "HTTP/1.1 204 No Content\r\nX-A: " + repeated("a", 11<<20) + "\r\n\r\n",
+		"more 1xx than anybody can want":  strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n", 1<<19),
+		"a head that is larger than wise": "HTTP/1.1 204 No Content\r\nX-A: " + strings.Repeat("a", 11<<20) + "\r\n\r\n",
 		"a gateway without backend":       "HTTP/1.0 502 Bad Gateway\r\n\r\n<html>",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -158,14 +159,6 @@ func TestNonsenseOfAProxy(t *testing.T) {
 	}
 }
 
-func repeated(s string, times int) string {
-	b := make([]byte, 0, len(s)*times)
-	for range times {
-		b = append(b, s...)
-	}
-	return string(b)
-}
-
 // TestProxyThatConnectsToNonsense: a proxy says that it has connected, and what answers speaks no TLS.
 func TestProxyThatConnectsToNonsense(t *testing.T) {
 	for name, answer := range map[string]string{
@@ -174,7 +167,7 @@ func TestProxyThatConnectsToNonsense(t *testing.T) {
 		"no proxy":               "HTTP/1.1 204 No Content\r\n\r\n",
 		"nothing of HTTP":        "hello\r\n",
 		"a redirect":             "HTTP/1.1 302 Found\r\nLocation: http://login.test/\r\n\r\n",
-		"an endless head":        "HTTP/1.1 200 OK\r\nX-A: " + repeated("a", 11<<20) + "\r\n\r\n",
+		"an endless head":        "HTTP/1.1 200 OK\r\nX-A: " + strings.Repeat("a", 11<<20) + "\r\n\r\n",
 		"a service that is away": "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 3600\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
