@@ -87,6 +87,11 @@ func (m *machine) sendOnce(body []byte) bool {
 	if otlp == "" {
 		return false
 	}
+	return accepts(otlp, body)
+}
+
+// accepts says whether a collector accepts a payload over OTLP.
+func accepts(otlp string, body []byte) bool {
 	answer, err := http.Post("http://"+otlp+"/v1/metrics", "application/x-protobuf", bytes.NewReader(body))
 	if err != nil {
 		return false

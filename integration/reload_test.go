@@ -5,7 +5,6 @@
 package integration
 
 import (
-	"bytes"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -86,7 +85,7 @@ func TestReloadLosesNothing(t *testing.T) {
 					if !assert.NoError(t, err) {
 						return
 					}
-					for !post("http://"+address+"/v1/metrics", body) {
+					for !accepts(address, body) {
 						time.Sleep(5 * time.Millisecond)
 					}
 					sent[pipeline][producer]++
@@ -143,13 +142,4 @@ func produced(pipeline, producer, n int) pmetric.Metrics {
 	dp.Attributes().PutStr("pipeline", fmt.Sprint(pipeline))
 	dp.Attributes().PutStr("producer", fmt.Sprint(producer))
 	return md
-}
-
-// post says whether a payload was accepted.
-func post(url string, body []byte) bool {
-	answer, err := http.Post(url, "application/x-protobuf", bytes.NewReader(body))
-	if err != nil {
-		return false
-	}
-	return answer.Body.Close() == nil && answer.StatusCode == http.StatusOK
 }
