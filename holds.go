@@ -74,16 +74,30 @@ func (h *holds) put(identity uint64, o heldSeries) {
 
 // release lets go of the series whose samples came with appends before unsettled. Not each call looks at all of them.
 func (h *holds) release(unsettled uint64) {
-	h.unsettled = unsettled
-	switch {
-	case unsettled == settled:
-		clear(h.last)
-	case len(h.last) >= max(h.sweepAt, leastSwept):
-		for identity, o := range h.last {
-			if o.number < unsettled {
-				delete(h.last, identity)
-			}
-		}
-		h.sweepAt = 2 * len(h.last)
+	if unsettled == settled {
+		// What comes from now on is held by what comes with it.
+		h.last, h.unsettled, h.sweepAt = nil, 0, 0
+		return
 	}
+	h.unsettled = unsettled
+	if len(h.last) >= max(h.sweepAt, leastSwept) {
+		h.sweep()
+	}
+}
+
+// sweep looks at all series. The others go into another map: one keeps the memory of all that were ever in it.
+func (h *holds) sweep() {
+	held := 0
+	for _, o := range h.last {
+		if o.number >= h.unsettled {
+			held++
+		}
+	}
+	left := make(map[uint64]heldSeries, held)
+	for identity, o := range h.last {
+		if o.number >= h.unsettled {
+			left[identity] = o
+		}
+	}
+	h.last, h.sweepAt = left, 2*held
 }

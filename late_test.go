@@ -3,6 +3,7 @@
 package orderedremotewriteexporter
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -201,4 +202,48 @@ func TestLateSampleInLineHoldsToo(t *testing.T) {
 	assert.Equal(t, fatePast, fateAt(time.Minute), "behind the late one")
 	g.held.release(4)
 	assert.Equal(t, fateGood, fateAt(0))
+}
+
+// TestSeriesIsHeldInsideAPayload: a payload has an old sample of a series and a new one, which must not overtake it. That does not
+// depend on what was held before.
+func TestSeriesIsHeldInsideAPayload(t *testing.T) {
+	forEachMessage(t, func(t *testing.T, message func(*Config)) {
+		synctest.Test(t, func(t *testing.T) {
+			receiver := &rwtest.Receiver{}
+			h := newHarness(t, receiver, message, onePartition)
+			start := time.Now()
+			for i := range 3 {
+				at := time.Duration(i) * time.Minute
+				h.consume(steps(start, at-2*time.Hour+time.Duration(i)*10*time.Minute))
+				time.Sleep(5 * time.Second)
+			}
+			h.consume(steps(start, -time.Hour, 0))
+			h.shutdown()
+			assert.Empty(t, receiver.OutOfOrder())
+			assert.Empty(t, h.dropped())
+		})
+	})
+}
+
+// TestHoldsGiveTheirMemoryBack when what was held has its outcome.
+func TestHoldsGiveTheirMemoryBack(t *testing.T) {
+	var h holds
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	for i := range uint64(1_000_000) {
+		h.hold(i)
+	}
+	h.number++
+	h.hold(0)
+	assert.Greater(t, heap(), before+10<<20)
+	h.release(1)
+	assert.Less(t, heap(), before+1<<20, "one is held")
+	h.release(settled)
+	assert.Less(t, heap(), before+1<<20)
+	assert.True(t, h.empty())
 }
