@@ -260,7 +260,8 @@ func (d *durable) crowdedLocked(need int64) bool {
 // joinLocked adds a run to what goes to storage next. The caller of the queue waits for the commit.
 func (d *durable) joinLocked(p *partition, r run) {
 	c := *r.chunk
-	r.chunk = &c
+	// The segment is another payload's when the commit is written.
+	r.chunk, r.of, r.at = &c, nil, nil
 	if c.borrowed {
 		c.plain, c.borrowed = slices.Clone(c.plain), false
 	}

@@ -119,8 +119,6 @@ func (g *guard) fateLocked(e *indexEntry, good span) fate {
 // client may send hours after an outage of its own, those of an offender, and such as were ahead of the clock and are not any more.
 func (g *guard) heldLocked(e *indexEntry, f fate) fate {
 	switch {
-	case f == fateFuture && e.guard != madeTarget:
-		g.held.ahead(e.identity, e.timestamp)
 	case f == fateGood && g.offenders.has(e.identity):
 		g.held.hold(e.identity)
 		return fateOffender
@@ -135,6 +133,16 @@ func (g *guard) heldLocked(e *indexEntry, f fate) fate {
 		return fateHeldLate
 	}
 	return f
+}
+
+// queuedLocked takes note of a run that is in the queue.
+func (g *guard) queuedLocked(r *run) {
+	if !r.ahead {
+		return
+	}
+	for _, i := range r.at {
+		g.held.ahead(r.of.index[i].identity, r.of.index[i].timestamp)
+	}
 }
 
 // recoverLocked takes note of a sample that an earlier process has accepted, in the order in which it was.
@@ -208,13 +216,18 @@ func (f fate) reason() account.Reason {
 type run struct {
 	chunk *chunk
 	late  bool
-	// holds says that what is newer of the same series follows in the late lane.
-	holds bool
+	// holds says that what is newer of the same series follows in the late lane. ahead says that the samples are too far ahead of the
+	// clock: what is newer follows once they are queued.
+	holds, ahead bool
 	// alone says that nothing else may be in the same request.
 	alone bool
 	// optional runs are dropped for a reason when late samples have no room.
 	optional bool
 	reason   account.Reason
+	dropped  bool
+	// of is the chunk that the run is a part of, and at are the places of its series there.
+	of *indexedChunk
+	at []int
 }
 
 // runsLocked appends what becomes of a chunk, and counts what is dropped.
@@ -256,7 +269,7 @@ func (g *guard) runsLocked(c *indexedChunk, now time.Time, drops *account.Drops,
 		run{chunk: part(fateHeldLate), late: true, alone: true},
 		run{chunk: part(fatePast), late: true, holds: true},
 		run{chunk: part(fateOffender), late: true, holds: true, optional: true, reason: fateOffender.reason()},
-		run{chunk: part(fateFuture), late: true, optional: true, reason: fateFuture.reason()},
+		run{chunk: part(fateFuture), of: c, at: s.by[fateFuture], late: true, ahead: true, optional: true, reason: fateFuture.reason()},
 	)
 	for i := range runs {
 		runs[i].chunk.entry = g.held.number

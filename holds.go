@@ -21,8 +21,6 @@ const (
 	settled, unknown = math.MaxUint64, 0
 	// leastSwept is how few series are not worth to be looked at.
 	leastSwept = 1024
-	// mostAhead is how many series may be held when one more is, of which a sample is ahead of the clock.
-	mostAhead = 4096
 	// anyTime is before all times.
 	anyTime = math.MinInt64
 )
@@ -47,16 +45,12 @@ func (h *holds) has(identity uint64, timestamp int64) bool {
 // hold takes note that a sample of a series comes into the late lane, which all newer ones follow.
 func (h *holds) hold(identity uint64) { h.put(identity, heldSeries{h.number, anyTime}) }
 
-// ahead takes note of a sample that comes into the late lane because it is too far ahead of the clock. What is newer and is not too
-// far any more follows it. Of too many they are not remembered, because most of them may have been dropped for lack of room.
+// ahead takes note of a sample that is in the late lane because it is too far ahead of the clock. What is newer and is not too
+// far any more follows it. One that was dropped for lack of room holds nothing: any number of these may come.
 func (h *holds) ahead(identity uint64, timestamp int64) {
 	before, known := h.last[identity]
 	switch {
-	case !known:
-		if len(h.last) >= mostAhead {
-			return
-		}
-	case before.number < h.unsettled:
+	case !known, before.number < h.unsettled:
 	case before.ahead == anyTime:
 		timestamp = anyTime
 	default:

@@ -245,13 +245,24 @@ func (q *queue) appendSegment(s *segment, n need, drops *account.Drops, now time
 	for i := range s.chunks {
 		runs = p.guard.runsLocked(&s.chunks[i], now, drops, runs)
 	}
+	q.appendRuns(p, runs, n, drops, a)
+	for i := range runs {
+		if !runs[i].dropped {
+			p.guard.queuedLocked(&runs[i])
+		}
+	}
+}
+
+// appendRuns puts runs into a partition, and marks those for which there is no room.
+func (q *queue) appendRuns(p *partition, runs []run, n need, drops *account.Drops, a *arrival) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.rooms.reserveLocked(p.index, -n.bytes)
 	queued := 0
-	for _, r := range runs {
+	for i, r := range runs {
 		switch {
 		case r.late && r.optional && !q.lateRoomLocked(r.chunk):
+			runs[i].dropped = true
 			drops.Add(r.reason, r.chunk.Samples, r.chunk.example)
 		case q.durable != nil && q.durable.ended:
 			a.closed = true
