@@ -147,6 +147,9 @@ func (g *guard) queuedLocked(r *run) {
 
 // recoverLocked takes note of a sample that an earlier process has accepted, in the order in which it was.
 func (g *guard) recoverLocked(e *indexEntry, now time.Time, r *run) {
+	if r.ahead {
+		g.held.ahead(e.identity, e.timestamp)
+	}
 	if r.late && !r.holds {
 		return
 	}

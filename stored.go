@@ -20,6 +20,7 @@ const (
 	storedAlone = 1 << iota
 	storedDrafts
 	storedHolds
+	storedAhead
 )
 
 var errStoredRun = errors.New("a stored run cannot be read")
@@ -33,6 +34,9 @@ func appendStored(b []byte, r *run) []byte {
 	}
 	if r.holds {
 		flags |= storedHolds
+	}
+	if r.ahead {
+		flags |= storedAhead
 	}
 	packed, size := c.packed, c.size
 	switch {
@@ -85,7 +89,7 @@ func readStored(b []byte, now time.Time) (run, error) {
 	} else {
 		c.packed = slices.Clone(b)
 	}
-	return run{chunk: c, alone: flags&storedAlone != 0, holds: flags&storedHolds != 0}, nil
+	return run{chunk: c, alone: flags&storedAlone != 0, holds: flags&storedHolds != 0, ahead: flags&storedAhead != 0}, nil
 }
 
 // readRecovered reads what an earlier process has stored, with what the guard must know of it. An earlier version may have had a
