@@ -48,7 +48,9 @@ type wrongClock struct {
 	rnd                *rand.Rand
 	name               string
 	maxFuture, maxPast time.Duration
-	series             []acceptedSeries
+	// inLine says that late samples are sent in their turn.
+	inLine bool
+	series []acceptedSeries
 }
 
 // acceptedSeries is what was accepted of a series, in its order.
@@ -125,7 +127,7 @@ func orderOfHeldSeries(t *testing.T, rnd *rand.Rand) {
 	for i := range clients {
 		clients[i] = &wrongClock{
 			rnd: rand.New(rand.NewPCG(rnd.Uint64(), 0)), name: fmt.Sprintf("client%d", i),
-			maxFuture: cfg.MaxFuture, maxPast: cfg.MaxPast, series: make([]acceptedSeries, 4),
+			maxFuture: cfg.MaxFuture, maxPast: cfg.MaxPast, inLine: cfg.OutOfOrder == OutOfOrderSend, series: make([]acceptedSeries, 4),
 		}
 	}
 	pauses := rand.New(rand.NewPCG(rnd.Uint64(), 0))
@@ -224,7 +226,11 @@ func (c *wrongClock) check(t *testing.T, series int, arrived []rwtest.Sample) {
 			before, ok := at[earlier.ts]
 			after, too := at[later.ts]
 			switch {
-			case !ok || !too || earlier.late || later.late || earlier.ts >= later.ts:
+			case !ok || !too:
+			case c.inLine && !earlier.ahead && !later.ahead:
+				require.Less(t, before, after, "%s, series %d: the sample at %v was accepted before that at %v", c.name, series,
+					time.UnixMilli(earlier.ts), time.UnixMilli(later.ts))
+			case earlier.late || later.late || earlier.ts >= later.ts:
 			case earlier.ahead && !later.ahead && later.ts <= later.behind:
 				// It is older than another one that was ahead of the clock, and does not wait for them.
 			default:
