@@ -250,3 +250,25 @@ func TestHoldsGiveTheirMemoryBack(t *testing.T) {
 	assert.Less(t, heap(), before+1<<20)
 	assert.True(t, h.empty())
 }
+
+// TestRecoveredSamplesAheadAreNotOvertaken: a restart, while samples wait that were ahead of the clock, lets no newer ones overtake them.
+func TestRecoveredSamplesAheadAreNotOvertaken(t *testing.T) {
+	forEachMessage(t, func(t *testing.T, message func(*Config)) {
+		synctest.Test(t, func(t *testing.T) {
+			var b backend
+			b.down.Store(true)
+			m := newMachine(t, &b, message, onePartition)
+			h := m.boot()
+			h.consume(gauge(time.Now().Add(h.cfg.MaxFuture+time.Second), 1))
+			h.stop()
+			time.Sleep(15 * time.Second)
+			h = m.boot()
+			h.consume(gauge(time.Now().Add(h.cfg.MaxFuture-time.Second), 1))
+			b.down.Store(false)
+			h.settle()
+			h.stop()
+			assert.Equal(t, int64(2), h.delivered())
+			assert.Empty(t, b.OutOfOrder())
+		})
+	})
+}
