@@ -28,6 +28,8 @@ type partition struct {
 	// busyLate says that these samples are late ones, and busyEntry is the entry of the first of them.
 	busyLate  bool
 	busyEntry uint64
+	// lateBefore says that the last request had late samples, so that good ones have the next turn.
+	lateBefore bool
 	// suspect says that the last request took long while others did not. It travels alone until one is quick.
 	suspect   bool
 	idleSince time.Time

@@ -23,6 +23,8 @@ type scheduler struct {
 	gate  gate
 	// inFlight is how many deliveries hold a place, and lateInFlight how many of these carry late samples.
 	inFlight, lateInFlight int
+	// lateBefore says that the last place went to late samples.
+	lateBefore bool
 	// retries wait for their next attempt.
 	retries []*delivery
 	// closing makes everything due.
@@ -96,7 +98,7 @@ func (s *scheduler) resume(d *delivery) *delivery {
 
 func (s *scheduler) place(d *delivery) {
 	s.inFlight++
-	if d.late {
+	if s.lateBefore = d.late; d.late {
 		s.lateInFlight++
 	}
 	d.number = s.limit.begin()
@@ -113,11 +115,22 @@ func (s *scheduler) leave(d *delivery) {
 
 // claim makes a delivery of what is ready, whose partitions are busy from then on, or says when something will be.
 func (s *scheduler) claim(now time.Time) (d *delivery, wake time.Time) {
+	mayBeLate := s.lateMayLeave()
+	if mayBeLate && s.lateBefore && s.places() == 1 {
+		// One place is not all theirs.
+		if d, _ = s.claimOf(now, false); d != nil {
+			return d, time.Time{}
+		}
+	}
+	return s.claimOf(now, mayBeLate)
+}
+
+// claimOf is claim, of late samples only if they may leave.
+func (s *scheduler) claimOf(now time.Time, mayBeLate bool) (d *delivery, wake time.Time) {
 	var first *partition
 	var ready time.Time
 	var late bool
 	var open openBatches
-	mayBeLate := s.lateMayLeave()
 	consider := func(p *partition, at time.Time, isLate bool) {
 		switch {
 		case at.After(now):
@@ -130,14 +143,14 @@ func (s *scheduler) claim(now time.Time) (d *delivery, wake time.Time) {
 		if p.busy {
 			continue
 		}
-		isLate := mayBeLate && p.lateReady()
+		isLate := mayBeLate && p.lateReady() && !(p.lateBefore && s.due(p, &p.good, now))
 		if isLate {
 			consider(p, s.readyAt(p, &p.late), true)
 		}
 		if p.good.empty() {
 			continue
 		}
-		if !isLate || s.readyAt(p, &p.late).After(now) {
+		if !isLate || !s.due(p, &p.late, now) {
 			consider(p, s.readyAt(p, &p.good), false)
 		}
 		if b := p.good.front(); b == p.good.open && !p.suspect {
@@ -191,6 +204,11 @@ func (s *scheduler) readyAt(p *partition, l *lane) time.Time {
 		at = p.idleSince
 	}
 	return at
+}
+
+// due says whether the front of a lane may leave now.
+func (s *scheduler) due(p *partition, l *lane, now time.Time) bool {
+	return !l.empty() && !s.readyAt(p, l).After(now)
 }
 
 // lateMayLeave says whether late samples may take one more place. While good ones wait, in whatever partition, the late ones of all
@@ -266,7 +284,7 @@ func (s *scheduler) take(first *partition, late bool) *delivery {
 
 // claim adds a batch, whose partition is busy from now on.
 func (d *delivery) claim(p *partition, b *batch) {
-	p.busy, p.busyLate, p.busyEntry = true, d.late, b.chunks[0].entry
+	p.busy, p.busyLate, p.lateBefore, p.busyEntry = true, d.late, d.late, b.chunks[0].entry
 	d.parts = append(d.parts, part{partition: p, batch: b, samples: b.Samples, logged: b.logged, cost: b.leave()})
 	d.recovered = d.recovered || b.life > 0
 	p.kept.lanes[laneIndex(d.late)].claimed += b.logged

@@ -551,3 +551,48 @@ func TestLateSamplesHaveAnEighth(t *testing.T) {
 	assert.Equal(t, 32-4-1, late, "no good sample waits")
 	assert.Equal(t, 31, s.lateInFlight)
 }
+
+// TestLateSamplesTakeTurns with good ones that wait: one place is not all theirs, and neither is a partition.
+func TestLateSamplesTakeTurns(t *testing.T) {
+	t.Run("one place", func(t *testing.T) { lateSamplesTakeTurns(t, 1, 4, 2) })
+	t.Run("one partition", func(t *testing.T) { lateSamplesTakeTurns(t, 1, 1, 1) })
+	t.Run("one partition of many", func(t *testing.T) { lateSamplesTakeTurns(t, 32, 1, 1) })
+}
+
+// lateSamplesTakeTurns has ten full requests of late samples in some partitions of eight, and five of good ones in some of these.
+func lateSamplesTakeTurns(t *testing.T, places, late, good int) {
+	limits := &BatchConfig{MaxSamples: 10, MaxSizeBytes: 1 << 20, FlushTimeout: time.Second}
+	s := &scheduler{limits: limits, limit: newLimit(places)}
+	for i := range 8 {
+		s.partitions = append(s.partitions, &partition{index: i})
+	}
+	now := time.Unix(1_700_000_000, 0)
+	add := func(p *partition, late bool) {
+		p.appendRunLocked(run{chunk: &chunk{
+			tally: tally{Counts: account.Counts{Samples: 10}}, plain: make([]byte, 10), accepted: now,
+		}, late: late}, limits, nil)
+	}
+	for _, p := range s.partitions[:late] {
+		for range 10 {
+			add(p, true)
+		}
+	}
+	now = now.Add(time.Second)
+	for _, p := range s.partitions[:good] {
+		for range 5 {
+			add(p, false)
+		}
+	}
+	var order []bool
+	for range 10*late + 5*good {
+		d, _ := s.next(now)
+		require.NotNil(t, d)
+		order = append(order, d.late)
+		now = now.Add(time.Millisecond)
+		s.leave(d)
+		d.parts[0].partition.busy, d.parts[0].partition.idleSince = false, now
+	}
+	for i, late := range order {
+		assert.Equal(t, i >= 10*good || i%2 == 0, late, "request %d", i)
+	}
+}

@@ -124,6 +124,26 @@ var mutants = []mutant{
 		},
 	},
 	{
+		name: "late samples have each turn of their partition", file: "scheduler.go",
+		replace: [][2]string{{" && !(p.lateBefore && s.due(p, &p.good, now))", ""}},
+		tests:   []guard{{"TestLateSamplesTakeTurns/one partition of many", "Not equal"}},
+	},
+	{
+		name: "late samples have the only place", file: "scheduler.go",
+		replace: [][2]string{{"if mayBeLate && s.lateBefore && s.places() == 1 {", "if false {"}},
+		tests:   []guard{{"TestLateSamplesTakeTurns/one place", "Not equal"}},
+	},
+	{
+		name: "new samples overtake old ones that come with them", file: "holds.go",
+		replace: [][2]string{{"h.last, h.unsettled, h.sweepAt = nil, 0, 0", "h.last, h.unsettled, h.sweepAt = nil, settled, 0"}},
+		tests:   []guard{{"TestSeriesIsHeldInsideAPayload", "Should be empty"}, {"TestOrderOfHeldSeries", "was accepted before that at"}},
+	},
+	{
+		name: "recovered samples ahead of the clock are overtaken", file: "stored.go",
+		replace: [][2]string{{"flags |= storedAhead", "flags |= 0"}},
+		tests:   []guard{{"TestRecoveredSamplesAheadAreNotOvertaken", "Should be empty"}},
+	},
+	{
 		name: "the last come is the first to leave", file: "lane.go",
 		replace: [][2]string{{"\t\treturn l.sealed[0]\n", "\t\treturn l.sealed[len(l.sealed)-1]\n"}},
 		tests:   []guard{{"TestSchedulerModel", "first in, first out|good samples that were accepted before late ones"}},
