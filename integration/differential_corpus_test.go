@@ -125,6 +125,9 @@ func (c *corpus) names() {
 		c.add("units: counter of "+unit, payload(nil, of(unit, sum("used", true, number(1)))))
 		c.add("units: gauge of "+unit, payload(nil, of(unit, gauge("used", number(1)))))
 	}
+	for _, s := range strategies {
+		c.add("units: of no name, "+string(s), payload(nil, of("°C", gauge("x", number(1)))), by(s))
+	}
 	for _, n := range []struct{ name, unit string }{
 		{"a..b", ""},
 		{"a__b", ""},

@@ -71,6 +71,7 @@ func (c *corpus) nativeHistograms() {
 		c.add("native: scale "+strconv.Itoa(int(scale)), payload(nil, exponential("x", scaled(scale, 3, []uint64{1, 2, 3, 4, 5, 6, 7, 8}))))
 		c.add("native: scale "+strconv.Itoa(int(scale))+" and a negative offset", payload(nil, exponential("x", scaled(scale, -5, []uint64{1, 2, 3, 0, 0, 0, 0, 8}))))
 	}
+	c.add("native: scaled down, with an empty bucket among those of one", payload(nil, exponential("x", scaled(9, 0, []uint64{1, 0, 0, 0, 3, 1}))))
 	for _, offset := range []int32{0, -1, 100, -100, math.MaxInt32 - 10, math.MinInt32} {
 		c.add("native: offset "+strconv.Itoa(int(offset)), payload(nil, exponential("x", scaled(0, offset, []uint64{1, 2}))))
 	}
