@@ -64,8 +64,20 @@ func retime(md pmetric.Metrics, now time.Time, times *[]byte) {
 	})
 }
 
+// translationsInto has what can become of the same payloads in each version of the protocol; the first ones are the defaults.
+var translationsInto = map[bool][][]string{
+	false: {nil, {`resource_constant_labels: {included: ["*"]}`, "external_labels: {region: eu, a: x, job: j}"}},
+	true: {
+		nil,
+		{"convert_explicit_histograms_to_nhcb: true", `resource_constant_labels: {included: ["*"]}`},
+		{"convert_explicit_histograms_to_nhcb: true", "keep_classic_histograms: true", "translation_strategy: NoUTF8EscapingWithSuffixes"},
+		{"translation_strategy: NoTranslation", "external_labels: {region: eu, a: x, job: j}"},
+	},
+}
+
 // FuzzPrometheusStoresWhatIsDelivered lets one client send hostile metrics and another one good ones, in the same payloads and in
-// others, with the default configuration. What is called delivered is what the storage holds, and it holds all of the good samples.
+// others, mostly with the default configuration. What is called delivered is what the storage holds, and it holds all of the good
+// samples.
 func FuzzPrometheusStoresWhatIsDelivered(f *testing.F) {
 	for n := range uint64(200) {
 		data := make([]byte, 1000)
@@ -94,7 +106,8 @@ func storesWhatIsDelivered(t *testing.T, data, times []byte, v2 bool) {
 		v = versions["2.0"]
 	}
 	server := promserver.Start(t, promserver.WithoutNetwork())
-	exporter := startInside(t, server, v.config)
+	ways := translationsInto[v2]
+	exporter := startInside(t, server, append([]string{v.config}, ways[max(0, int(hash.Sum64()%uint64(2*len(ways)))-len(ways))]...)...)
 	// While a storage has never had a sample, two requests at the same time can both be its first one: then it may take an old sample
 	// of one of them, and not show it.
 	exporter.SendAndSettle(rig.NewPayload().Gauge("first", time.Now(), 1).Metrics)
