@@ -455,7 +455,7 @@ func meaning(t *testing.T, p wire.Protocol, body []byte) (lines []string) {
 func TestSimilarPayloads(t *testing.T) {
 	first, rounds, payloads := seed(t), uint64(40), 15
 	if raceDetector {
-		rounds = 8
+		rounds = 4
 	}
 	for i := range rounds {
 		similarPayloads(t, first+i, payloads, likeNew)
