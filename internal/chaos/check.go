@@ -163,7 +163,7 @@ func (x *flight) confirmed() int {
 	}
 	samples, histograms, exemplars, _ := x.written()
 	n := min(max(samples, 0), len(x.Points)-x.Histograms) + min(max(histograms, 0), x.Histograms)
-	if x.Status/100 == 2 || x.Status/100 == 4 && (n < len(x.Points) || exemplars < x.Exemplars) {
+	if x.Status/100 == 2 || x.Status/100 == 4 && (n < len(x.Points) || max(exemplars, 0) < x.Exemplars) {
 		return n
 	}
 	return 0 // a refusal that claims to have written everything
