@@ -69,7 +69,7 @@ func (e eviction) evictableLocked(p *partition) int64 {
 	return p.good.size + p.late.size
 }
 
-// evictOldestLocked takes the oldest that waits off a partition, and returns how many samples that were.
+// evictOldestLocked takes the oldest that waits off a partition, in whichever lane, and returns how many samples that were.
 func (e eviction) evictOldestLocked(p *partition) (samples int) {
 	if e.durable != nil {
 		defer e.durable.evictedLocked(p)
@@ -80,7 +80,7 @@ func (e eviction) evictOldestLocked(p *partition) (samples int) {
 		}
 		return 0
 	}
-	late := p.good.empty()
+	late := p.oldestIsLate()
 	b := p.lane(late).popFront()
 	e.resizeLocked(&p.size, -b.leave())
 	if e.durable != nil {

@@ -3,6 +3,7 @@
 package orderedremotewriteexporter
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -89,4 +90,48 @@ func TestNothingIsEvictedForACrowd(t *testing.T) {
 		require.NoError(t, h.Shutdown(t.Context()))
 		h.checkBalance()
 	})
+}
+
+// TestOldestIsEvictedOfBothLanes: with drop_oldest a client that sends what is old, after an outage of its own, loses it for lack of
+// room, and not another one what comes later.
+func TestOldestIsEvictedOfBothLanes(t *testing.T) {
+	for _, storage := range []bool{false, true} {
+		t.Run(fmt.Sprintf("storage %v", storage), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var b backend
+				b.down.Store(true)
+				h := newHarness(t, &b, smallQueue(OnFullDropOldest), func(c *Config) {
+					c.ShutdownTimeout = time.Hour
+					if storage {
+						stored(c)
+						c.Queue.MaxDiskBytes = c.Queue.MaxSizeBytes
+					}
+				})
+				h.consume(noise(time.Now(), 0, 5))
+				time.Sleep(5 * time.Second)
+				for i := range 4 {
+					h.consume(noise(time.Now().Add(-2*time.Hour), 1000*(i+1), 5))
+				}
+				require.Empty(t, h.dropped())
+				time.Sleep(time.Second)
+				start := time.Now()
+				for i := range 4 {
+					h.consume(noise(time.Now(), 100_000+1000*i, 5))
+				}
+				require.NotEmpty(t, h.dropped())
+				b.down.Store(false)
+				h.settle()
+				fresh := 0
+				for _, samples := range b.Delivered() {
+					for _, s := range samples {
+						if s.Timestamp >= start.UnixMilli() {
+							fresh++
+						}
+					}
+				}
+				assert.Equal(t, 20, fresh, "%v", h.dropped())
+				h.shutdown()
+			})
+		})
+	}
 }

@@ -124,6 +124,11 @@ func (p *partition) waits() bool {
 	return !p.good.empty() || !p.late.empty()
 }
 
+// oldestIsLate says whether what has waited longest in a partition, in which something waits, is in the late lane.
+func (p *partition) oldestIsLate() bool {
+	return p.good.empty() || !p.late.empty() && p.late.oldest().Before(p.good.oldest())
+}
+
 // lateReady says whether the first late samples of an idle partition may have their turn: the good ones accepted before them
 // have their outcome.
 func (p *partition) lateReady() bool {
