@@ -123,7 +123,11 @@ func orderOfHeldSeries(t *testing.T, rnd *rand.Rand) {
 
 	clients := make([]*wrongClock, 3)
 	var all sync.WaitGroup
-	var restarts sync.RWMutex
+	// Who calls has one of the turns, and who restarts all: a mutex would keep the clock from going on.
+	turns := make(chan struct{}, len(clients))
+	for range clients {
+		turns <- struct{}{}
+	}
 	for i := range clients {
 		clients[i] = &wrongClock{
 			rnd: rand.New(rand.NewPCG(rnd.Uint64(), 0)), name: fmt.Sprintf("client%d", i),
@@ -134,9 +138,9 @@ func orderOfHeldSeries(t *testing.T, rnd *rand.Rand) {
 	for i := range clients {
 		all.Go(func() {
 			for range 60 {
-				restarts.RLock()
+				<-turns
 				m.now.consume(clients[i].payload())
-				restarts.RUnlock()
+				turns <- struct{}{}
 				time.Sleep(time.Duration(clients[i].rnd.IntN(8000)) * time.Millisecond)
 			}
 		})
@@ -145,10 +149,14 @@ func orderOfHeldSeries(t *testing.T, rnd *rand.Rand) {
 		all.Go(func() {
 			for range pauses.IntN(4) {
 				time.Sleep(time.Duration(pauses.IntN(100)) * time.Second)
-				restarts.Lock()
+				for range clients {
+					<-turns
+				}
 				m.now.stop()
 				m.boot()
-				restarts.Unlock()
+				for range clients {
+					turns <- struct{}{}
+				}
 			}
 		})
 	}
