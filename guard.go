@@ -233,6 +233,17 @@ type run struct {
 	at []int
 }
 
+// received is how many samples of an optional run were received: a target_info that the translation has made was not.
+func (r *run) received() int {
+	n := r.chunk.Samples
+	for _, i := range r.at {
+		if r.of.index[i].guard == madeTarget {
+			n--
+		}
+	}
+	return n
+}
+
 // runsLocked appends what becomes of a chunk, and counts what is dropped.
 func (g *guard) runsLocked(c *indexedChunk, now time.Time, drops *account.Drops, runs []run) []run {
 	s := g.sortLocked(c.index, now)
@@ -271,7 +282,7 @@ func (g *guard) runsLocked(c *indexedChunk, now time.Time, drops *account.Drops,
 		run{chunk: part(fateGood)},
 		run{chunk: part(fateHeldLate), late: true, alone: true},
 		run{chunk: part(fatePast), late: true, holds: true},
-		run{chunk: part(fateOffender), late: true, holds: true, optional: true, reason: fateOffender.reason()},
+		run{chunk: part(fateOffender), of: c, at: s.by[fateOffender], late: true, holds: true, optional: true, reason: fateOffender.reason()},
 		run{chunk: part(fateFuture), of: c, at: s.by[fateFuture], late: true, ahead: true, optional: true, reason: fateFuture.reason()},
 	)
 	for i := range runs {

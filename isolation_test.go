@@ -8,7 +8,9 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -513,5 +515,38 @@ func TestLateSampleMakesNoOffender(t *testing.T) {
 		assert.Equal(t, map[string]int64{"rejected 400": 5}, h.dropped())
 		assert.Empty(t, h.queue.partitions[0].guard.offenders.refused)
 		h.shutdown()
+	})
+}
+
+// TestMadeTargetInfoOfAnOffenderIsNotReceivedIfItIsDropped: the endpoint refuses the target_info that the exporter makes itself. When late
+// samples have no room, nothing that was received is lost with it.
+func TestMadeTargetInfoOfAnOffenderIsNotReceivedIfItIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		receiver := &rwtest.Receiver{Script: func(r rwtest.Request) rwtest.Answer {
+			if slices.ContainsFunc(r.Series, func(key string) bool { return strings.Contains(key, "target_info") }) {
+				return rwtest.Answer{Status: 400}
+			}
+			return rwtest.Answer{}
+		}}
+		h := newHarness(t, receiver, onePartition, isolating, func(c *Config) {
+			c.Batch.MaxSizeBytes = minBatchSize
+			c.Queue.MaxSizeBytes = 4 * minBatchSize
+		})
+		received := 0
+		consume := func() {
+			md := metricsOf([]any{"service.name", "shop", "service.instance.id", "a", "long", incompressible(7000)}, gaugeOf("x", number(1)))
+			retime(md, time.Now())
+			h.consume(md)
+			received++
+			time.Sleep(10 * time.Second)
+		}
+		consume()
+		assert.Equal(t, map[string]int64{"rejected 400": 1}, h.dropped())
+		for range 5 {
+			consume()
+		}
+		h.shutdown()
+		assert.Equal(t, int64(received), h.delivered())
+		assert.Equal(t, map[string]int64{"rejected 400": 1}, h.dropped())
 	})
 }

@@ -263,7 +263,7 @@ func (q *queue) appendRuns(p *partition, runs []run, n need, drops *account.Drop
 		switch {
 		case r.late && r.optional && !q.lateRoomLocked(r.chunk):
 			runs[i].dropped = true
-			drops.Add(r.reason, r.chunk.Samples, r.chunk.example)
+			drops.Add(r.reason, r.received(), r.chunk.example)
 		case q.durable != nil && q.durable.ended:
 			a.closed = true
 			drops.Add(account.ReasonShutdown, r.chunk.Samples, r.chunk.example)

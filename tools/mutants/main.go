@@ -165,7 +165,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "offenders fill the queue", file: "guard.go",
-		replace: [][2]string{{"run{chunk: part(fateOffender), late: true, holds: true, optional: true,", "run{chunk: part(fateOffender), late: true, holds: true,"}},
+		replace: [][2]string{{"at: s.by[fateOffender], late: true, holds: true, optional: true,", "at: s.by[fateOffender], late: true, holds: true,"}},
 		tests:   []guard{{"TestOffendersDoNotFillTheQueue", "queue is full"}},
 	},
 	{
