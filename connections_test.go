@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -199,6 +200,109 @@ func TestProxyThatConnectsToNonsense(t *testing.T) {
 			assert.Equal(t, map[string]int64{"retries_exhausted": 10}, h.dropped())
 			assert.NotContains(t, fmt.Sprint(h.logs.All()), "hunter2")
 			assert.Positive(t, connects.Load())
+		})
+	}
+}
+
+// hole passes on connections, until they are to lead nowhere: then nothing comes through, and nobody is told.
+type hole struct {
+	net.Listener
+	to string
+
+	mu    sync.Mutex
+	conns []net.Conn
+	// dead is that of the connections that are open.
+	dead *atomic.Bool
+}
+
+func newHole(t *testing.T, to net.Addr) *hole {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	h := &hole{Listener: l, to: to.String(), dead: new(atomic.Bool)}
+	var passing sync.WaitGroup
+	passing.Go(func() {
+		for {
+			near, err := h.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", h.to)
+			if err != nil {
+				_ = near.Close()
+				continue
+			}
+			h.mu.Lock()
+			dead := h.dead
+			h.conns = append(h.conns, near, far)
+			h.mu.Unlock()
+			passing.Go(func() { pass(near, far, dead) })
+			passing.Go(func() { pass(far, near, dead) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = h.Close()
+		h.mu.Lock()
+		for _, c := range h.conns {
+			_ = c.Close()
+		}
+		h.mu.Unlock()
+		passing.Wait()
+	})
+	return h
+}
+
+// pass passes on what comes from a connection to another.
+func pass(from, to net.Conn, dead *atomic.Bool) {
+	for b := make([]byte, 32<<10); ; {
+		n, err := from.Read(b)
+		if !dead.Load() {
+			_, _ = to.Write(b[:n])
+		}
+		if err != nil {
+			if !dead.Load() {
+				_ = to.Close()
+			}
+			return
+		}
+	}
+}
+
+// swallow makes the connections that are open lead nowhere.
+func (h *hole) swallow() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.dead.Store(true)
+	h.dead = new(atomic.Bool)
+}
+
+// TestConnectionsThatLeadNowhere: after a request has had no answer, others go over new connections, and not one after the other over
+// all that may be as dead.
+func TestConnectionsThatLeadNowhere(t *testing.T) {
+	const inFlight, payloads, series = 8, 50, 40
+	for _, http2 := range []bool{false, true} {
+		t.Run(fmt.Sprintf("HTTP/2 %t", http2), func(t *testing.T) {
+			var receiver rwtest.Receiver
+			server := httptest.NewUnstartedServer(&receiver)
+			server.Config.ErrorLog = log.New(io.Discard, "", 0)
+			server.EnableHTTP2 = http2
+			server.StartTLS()
+			defer server.Close()
+			path := newHole(t, server.Listener.Addr())
+			h := networked(t, "https://"+path.Addr().String(), func(c *Config) {
+				c.HTTP.TLS.InsecureSkipVerify, c.HTTP.Timeout, c.ShutdownTimeout = true, 250*time.Millisecond, time.Second
+				c.Partitions, c.MaxInFlight, c.Retry.BackOff.MaxElapsedTime = 32, inFlight, 0
+			})
+			h.handOver(payloads, series)
+			path.swallow()
+			h.handOver(payloads, series)
+			retries := func() int64 { return h.metric("otelcol_exporter_ordered_remote_write_retries") }
+			for h.delivered() < 2*payloads*series && retries() < 8*inFlight {
+				time.Sleep(time.Millisecond)
+			}
+			assert.Equal(t, int64(2*payloads*series), h.delivered(), "after %d requests without an answer", retries())
+			require.NoError(t, h.Shutdown(t.Context()))
+			assert.Empty(t, receiver.OutOfOrder())
 		})
 	}
 }

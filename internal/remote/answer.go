@@ -162,6 +162,14 @@ func (a *Answer) judgesSender() bool {
 	}
 }
 
+// wantsConnection says whether it may be the connection that is to blame, so that another one is better. It may lead to the wrong
+// server (RFC 9110, section 15.5.20). Or it leads nowhere, and nobody says so: TCP tries for a quarter of an hour, and HTTP/2 would
+// send everything over it for as long.
+func (a *Answer) wantsConnection() bool {
+	timeout := new(TimeoutError)
+	return a.Status == http.StatusMisdirectedRequest || errors.As(a.Err, &timeout)
+}
+
 // refusesData says whether the answer is about what was sent: it neither judges the sender nor asks to wait.
 func (a *Answer) refusesData() bool {
 	return a.Status >= 400 && a.Status <= 499 && a.Status != http.StatusTooManyRequests && !a.judgesSender()

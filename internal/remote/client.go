@@ -28,8 +28,8 @@ type Client struct {
 	observe   func(context.Context, Exchange)
 	// traced says that the transport tells of its connections.
 	traced atomic.Bool
-	// misdirected says that there may be a connection to a server that is not meant.
-	misdirected atomic.Bool
+	// renew says that the next request is to get a new connection.
+	renew atomic.Bool
 }
 
 // Exchange is a request and how it ended, for metrics.
@@ -77,7 +77,8 @@ const (
 func (c *Client) Post(ctx context.Context, p wire.Protocol, body []byte, number int) *Answer {
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if c.misdirected.CompareAndSwap(true, false) {
+	if c.renew.CompareAndSwap(true, false) {
+		// What a connection of HTTP/2 had under way has ended by now.
 		c.CloseIdleConnections()
 	}
 	conn := &connection{client: c}
@@ -94,9 +95,8 @@ func (c *Client) Post(ctx context.Context, p wire.Protocol, body []byte, number 
 	if a.Status != 0 {
 		a.Body = awaitBody(ctx, text, cancel)
 	}
-	if a.Status == http.StatusMisdirectedRequest {
-		// Another connection may lead to the right server (RFC 9110, section 15.5.20). This one is idle once its stream has ended.
-		c.misdirected.Store(true)
+	if a.wantsConnection() {
+		c.renew.Store(true)
 	}
 	return a
 }
