@@ -120,7 +120,7 @@ func TestSchemaRefusesWrongConfigurations(t *testing.T) {
 		`http: {endpoint: "http://host/ "}`, `http: {endpoint: "http://host/#a"}`, `http: {header: {a: b}}`, `http: {timeout: 30}`, `http: {compression: snappy}`,
 		`http: {headers: {X-Scope-OrgID: ""}}`, `http: {headers: {X-Scope-OrgID: }}`, `http: {headers: {X-Scope-OrgID: 5}}`, `http: {headers: {X Token: a}}`,
 		`http: {headers: {Content-Type: a}}`, `http: {headers: [{name: a}]}`, `http: {headers: [{name: a, valeu: b}]}`, `http: {headers: a}`,
-		`http: {auth: {}}`, `http: {auth: {authenticatr: a}}`, `http: {auth: }`, `http: {auth: {authenticator: ""}}`, `http: {tls: {insecure_skip: true}}`,
+		`http: {headers: {Idempotency-Key: a}}`, `http: {auth: {}}`, `http: {auth: {authenticatr: a}}`, `http: {auth: }`, `http: {auth: {authenticator: ""}}`, `http: {tls: {insecure_skip: true}}`,
 		`http: {tls: {insecure: "yes"}}`, `http: {tls: {min_version: "1.7"}}`, `http: {tls: {tpm: {enable: true}}}`, `http: {keepalive: {max_idle: 5}}`,
 		`http: {keepalive: {max_idle_conns: -1}}`, `http: {max_conns_per_host: -1}`, `http: {proxy_url: "proxy:8080"}`, `http: {cookies: {jar: a}}`,
 		`http: {middlewares: [{}]}`, `http: {compression_params: {level: 3}}`, `dead_letter: {max_size_bytes: -1}`, `shutdown_timeout: -1s`,
