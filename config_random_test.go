@@ -158,6 +158,13 @@ func TestRandomConfigurations(t *testing.T) {
 			continue
 		}
 		loaded++
+		if set["http.headers"] == nil { // Their values are not written.
+			written := confmap.New()
+			require.NoError(t, written.Marshal(cfg))
+			again, err := load(written)
+			require.NoError(t, err, "round %d: %v", round, set)
+			assert.Equal(t, optionsOf(cfg), optionsOf(again), "round %d: %v", round, set)
+		}
 		synctest.Test(t, func(t *testing.T) { tryConfig(t, r, cfg, fmt.Sprintf("round %d: %v", round, set)) })
 		if t.Failed() {
 			break
