@@ -87,12 +87,10 @@ func (o ordinary) counts(n int) []uint64 {
 	return counts
 }
 
-// metric is of any type. Of a scale over 8 contrib merges the buckets in its own way.
+// metric is of any type. Of a scale over 8 contrib merges the buckets in its own way, and of histograms it has no exemplars: what is
+// for both has neither.
 func (o ordinary) metric(finest int) metricOf {
 	name, edits := o.name(), []pointEdit{with(o.attributes(5)...)}
-	if o.IntN(8) == 0 {
-		edits = append(edits, stale)
-	}
 	value := any(o.float())
 	if o.IntN(3) == 0 {
 		value = int(o.Int64() >> o.IntN(63))
@@ -100,6 +98,15 @@ func (o ordinary) metric(finest int) metricOf {
 	kind := o.IntN(6)
 	if kind > 1 {
 		edits = append(edits, began(second-pcommon.Timestamp(o.IntN(1e9))))
+	}
+	if finest > 8 && kind > 1 && kind < 5 {
+		for example := o.float(); o.IntN(3) > 0; example += math.Abs(example) * (0.1 + o.Float64()) {
+			edits = append(edits, exampled(example, traced, filtered("a"+o.word(), o.value())))
+		}
+	}
+	// Whether a stale point without a value has examples of it is nothing that they agree on.
+	if len(edits) < 3 && o.IntN(6) == 0 {
+		edits = append(edits, stale)
 	}
 	switch kind {
 	case 0:
