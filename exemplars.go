@@ -105,10 +105,11 @@ func (s *exemplarScratch) exemplarLabels(n *namer, ex pmetric.Exemplar) []wire.L
 	return s.labels[start:len(s.labels):len(s.labels)]
 }
 
-// takeAttributes takes those attributes that can be labels beside the ids. It returns false if they are so many that they
-// cannot fit: each takes two characters at least.
+// takeAttributes takes those attributes that can be labels beside the ids. It returns false if they cannot fit: they are too many,
+// as each takes two characters at least, or their values alone are too long, which would be joined in vain.
 func (s *exemplarScratch) takeAttributes(n *namer, ex pmetric.Exemplar, ids []wire.Label) bool {
 	s.attributes = s.attributes[:0]
+	left := maxExemplarRunes
 	for key, value := range ex.FilteredAttributes().All() {
 		v := validValue(value)
 		if key == "" || v == "" {
@@ -118,7 +119,8 @@ func (s *exemplarScratch) takeAttributes(n *namer, ex pmetric.Exemplar, ids []wi
 		if s.classic && !isClassicLabelName(name) || slices.ContainsFunc(ids, func(id wire.Label) bool { return id.Name == name }) {
 			continue
 		}
-		if s.attributes = append(s.attributes, exemplarAttribute{name, key, v}); len(s.attributes) > maxExemplarRunes/2 {
+		s.attributes = append(s.attributes, exemplarAttribute{name, key, v})
+		if left -= utf8.RuneCountInString(v); left < 0 || len(s.attributes) > maxExemplarRunes/2 {
 			return false
 		}
 	}

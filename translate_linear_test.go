@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -230,6 +231,27 @@ func TestTranslationIsLinear(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestExemplarThatDoesNotFitIsNotJoined: what a client sends as many long values of one label takes no more memory than it is long,
+// as no exemplar may be so long.
+func TestExemplarThatDoesNotFitIsNotJoined(t *testing.T) {
+	const attributes, long = 64, 50_000
+	p := newLargePayload()
+	withExemplar(func(i int) (string, string) {
+		key, _ := sameName(i)
+		return key, strings.Repeat("v", long)
+	})(attributes, p)
+	tr := newTestTranslator(configOf(nil))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	tr.translate(p.md)
+	runtime.ReadMemStats(&after)
+	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(attributes*long), "bytes allocated")
+	got := sentPoints(t, tr)
+	require.Len(t, got, 1)
+	require.Len(t, got[0].Exemplars, 1)
+	assert.Empty(t, got[0].Exemplars[0].Labels)
 }
 
 // TestTooManyLabels: a point with more labels than max_labels is dropped and counted, wherever they come from, and the others
