@@ -80,7 +80,7 @@ func (p *partition) appendLocked(l *lane, c *chunk, limits *BatchConfig, work []
 	switch {
 	case b.Samples >= limits.MaxSamples:
 		work = p.sealLocked(l, work)
-	case c.accepted.Sub(b.plainSince()) <= packAfter:
+	case c.accepted.Sub(b.accepted) <= packAfter || c.accepted.Sub(b.plainSince()) <= packAfter:
 	case l == &p.late:
 		// Packed and still open, it would wait for the good samples before the newest of what is added to it.
 		work = p.sealLocked(l, work)

@@ -228,6 +228,9 @@ func (q *queue) append(ctx context.Context, pl *payload) error {
 	return nil
 }
 
+// fewRuns is how many runs of a segment have room on the stack: mostly there is one, of a chunk whose samples are all good.
+const fewRuns = 2
+
 // appendSegment puts a segment into its partition, where what it needs is promised. From the first look of the guard until the
 // samples are in the queue nobody else appends to the partition, so that the order in which the guard sees samples is the order
 // in which they are sent.
@@ -241,7 +244,8 @@ func (q *queue) appendSegment(s *segment, n need, drops *account.Drops, now time
 		unsettled, p.guard.holdAll = q.lateState(p)
 		held.release(unsettled)
 	}
-	var runs []run
+	var few [fewRuns]run
+	runs := few[:0]
 	for i := range s.chunks {
 		runs = p.guard.runsLocked(&s.chunks[i], now, drops, runs)
 	}
