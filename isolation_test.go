@@ -550,3 +550,34 @@ func TestMadeTargetInfoOfAnOffenderIsNotReceivedIfItIsDropped(t *testing.T) {
 		assert.Equal(t, map[string]int64{"rejected 400": 1}, h.dropped())
 	})
 }
+
+// TestRefusalAfterAPartOfARequestWasKept: a receiver of 2.0 keeps the first half of a request and says so with an error that may pass. The
+// second time it refuses what it has. The other half is not lost.
+func TestRefusalAfterAPartOfARequestWasKept(t *testing.T) {
+	for _, status := range []int{429, 500, 503} {
+		synctest.Test(t, func(t *testing.T) {
+			var mu sync.Mutex
+			kept := make(map[string]bool)
+			receiver := &rwtest.Receiver{Script: func(r rwtest.Request) rwtest.Answer {
+				mu.Lock()
+				defer mu.Unlock()
+				if len(kept) == 0 {
+					for _, key := range r.Series[:len(r.Series)/2] {
+						kept[key] = true
+					}
+					return rwtest.Answer{Status: status, Keep: func(key string, _ rwtest.Sample) bool { return kept[key] }}
+				}
+				if slices.ContainsFunc(r.Series, func(key string) bool { return kept[key] }) {
+					return rwtest.Answer{Status: 400}
+				}
+				return rwtest.Answer{}
+			}}
+			h := newHarness(t, receiver, onePartition, func(c *Config) { c.ProtobufMessage = MessageV2 })
+			h.consume(gauge(time.Now(), 100))
+			h.shutdown()
+			assert.Len(t, receiver.Delivered(), 100)
+			assert.Equal(t, int64(50), h.delivered())
+			assert.Equal(t, map[string]int64{"refused_after_unknown 400": 50}, h.dropped())
+		})
+	}
+}

@@ -64,7 +64,8 @@ func (a *Answer) Success() bool {
 }
 
 // Unknown says whether the endpoint may have taken the request without anybody knowing: there was no answer although there was a
-// connection, or a gateway says that it got none, or something has taken a message of 2.0 without saying what was written.
+// connection, or a gateway says that it got none, or something has taken a message of 2.0 without saying what was written, or
+// an error comes with the number of samples that were written all the same.
 func (a *Answer) Unknown() bool {
 	switch a.Status {
 	case 0:
@@ -72,7 +73,7 @@ func (a *Answer) Unknown() bool {
 	case http.StatusBadGateway, http.StatusGatewayTimeout:
 		return true
 	default:
-		return a.Success()
+		return a.Success() || a.Written.Samples > 0 || a.Written.Histograms > 0
 	}
 }
 
