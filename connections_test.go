@@ -18,10 +18,12 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
 )
 
@@ -128,6 +130,9 @@ func TestNonsenseOfAProxy(t *testing.T) {
 		"more 1xx than anybody can want":  strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n", 1<<19),
 		"a head that is larger than wise": "HTTP/1.1 204 No Content\r\nX-A: " + strings.Repeat("a", 11<<20) + "\r\n\r\n",
 		"a gateway without backend":       "HTTP/1.0 502 Bad Gateway\r\n\r\n<html>",
+		"a line that is no header":        "HTTP/1.1 204 No Content\r\n" + strings.Repeat("\xff", 5<<20) + "\r\n\r\n",
+		"one long line":                   strings.Repeat("a", 5<<20) + "\r\n",
+		"a long reason":                   "HTTP/1.1 503 " + strings.Repeat("a", 5<<20) + "\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			var receiver rwtest.Receiver
@@ -156,6 +161,20 @@ func TestNonsenseOfAProxy(t *testing.T) {
 			assert.Equal(t, int64(30), h.delivered())
 			assert.Empty(t, h.dropped())
 			assert.Empty(t, receiver.Problems())
+			told := []string{}
+			for _, line := range h.logs.All() {
+				told = append(told, fmt.Sprint(line.ContextMap()))
+			}
+			for len(h.host.events) > 0 {
+				told = append(told, fmt.Sprint((<-h.host.events).Err()))
+			}
+			for _, span := range h.telemetry.SpanRecorder.Ended() {
+				told = append(told, fmt.Sprint(span.Status(), span.Attributes(), span.Events()))
+			}
+			for _, text := range told {
+				assert.True(t, utf8.ValidString(text))
+				assert.Less(t, len(text), 4*remote.MaxAnswerBody)
+			}
 		})
 	}
 }

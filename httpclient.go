@@ -74,7 +74,10 @@ func (q withQuery) RoundTrip(r *http.Request) (*http.Response, error) {
 		r.URL.RawQuery = q.query
 	}
 	resp, err := q.RoundTripper.RoundTrip(r)
-	return resp, remote.WithoutSecrets(err)
+	if err != nil {
+		err = remote.Short(remote.WithoutSecrets(err))
+	}
+	return resp, err
 }
 
 // closing is a transport that can close its idle connections, which those of otelhttp and of the Collector's headers and

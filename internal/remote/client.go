@@ -62,6 +62,8 @@ const (
 	MaxAnswerBody  = 1 << 10
 	maxDrainedBody = 16 << 10
 	MaxBodyWait    = time.Second
+	// maxRetryAfter is more than a date and any number of seconds take.
+	maxRetryAfter = 64
 	// AbandonGrace is how long after the end of its context a transport may take to say so.
 	AbandonGrace = 10 * time.Millisecond
 	// bodyGrace is how long a body that has been ended takes to hand over what there is of it.
@@ -108,11 +110,12 @@ func (c *Client) exchange(req *http.Request, p wire.Protocol, conn *connection, 
 	resp, err := c.http.Do(req)
 	if err != nil {
 		err = WithoutURL(err)
+		a := &Answer{Err: Short(err), Unsent: conn.missing(err)}
 		// The transport's own time-outs, of a connection or a handshake, say themselves what they are.
 		if c.http.Timeout > 0 && time.Since(start) >= c.http.Timeout && errors.Is(err, context.DeadlineExceeded) {
-			err = &TimeoutError{Timeout: c.http.Timeout, Err: err}
+			a.Err = &TimeoutError{Timeout: c.http.Timeout, Err: err}
 		}
-		head <- &Answer{Err: err, Unsent: conn.missing(err)}
+		head <- a
 		return
 	}
 	defer resp.Body.Close()
@@ -120,7 +123,8 @@ func (c *Client) exchange(req *http.Request, p wire.Protocol, conn *connection, 
 		head <- &Answer{Err: errNoStatus}
 		return
 	}
-	a := &Answer{Status: resp.StatusCode, RetryAfter: resp.Header.Get("Retry-After"), Location: resp.Header.Get(refusedLocation)}
+	retryAfter := resp.Header.Get("Retry-After")
+	a := &Answer{Status: resp.StatusCode, RetryAfter: strings.Clone(retryAfter[:min(len(retryAfter), maxRetryAfter)]), Location: resp.Header.Get(refusedLocation)}
 	if p == wire.V2 {
 		a.Written = readWritten(resp.Header)
 		if a.Success() && a.Unread() {
@@ -228,6 +232,14 @@ func printable(text []byte) string {
 func WithoutURL(err error) error {
 	if urlErr := new(url.Error); errors.As(err, &urlErr) {
 		return urlErr.Err
+	}
+	return err
+}
+
+// Short returns an error that is fit for a line of the log. Go quotes what comes in the place of an answer, however long it is.
+func Short(err error) error {
+	if text := err.Error(); len(text) > MaxAnswerBody {
+		return errors.New(printable([]byte(text[:MaxAnswerBody])) + "...")
 	}
 	return err
 }
