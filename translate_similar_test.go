@@ -50,12 +50,15 @@ var similarKeys = []string{
 func (s *similar) value() string {
 	switch s.IntN(24) {
 	case 0:
+		if s.rarely(40) {
+			return strings.Repeat("v", pick(s.Rand, 16_370, 16_383, 16_384))
+		}
 		return ""
 	case 1:
 		return pick(s.Rand, "\xff", "ok\xc3", "é", "日本", ";", "a;b")
 	case 2:
-		// Their lengths are of one or two bytes, or of two or three.
-		return strings.Repeat("v", pick(s.Rand, 90, 100, 110, 118, 120, 124, 127, 128, 130, 16_370, 16_383, 16_384))
+		// Their lengths are of one or two bytes, as those of the longer ones are of two or three.
+		return strings.Repeat("v", pick(s.Rand, 90, 100, 110, 118, 120, 124, 127, 128, 130))
 	default:
 		return "value-of-a-label"[:1+s.IntN(16)]
 	}
@@ -118,7 +121,7 @@ func (s *similar) attributes(m pcommon.Map) {
 		m.PutStr(pick(s.Rand, similarKeys...), s.value())
 		if s.rarely(50) {
 			for i := range 40 {
-				m.PutStr(fmt.Sprint("many.", i), s.value())
+				m.PutInt(fmt.Sprint("many.", i), int64(s.IntN(3)))
 			}
 		}
 	default:
@@ -465,11 +468,11 @@ func TestSimilarPayloads(t *testing.T) {
 	}
 }
 
-// FuzzSimilarPayloads is the same for as long as it is run.
+// FuzzSimilarPayloads is the same for as long as it is run. An input that takes ten seconds, on any machine, is one that hangs.
 func FuzzSimilarPayloads(f *testing.F) {
 	f.Add(uint64(0))
 	f.Fuzz(func(t *testing.T, n uint64) {
-		similarPayloads(t, n, 40, likeNew)
-		similarPayloads(t, n, 10, byTheRules)
+		similarPayloads(t, n, 10, likeNew)
+		similarPayloads(t, n, 3, byTheRules)
 	})
 }
