@@ -168,8 +168,12 @@ func (f *folder) writeFile(name string, data []byte) error {
 	return nil
 }
 
+// writeTemporary writes a new file: what stands under the name may be a link that somebody else has made.
 func (f *folder) writeTemporary(path string, data []byte) error {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}

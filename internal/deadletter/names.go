@@ -51,9 +51,13 @@ func parseName(file string) (name string, number uint64, suffix string, ok bool)
 	if m == nil {
 		return "", 0, "", false
 	}
-	number, err := strconv.ParseUint(m[2], 10, 64)
+	// No store comes so far that there is no next number.
+	number, err := strconv.ParseUint(m[2], 10, 63)
 	return m[1], number, m[3], err == nil
 }
+
+// folderPattern is what folderName returns.
+var folderPattern = regexp.MustCompile(`^[a-zA-Z0-9_%-][a-zA-Z0-9_%.-]*$`)
 
 // folderName returns the name of the subdirectory of an exporter: its ID, in which everything is escaped as in a URL that
 // might mean something else in a path. Different exporters have different names.

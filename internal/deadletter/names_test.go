@@ -21,7 +21,7 @@ func TestRecordNamesAreReadBack(t *testing.T) {
 		"Too Old: é\x00\xff":     "_oo__ld_____",
 		strings.Repeat("a", 300): strings.Repeat("a", maxReason),
 	} {
-		for _, number := range []uint64{0, 1, 9_999_999_999, math.MaxUint64} {
+		for _, number := range []uint64{0, 1, 9_999_999_999, math.MaxInt64} {
 			name := recordName(at, number, reason)
 			require.True(t, strings.HasSuffix(name, "-"+want), name)
 			require.Less(t, len(name+infoSuffix+temporarySuffix), 255)

@@ -32,7 +32,8 @@ func List(directory string) ([]Kept, error) {
 	}
 	var records []Kept
 	for _, file := range files {
-		if file.IsDir() {
+		// Others, like lost+found, may not be readable.
+		if file.IsDir() && folderPattern.MatchString(file.Name()) {
 			more, err := listFolder(filepath.Join(directory, file.Name()))
 			if err != nil {
 				return nil, err
@@ -54,7 +55,7 @@ func listFolder(directory string) (records []Kept, err error) {
 	}
 	for _, file := range files {
 		name, number, temporary, ok := parseName(file.Name())
-		if !ok || temporary != "" || file.Name() != name+bodySuffix {
+		if !ok || temporary != "" || file.Name() != name+bodySuffix || !file.Type().IsRegular() {
 			continue
 		}
 		k := Kept{Directory: directory, Name: name, number: number}

@@ -5,6 +5,7 @@ package deadletter
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -71,6 +72,28 @@ func TestRecordsAreRead(t *testing.T) {
 }
 
 // TestBodyIsMadeWhenItIsWritten: a record whose body is not there yet takes its size in the queue, and is written like any other.
+// TestOtherFoldersAreNotRead has a directory that is the root of a file system, whose lost+found only root may read.
+func TestOtherFoldersAreNotRead(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"lost+found", ".snapshot"} {
+		other := filepath.Join(dir, name)
+		require.NoError(t, os.Mkdir(other, 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(other, "20260102T010405.678Z-0000000001-rejected.snappy"), nil, 0o600))
+		require.NoError(t, os.Chmod(other, 0))
+		t.Cleanup(func() { _ = os.Chmod(other, 0o700) })
+	}
+	s := open(t, Options{Directory: dir})
+	path := put(t, s, Record{})
+	require.NoError(t, s.Close(t.Context()))
+	records, err := List(dir)
+	require.NoError(t, err)
+	require.Len(t, records, 1)
+	require.Equal(t, path, records[0].path(bodySuffix))
+	for _, id := range []string{"ordered_remote_write", "ordered_remote_write/a b", ".../x", "é" + strings.Repeat("x", 300)} {
+		require.Regexp(t, folderPattern, folderName(id))
+	}
+}
+
 func TestBodyIsMadeWhenItIsWritten(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, Options{Directory: dir, MaxQueueBytes: 100})

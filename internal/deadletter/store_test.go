@@ -342,6 +342,44 @@ func TestOpenRemovesWhatAnInterruptionLeft(t *testing.T) {
 		"a body without information must be removed in its turn")
 }
 
+// TestForeignFilesHarmNothing has a folder with files that nobody but a store may name so, and links out of it.
+func TestForeignFilesHarmNothing(t *testing.T) {
+	dir, outside := t.TempDir(), filepath.Join(t.TempDir(), "outside")
+	own := filepath.Join(dir, "ordered_remote_write%2Fa")
+	require.NoError(t, os.Mkdir(own, 0o700))
+	require.NoError(t, os.WriteFile(outside, []byte("not yours"), 0o600))
+	const greatest = "20260102T010405.678Z-18446744073709551615-rejected.snappy"
+	require.NoError(t, os.WriteFile(filepath.Join(own, greatest), []byte("x"), 0o600))
+	linked := "20260102T010405.678Z-0000000002-rejected.snappy"
+	for _, name := range []string{linked, "writable.tmp", "20260102T020405.678Z-0000000001-rejected.snappy.tmp"} {
+		require.NoError(t, os.Symlink(outside, filepath.Join(own, name)))
+	}
+	require.NoError(t, os.Mkdir(filepath.Join(own, "20260102T010405.678Z-0000000003-rejected.snappy"), 0o700))
+
+	var paths []string
+	for range 2 { // Numbers go on after a restart, so that the oldest is known.
+		s := open(t, Options{Directory: dir, MaxBytes: 6 * blockSize})
+		for range 2 {
+			paths = append(paths, put(t, s, Record{Time: dropped, Body: []byte("body")}))
+		}
+		require.NoError(t, s.Close(t.Context()))
+	}
+	require.Contains(t, paths[0], "-0000000001-")
+	require.NoFileExists(t, paths[0], "the oldest is removed for the bound")
+	records, err := List(dir)
+	require.NoError(t, err)
+	var listed []string
+	for i := range records {
+		listed = append(listed, records[i].path(bodySuffix))
+	}
+	require.Equal(t, paths[1:], listed)
+	left, err := os.ReadFile(outside)
+	require.NoError(t, err)
+	require.Equal(t, "not yours", string(left))
+	require.FileExists(t, filepath.Join(own, greatest))
+	require.FileExists(t, filepath.Join(own, linked))
+}
+
 func TestRecordIsCompleteWhenItsInformationIsThere(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, Options{Directory: dir})
