@@ -304,6 +304,7 @@ func (v *voyage) prepare(ctx context.Context) {
 	*r = v.dropOld(ctx, *r)
 	if v.attempts == 0 {
 		v.cutLarge(v.queue.mostBytes())
+		v.cutLong(v.queue.limits.MaxSamples)
 		r = v.next()
 	}
 	if r.Samples > maxProbe && v.queue.paused() {
@@ -329,6 +330,15 @@ func (v *voyage) cutLarge(most int64) {
 			v.version.split(pieces[0].trial)
 		}
 		v.settled(pieces...)
+	}
+}
+
+// cutLong cuts the next request if it has more samples than batch.max_samples: an earlier process may have stored them with another one.
+func (v *voyage) cutLong(most int) {
+	if r := v.next(); r.Samples > most {
+		v.version.split(r.trial)
+		first, rest := r.splitAt(most)
+		v.settled(first, rest)
 	}
 }
 

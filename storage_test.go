@@ -259,6 +259,35 @@ func TestLargePayloadIsNotItsOwnCrowd(t *testing.T) {
 	}
 }
 
+// TestRecoveredSamplesKeepToTheOptionsOfNow has runs in storage that are larger than what the next process may send.
+func TestRecoveredSamplesKeepToTheOptionsOfNow(t *testing.T) {
+	forEachMessage(t, func(t *testing.T, message func(*Config)) {
+		synctest.Test(t, func(t *testing.T) {
+			var b backend
+			b.down.Store(true)
+			most := 500
+			b.Script = func(r rwtest.Request) rwtest.Answer {
+				assert.LessOrEqual(t, r.Samples(), most)
+				return rwtest.Answer{}
+			}
+			m := newMachine(t, &b, message, onePartition, func(c *Config) { c.Batch.MaxSamples = most })
+			h := m.boot()
+			began := time.Now()
+			for i := range 3 {
+				h.consume(gauge(began.Add(time.Duration(i)*time.Second), 200))
+			}
+			h.stop()
+			most = 30
+			b.down.Store(false)
+			h = m.boot()
+			h.settle()
+			h.stop()
+			assert.Equal(t, int64(600), h.delivered())
+			assert.Empty(t, b.Problems())
+		})
+	})
+}
+
 // TestStoredMessages: what was stored for 1.0 is sent as 1.0, and what was stored for 2.0 as what is configured.
 func TestStoredMessages(t *testing.T) {
 	for _, c := range []struct {
