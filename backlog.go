@@ -146,7 +146,7 @@ func (b *backlog) hungry() (from, end uint64, ok bool) {
 		if !k.reading || k.cursor >= b.processed {
 			continue
 		}
-		if stored := p.size - k.unstored; stored > 0 && stored > free/hungryPart {
+		if stored := p.size - k.unstored; stored > 0 && stored > free/hungryPart || k.blocked > 0 && !b.takesLocked(p, k.blocked) {
 			continue
 		}
 		if !ok || k.cursor < from {
@@ -167,7 +167,7 @@ func (b *backlog) load(records []journal.Record, from, next uint64) {
 	b.mu.Lock()
 	for i, p := range b.partitions {
 		if p.kept.reading && !stopped[i] && p.kept.cursor >= from {
-			p.kept.cursor = max(p.kept.cursor, next)
+			p.kept.cursor, p.kept.blocked = max(p.kept.cursor, next), 0
 			work = b.caughtUpLocked(p, work)
 		}
 	}
@@ -232,7 +232,7 @@ func (b *backlog) loadRun(p *partition, r run, at *journal.Run, number uint64, i
 		return work
 	case !b.takesLocked(p, r.chunk.cost()):
 		stopped[p.index] = true
-		p.kept.cursor = number
+		p.kept.cursor, p.kept.blocked = number, r.chunk.cost()
 		return work
 	}
 	now := time.Now()

@@ -527,7 +527,7 @@ func (d *durable) handLocked(p *partition, r run, at *journal.Run, number uint64
 		return work
 	}
 	if !d.takesLocked(p, r.chunk.cost()) {
-		p.kept.reading, p.kept.cursor = true, number
+		p.kept.reading, p.kept.cursor, p.kept.blocked = true, number, r.chunk.cost()
 		return work
 	}
 	return d.loadLocked(p, r, at, work)
@@ -537,7 +537,7 @@ func (d *durable) handLocked(p *partition, r run, at *journal.Run, number uint64
 func (d *durable) loadLocked(p *partition, r run, at *journal.Run, work []*chunk) []*chunk {
 	of := &p.kept.lanes[laneIndex(r.late)]
 	r.chunk.logged = of.missing(at.End())
-	of.loaded = at.End()
+	of.loaded, p.kept.blocked = at.End(), 0
 	if lost := r.chunk.logged - r.chunk.Samples; lost > 0 {
 		d.lost(lost)
 	}
@@ -619,6 +619,7 @@ func (d *durable) evictedLocked(p *partition) {
 	if !p.kept.reading {
 		return
 	}
+	p.kept.blocked = 0
 	for i := range p.kept.lanes {
 		of := &p.kept.lanes[i]
 		of.learnTo = max(p.kept.cursor, of.skipped) + learnedAhead

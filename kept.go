@@ -34,6 +34,8 @@ type kept struct {
 	// reading says that what follows is in the log only, from the record cursor on.
 	reading bool
 	cursor  uint64
+	// blocked is the bytes of the next run of the record cursor if memory had no room for it, and else 0.
+	blocked int64
 }
 
 // lateWaits says that late samples are not in memory yet.
