@@ -44,3 +44,11 @@ func TestChaosWithPartitions(t *testing.T) {
 		})
 	}
 }
+
+// TestChaosWithStorage is the same with a queue in storage, which may have faults, and with processes that follow each other on it:
+// each of them ends in a shutdown or dies.
+func TestChaosWithStorage(t *testing.T) {
+	s := subject()
+	s.Stored = true
+	chaos.Run(t, s)
+}

@@ -59,6 +59,9 @@ func newChecker(r *Record) *checker {
 
 // Check returns what is wrong with a round, and whether the fate of every sample could be told.
 func Check(r *Record) (problems []string, exact bool) {
+	if len(r.Lives) > 0 {
+		return checkLives(r), false
+	}
 	c := newChecker(r)
 	c.checkOrder()
 	c.checkFlights()

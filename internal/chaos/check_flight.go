@@ -35,11 +35,17 @@ func (c *checker) checkFlights() {
 func (c *checker) checkAgain(x *flight) {
 	var before []*flight
 	for _, it := range x.items {
+		// What an earlier process has accepted was perhaps sent.
+		x.unsure = x.unsure || x.Life > 0 && (it.call == nil || it.call.Life < x.Life || it.retold)
 		if it.last != nil && it.last != x && !slices.Contains(before, it.last) {
 			before = append(before, it.last)
 		}
 	}
 	for _, y := range before {
+		if y.Life < x.Life {
+			x.unsure = true
+			continue
+		}
 		x.unsure = x.unsure || c.Rules.IsolatesUnknown && (y.unsure || y.unknown())
 		same := bytes.Equal(x.Body, y.Body)
 		if same {
@@ -84,7 +90,7 @@ func (c *checker) checkRetry(y, x *flight) {
 	if n := s.MaxRetries; n > 0 && x.attempt > n+1 {
 		c.problem("%v is retry %d of %d", x, x.attempt-1, n)
 	}
-	if limit := s.MaxElapsedTime; limit > 0 && x.Start.Sub(x.firstAt) > limit && !c.Network {
+	if limit := s.MaxElapsedTime; limit > 0 && x.Start.Sub(x.firstAt) > limit && !c.Network && !s.Storage {
 		c.problem("%v is a retry after %v", x, x.Start.Sub(x.firstAt))
 	}
 }

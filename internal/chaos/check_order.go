@@ -9,7 +9,11 @@ import (
 
 // checkOrder is the promise of order: it follows every series through all requests.
 func (c *checker) checkOrder() {
+	life := 0
 	for _, x := range c.flights {
+		for ; life < x.Life; life++ {
+			c.reopen(c.Lives[life])
+		}
 		x.attempt, x.firstAt = 1, x.Start
 		x.items = make([]*item, 0, len(x.Points))
 		touched := make(map[*line]bool)
@@ -23,11 +27,13 @@ func (c *checker) checkOrder() {
 		}
 		c.checkApart(x)
 		c.checkAgain(x)
+		c.checkBeside(x)
 		for _, it := range x.items {
 			if it.last != nil {
 				it.last.again++
 			}
-			it.last = x
+			it.last, it.open = x, false
+			it.sent = append(it.sent, x)
 		}
 		if len(x.Points) == 1 && x.Status/100 == 4 && c.Settings.Rejected == isolate {
 			c.offended[x.Points[0].Series] = true
@@ -45,7 +51,7 @@ func (c *checker) checkOrder() {
 	}
 	for _, text := range c.Receiver {
 		// What was accepted out of order may be sent out of order, even in one request; checkOrder knows it better.
-		if inLine := c.Settings.OutOfOrder == "send" && !c.Rules.SortsPayloads || c.model.forgot; !inLine || !strings.Contains(text, "in timestamp order") {
+		if inLine := c.sendsInLine() && !c.Rules.SortsPayloads || c.model.forgot; !inLine || !strings.Contains(text, "in timestamp order") {
 			c.problem("receiver: %.600s", text)
 		}
 	}
@@ -60,6 +66,9 @@ func (c *checker) place(s *seriesModel, x *flight, pt Point, touched map[*line]b
 	}
 	for _, i := range l.at[pt.at()] {
 		if l.items[i].call.Begin <= x.Begin && c.inTurn(s, x, i) {
+			if it := l.items[i]; it.last != nil && it.last.Life < x.Life && !it.open && !c.twice(it) {
+				c.problem("%v has a sample whose outcome was stored before the restart: %v", x, pt)
+			}
 			l.place(i, !c.twice(l.items[i]))
 			x.items = append(x.items, l.items[i])
 			return
@@ -96,13 +105,14 @@ func (c *checker) inTurn(s *seriesModel, x *flight, i int) bool {
 	// series was forgotten, comes before newer ones that were accepted earlier, in their request or in a part of it.
 	it := l.items[i]
 	return !c.settled(it) && !slices.ContainsFunc(l.items[i+1:], func(later *item) bool {
-		return later.Timestamp >= it.Timestamp && !c.twice(later) && (later.sentAfter(it) || slices.Contains(x.items, later))
+		sent := later.sentAfter(it) && later.last.Life == x.Life
+		return later.Timestamp >= it.Timestamp && !c.twice(later) && (sent || slices.Contains(x.items, later))
 	})
 }
 
 // settled says whether a sample had its outcome by the last request with it.
 func (c *checker) settled(it *item) bool {
-	return it.last != nil && c.final(it.last)
+	return it.last != nil && !it.open && c.final(it.last)
 }
 
 // place takes note that a sample is in the request, or perhaps one that equals it and is not in the line.
@@ -152,7 +162,7 @@ func (c *checker) checkApart(x *flight) {
 		case before == nil:
 			newest[it.Series] = it
 			continue
-		case it.Timestamp <= before.Timestamp && c.Settings.OutOfOrder != "send":
+		case it.Timestamp <= before.Timestamp && !c.sendsInLine():
 			c.problem("%v goes back in time from %d: %v", x, before.Timestamp, it.Point)
 		case it.apart != before.apart && (it.late || before.late) && !c.held(it.Series) && !c.twice(it) && !c.twice(before):
 			c.problem("%v has a late sample of %d together with one of %d: %v", x, it.Timestamp, before.Timestamp, it.Point)

@@ -123,6 +123,8 @@ func (c *checker) checkLossless() {
 	for key, n := range c.Record.final().Dropped {
 		// What is far from now has little room.
 		apart := key.Reason == "too_new" && c.Rules.MaxFuture > 0
+		// What could not be stored before a process ended, its caller was told of, and has given again.
+		apart = apart || key.Reason == "shutdown" && len(c.Lives) > 0
 		if !apart && !slices.Contains(translationDrops, key.Reason) && !(c.model.wild && key.Reason == "needs_remote_write_2" && !c.Settings.V2) {
 			c.problem("%d samples were dropped for %v, where nothing can be lost", n, key)
 		}

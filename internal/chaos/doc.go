@@ -18,6 +18,8 @@
 //   - accounts (check_accounts.go): in every collection, received (+ recovered) = delivered + dropped + queued + in flight;
 //     at the end they are what arrived and what the payloads became.
 //   - outcomes (check_outcomes.go): what was accepted and not delivered is counted as dropped, for a reason that fits.
+//   - restarts (check_lives.go): with storage, all of this holds for several processes together that follow each other on the same
+//     storage. Only what had no outcome that was stored is sent again, apart from what comes then, and nothing is left in the end.
 //   - manners (check_manners.go): limits of requests, retries and waiting are kept, the log adds up, the end is an end.
 //
 // TestChecks in this package breaks each promise on purpose and sees its check fail.

@@ -37,6 +37,10 @@ type faults struct {
 
 	mu       sync.Mutex
 	injected map[string]int
+	// seen is how often each body came.
+	seen map[string]int
+	// calm says that nothing goes wrong any more but what the contents of a request are to blame for.
+	calm bool
 }
 
 type odds struct {
@@ -131,6 +135,9 @@ func (f *faults) answer(r rwtest.Request, nth int) rwtest.Answer {
 
 // draw returns the kind of the fault, or "".
 func (f *faults) draw(rnd *rand.Rand) string {
+	if f.calmed() {
+		return ""
+	}
 	now := time.Now()
 	for _, o := range f.outages {
 		if !now.Before(o.from) && now.Before(o.to) {
@@ -145,6 +152,31 @@ func (f *faults) draw(rnd *rand.Rand) string {
 		dice -= o.permille
 	}
 	return ""
+}
+
+func (f *faults) calmed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.calm
+}
+
+// came says how often a body has come before.
+func (f *faults) came(body []byte) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.seen == nil {
+		f.seen = make(map[string]int)
+	}
+	nth := f.seen[string(body)]
+	f.seen[string(body)]++
+	return nth
+}
+
+// calmDown ends the faults.
+func (f *faults) calmDown() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calm = true
 }
 
 func (f *faults) count(kind string) {

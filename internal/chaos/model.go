@@ -18,8 +18,14 @@ type item struct {
 	apart, late bool
 	// optional says that it cannot be told whether the sample was dropped, or made, at all.
 	optional bool
-	// last is the last request with the sample.
+	// last is the last request with the sample, and sent are all.
 	last *flight
+	sent []*flight
+	// open says that the process of that has ended, and may have left the sample as one without an outcome. retold says that it
+	// came twice until it was accepted, so that it is not known when that was.
+	open, retold bool
+	// sure says that a sample is optional only because its payload may not have been accepted.
+	sure bool
 }
 
 // taken says whether the endpoint has taken the last request with the sample.
@@ -64,8 +70,9 @@ type seriesModel struct {
 	newest int64
 	known  bool
 	active time.Time
-	// unsure says that the exporter may have forgotten, or never have known, the newest one.
-	unsure bool
+	// unsure says that the exporter may have forgotten, or never have known, the newest one, and fresh that it was perhaps not
+	// accepted, or that another process has begun since, which knows it only if it was left in storage.
+	unsure, fresh bool
 }
 
 // repeats says whether another sample of the series has the same time and was taken: of those that meet in one request only
@@ -95,10 +102,13 @@ type model struct {
 	forgot bool
 	// lossy says that a full queue may have dropped what the exporter then does not know.
 	lossy bool
+	// life is the process, and vague are the payloads of which it is not known whether they were accepted, with their samples.
+	life  int
+	vague map[*Payload][]*item
 }
 
 func newModel(r *Record) *model {
-	m := &model{record: r, series: make(map[string]*seriesModel), drops: make(map[string]int), unsure: make(map[string]int)}
+	m := &model{record: r, series: make(map[string]*seriesModel), drops: make(map[string]int), unsure: make(map[string]int), vague: make(map[*Payload][]*item)}
 	m.lossy = r.final().dropped("queue_full") > 0
 	calls := slices.Clone(r.Calls)
 	slices.SortFunc(calls, func(a, b *Call) int { return cmp.Compare(a.End, b.End) })
@@ -114,11 +124,16 @@ func (m *model) call(c *Call) {
 		m.wild = true
 		return
 	}
+	m.restart(c)
 	e := &c.Payload.Native
 	if c.Before {
 		e = &c.Payload.Classic
 	}
 	vague := c.Before != c.After && c.Payload.Native.total() != c.Payload.Classic.total()
+	if c.Vague || m.vague[c.Payload] != nil {
+		m.retell(c, e)
+		return
+	}
 	if c.Err != nil {
 		// Whether those of target_info count that need not be made is not promised.
 		m.refused[0] += e.total() - len(e.Targets)
@@ -136,6 +151,10 @@ func (m *model) call(c *Call) {
 	if vague {
 		m.points(c, c.Payload.Classic.Points, true)
 	}
+	m.targets(c, e)
+}
+
+func (m *model) targets(c *Call, e *Expectation) {
 	for _, target := range e.Targets {
 		if m.far(c, target.Timestamp) {
 			m.farTarget(c, target, e.Points)
@@ -202,7 +221,7 @@ func (m *model) advance(s *seriesModel, c *Call, ts int64) bool {
 	if s.known && ts <= s.newest {
 		return false
 	}
-	s.newest, s.known, s.unsure = ts, true, m.lossy
+	s.newest, s.known, s.unsure, s.fresh = ts, true, m.lossy, false
 	return true
 }
 
@@ -224,19 +243,20 @@ func (m *model) point(c *Call, pt Point, vague bool) {
 	if pt.Timestamp == s.newest {
 		reason = "duplicate"
 	}
-	rule := m.record.Settings.OutOfOrder
+	rule := m.record.of(c.Life).OutOfOrder
+	unsure := s.unsure || s.fresh
 	switch dropped := rule == "drop" || reason == "duplicate" && (rule == "separate" || m.record.Rules.DropsRepeats); {
 	case newer:
-	case dropped && !s.unsure:
+	case dropped && !unsure:
 		m.drop(reason, vague)
 		return
-	case dropped, s.unsure && rule == "send" && m.record.Rules.DropsRepeats:
+	case dropped, unsure && rule == "send" && m.record.Rules.DropsRepeats:
 		// Whoever forgot the series takes any of its times for the newest one, and what has the same for a duplicate.
 		it.optional = true
 		m.unsure["out_of_order"]++
 		m.unsure["duplicate"]++
 	case rule == "separate":
-		it.late = true
+		it.late = !s.fresh
 		m.apart(s, it, least)
 		return
 	}
@@ -276,7 +296,7 @@ func (m *model) target(c *Call, pt Point) {
 	switch newer := m.advance(s, c, pt.Timestamp); {
 	case newer && !m.lossy:
 		m.count(1, 1)
-	case newer, s.unsure:
+	case newer, s.unsure || s.fresh:
 		// A full queue need not count what was made and not received.
 		it.optional = true
 		m.count(0, 1)
@@ -295,7 +315,7 @@ func (m *model) farTarget(c *Call, pt Point, points []Point) {
 	}
 	slices.Sort(times)
 	for _, ts := range slices.Compact(times) {
-		if newer := m.advance(s, c, ts); newer || s.unsure {
+		if newer := m.advance(s, c, ts); newer || s.unsure || s.fresh {
 			s.unsure = true
 			s.line.add(&item{Point: Point{pt.Series, floatSample(ts, 1)}, call: c, optional: true})
 		}

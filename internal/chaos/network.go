@@ -4,7 +4,6 @@ package chaos
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -28,6 +27,8 @@ type Network struct {
 	Keeps, Sound bool
 	// Guarded says that out_of_order is drop.
 	Guarded bool
+	// Restarts says that several processes have had the same storage, so that samples may have come twice.
+	Restarts bool
 	// Problems are what the checks found.
 	Problems []string
 
@@ -46,22 +47,25 @@ var networkDamage = []string{"out of order", "same time", "twice", "no timestamp
 func RunNetwork(t *testing.T, subject Subject, seed, number uint64, backend http.Handler) *Network {
 	n := &Network{round: &round{t: t, seed: seed, number: number, subject: subject}, backend: backend}
 	n.choose()
-	n.wire = newWire(n.record, n.faults, nil)
-	proxy := httptest.NewServer(n.wire)
-	defer proxy.Close()
-	var err error
-	if n.running, err = n.subject.start(n.settings, proxy.URL+"/api/v1/write", nil); err != nil {
-		t.Fatalf("round %d of seed %d: %v", number, seed, err)
+	n.connect = func(w *wire) string {
+		proxy := httptest.NewServer(w)
+		t.Cleanup(proxy.Close)
+		return proxy.URL + "/api/v1/write"
+	}
+	if n.life = n.begin(n.record); n.life == nil {
+		t.FailNow()
 	}
 	var producers sync.WaitGroup
 	for _, p := range n.producers() {
 		producers.Go(func() { p.runFast() })
 	}
+	if n.storage != nil {
+		produced := make(chan struct{})
+		go func() { producers.Wait(); close(produced) }()
+		n.liveOn(produced)
+	}
 	producers.Wait()
-	n.record.Closing, n.record.ClosingEvent, n.record.ShutdownLimit = time.Now(), n.record.next(), maxNetworkShutdown
-	n.record.ShutdownErr = n.running.Shutdown(context.Background())
-	n.record.Ended = time.Now()
-	n.record.ShutdownTook = n.record.Ended.Sub(n.record.Closing)
+	n.shutdown(n.life)
 	n.finish()
 	// What the proxy stores is not what the receiver does.
 	n.record.Stored = nil
@@ -103,6 +107,14 @@ func (n *Network) choose() {
 	}
 	s.QueueSizeBytes = int64(s.Partitions*(1+r.IntN(3))) << 20
 	n.settings = s
+	if n.Restarts = r.IntN(3) == 0; n.Restarts {
+		n.Keeps = false
+		s.chooseStorage(r)
+		n.storage = newStorage(r, s)
+		n.storage.longest, n.storage.patience, n.storage.oneRule = 300*time.Millisecond, maxNetworkShutdown, true
+		n.storage.slow /= 20
+		n.storage.outage.to = n.storage.outage.from.Add(n.storage.outage.to.Sub(n.storage.outage.from) / 20)
+	}
 	n.faults = &faults{backend: n.answer, injected: make(map[string]int)}
 	n.record = &Record{Settings: s, Rules: n.subject.Rules, Network: true, Unseen: !n.Keeps, Start: time.Now()}
 }
@@ -113,7 +125,7 @@ func (n *Network) producers() []*producer {
 	var all []*producer
 	add := func(next func() *Payload) {
 		all = append(all, &producer{
-			round: n.round, number: len(all), next: next, rnd: rand.New(rand.NewPCG(r.Uint64(), 0)), deadline: time.Minute, patience: 1,
+			round: n.round, number: len(all), next: next, rnd: rand.New(rand.NewPCG(r.Uint64(), 0)), deadline: time.Minute, patience: 1, pause: 20,
 		})
 	}
 	start := time.Now().Add(-40 * time.Minute).Truncate(time.Second)
@@ -143,7 +155,9 @@ func (n *Network) producers() []*producer {
 // runFast is run without pauses.
 func (p *producer) runFast() {
 	for payload := p.next(); payload != nil; payload = p.next() {
-		if c := p.consume(payload); c.Err != nil {
+		if p.storage != nil {
+			p.deliver(payload)
+		} else if c := p.consume(payload); c.Err != nil {
 			p.t.Errorf("ConsumeMetrics: %v", c.Err)
 			return
 		}
@@ -155,7 +169,10 @@ func (p *producer) runFast() {
 
 // answer is the script of the proxy: it has a fault, or what the backend answers.
 func (n *Network) answer(r rwtest.Request, _ int) rwtest.Answer {
-	a := n.random.Answer(r.Seq)
+	a := rwtest.Answer{Header: http.Header{}}
+	if !n.faults.calmed() {
+		a = n.random.Answer(r.Seq)
+	}
 	n.countFault(a)
 	success := (a.Fault == rwtest.NoFault || a.Fault == rwtest.Cut) && (a.Status == 0 || a.Status/100 == 2)
 	if !success && !a.Stored {

@@ -63,6 +63,15 @@ type Record struct {
 	// DeadLetters is how many samples are kept as dead letters.
 	DeadLetters int64
 
+	// Lives are what was of each process alone, with storage, and empty without: then the record is that of the only one.
+	Lives []*Record
+	// Died says that the process has ended without a shutdown, and Written when the last write to storage had begun that it knew
+	// to have succeeded.
+	Died    bool
+	Written time.Time
+	// Steady says that storage had no faults.
+	Steady bool
+
 	mu    sync.Mutex
 	event int64
 }
@@ -75,6 +84,10 @@ func (r *Record) maxPast() time.Duration   { return cmp.Or(r.Settings.MaxPast, r
 type Call struct {
 	Producer int
 	Payload  *Payload
+	// Life is the number of the process, and Vague says that nobody knows whether the payload was accepted: the process had ended
+	// before it answered, or could not store the payload in time.
+	Life  int
+	Vague bool
 	// Begin and End number the events before and after the call among all events of the round.
 	Begin, End    int64
 	Start, Ended  time.Time
@@ -87,8 +100,10 @@ type Call struct {
 // Exchange is a request with what the client saw of its answer.
 type Exchange struct {
 	Number int
-	V2     bool
-	Body   []byte
+	// Life is the number of the process.
+	Life int
+	V2   bool
+	Body []byte
 	// Size is that of the message before compression.
 	Size       int
 	Points     []Point

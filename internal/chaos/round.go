@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -31,8 +32,11 @@ type round struct {
 	settings *Settings
 	faults   *faults
 	record   *Record
-	wire     *wire
-	running  *running
+	// life is the process that runs, or has. The record's lock guards it.
+	life    *life
+	storage *storage
+	// connect, if it is not nil, makes an endpoint of a wire. Without it, the wire stands in for the network.
+	connect  func(*wire) string
 	payloads []*Payloads
 	options  PayloadOptions
 	// abrupt ends the round while producers are still at work.
@@ -50,11 +54,7 @@ type round struct {
 func (r *round) run(t *testing.T) {
 	r.t = t
 	r.choose()
-	rnd := r.rnd
-	r.wire = newWire(r.record, r.faults, r.collectDuring)
-	var err error
-	if r.running, err = r.subject.start(r.settings, "", r.wire); err != nil {
-		t.Errorf("round %d of seed %d: %v", r.number, r.seed, err)
+	if r.life = r.begin(r.record); r.life == nil {
 		return
 	}
 	var producers, others sync.WaitGroup
@@ -64,12 +64,18 @@ func (r *round) run(t *testing.T) {
 	ended := make(chan struct{})
 	watch := rand.New(rand.NewPCG(r.seed, r.number+1))
 	others.Go(func() { r.watch(watch, ended) })
-	if r.abrupt {
-		time.Sleep(time.Duration(rnd.IntN(20_000)) * time.Millisecond)
-	} else {
+	switch {
+	case r.storage != nil:
+		produced := make(chan struct{})
+		go func() { producers.Wait(); close(produced) }()
+		r.liveOn(produced)
+	case r.abrupt:
+		time.Sleep(time.Duration(r.rnd.IntN(20_000)) * time.Millisecond)
+	default:
 		producers.Wait()
 	}
-	r.shutdown()
+	r.shutdown(r.life)
+	time.Sleep(time.Minute)
 	producers.Wait()
 	close(ended)
 	others.Wait()
@@ -93,6 +99,10 @@ func (r *round) choose() {
 	if r.change != nil {
 		r.change(r)
 	}
+	if r.settings.Storage {
+		r.abrupt = false
+		r.storage = newStorage(r.rnd, r.settings)
+	}
 }
 
 // chooseMessageFaults chooses what is wrong with the version of the protocol.
@@ -101,6 +111,9 @@ func (r *round) chooseMessageFaults(lossless bool) {
 	if !s.V2 {
 		// What an answer to a 1.0 message says of written samples means nothing.
 		f.lie = pick(rnd, 0, rnd.IntN(100))
+		if s.Storage && lossless {
+			f.lie = 0 // A process may send 2.0.
+		}
 		return
 	}
 	if !lossless {
@@ -115,8 +128,8 @@ func (r *round) chooseMessageFaults(lossless bool) {
 	}
 }
 
-// shutdown shuts the exporter down within the time that it has, and waits whether it is really at its end.
-func (r *round) shutdown() {
+// shutdown shuts a process down within the time that it has.
+func (r *round) shutdown(l *life) {
 	limit := r.settings.ShutdownTimeout
 	ctx := context.Background()
 	if r.impatient {
@@ -124,25 +137,38 @@ func (r *round) shutdown() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
+	} else if r.storage != nil {
+		limit += min(limit, storedDrain)
 	}
 	r.record.add(func() {
 		r.record.event++
-		r.record.Closing, r.record.ClosingEvent = time.Now(), r.record.event
+		l.record.Closing, l.record.ClosingEvent = time.Now(), r.record.event
 	})
-	err := r.running.Shutdown(ctx)
-	r.record.ShutdownErr, r.record.ShutdownLimit, r.record.ShutdownTook = err, limit, time.Since(r.record.Closing)
-	r.record.Ended = time.Now()
+	err := l.Shutdown(ctx)
+	l.record.ShutdownErr, l.record.ShutdownLimit, l.record.ShutdownTook = err, limit, time.Since(l.record.Closing)
+	l.record.Ended = time.Now()
 	r.collect(nil)
-	time.Sleep(time.Minute)
 }
 
 // finish completes the record.
 func (r *round) finish() {
-	rec := r.record
 	r.collect(nil)
-	rec.Receiver = append(r.wire.receiver.Violations(), r.wire.receiver.Overlaps()...)
-	rec.FatalEvents = r.running.host.fatal()
-	for _, line := range r.running.logs.FilterMessage("Dropped samples.").All() {
+	if r.storage == nil {
+		r.end(r.life)
+	} else {
+		r.endAll()
+	}
+	if r.settings.DeadLetters != "" {
+		r.countDeadLetters()
+	}
+}
+
+// end completes the record of a process.
+func (r *round) end(l *life) {
+	rec := l.record
+	rec.Receiver = append(l.wire.receiver.Violations(), l.wire.receiver.Overlaps()...)
+	rec.FatalEvents = l.host.fatal()
+	for _, line := range l.logs.FilterMessage("Dropped samples.").All() {
 		fields := line.ContextMap()
 		reason, _ := fields["reason"].(string)
 		l := LogLine{Reason: reason}
@@ -154,17 +180,14 @@ func (r *round) finish() {
 		rec.Logs = append(rec.Logs, l)
 	}
 	rec.Stored = make(map[string][]Point)
-	for series, samples := range r.wire.receiver.Delivered() {
+	for series, samples := range l.wire.receiver.Delivered() {
 		for _, s := range samples {
 			if !s.Histogram {
 				rec.Stored[series] = append(rec.Stored[series], Point{series, s})
 			}
 		}
 	}
-	if r.settings.DeadLetters != "" {
-		r.countDeadLetters()
-	}
-	if err := r.running.telemetry.Shutdown(context.Background()); err != nil {
+	if err := l.telemetry.Shutdown(context.Background()); err != nil {
 		r.t.Error(err)
 	}
 }
@@ -182,19 +205,27 @@ func (r *round) countDeadLetters() {
 	}
 }
 
-// collect adds a collection to the record.
+// collect adds a collection to the record of the process that runs.
 func (r *round) collect(during *Exchange) {
-	event := r.record.next()
-	a, err := collect(r.running.telemetry)
+	var l *life
+	event := int64(0)
+	r.record.add(func() {
+		r.record.event++
+		l, event = r.life, r.record.event
+	})
+	a, err := collect(l.telemetry)
 	if err != nil {
 		r.t.Errorf("collecting: %v", err)
 		return
 	}
 	a.Event, a.During = event, during
 	r.record.add(func() {
+		if l.over {
+			return
+		}
 		r.record.event++
 		a.Until = r.record.event
-		r.record.Accounts = append(r.record.Accounts, a)
+		l.record.Accounts = append(l.record.Accounts, a)
 	})
 }
 
@@ -225,6 +256,8 @@ type producer struct {
 	number int
 	rnd    *rand.Rand
 	next   func() *Payload
+	// pause is the longest time until a payload is tried again for the first time.
+	pause int
 	// patience is how often a payload is tried again, and deadline how long each call may take.
 	patience int
 	deadline time.Duration
@@ -238,7 +271,7 @@ func (r *round) producers() []*producer {
 	add := func(next func() *Payload) {
 		p := &producer{
 			round: r, number: len(all), next: next, rnd: rand.New(rand.NewPCG(rnd.Uint64(), 0)),
-			patience: 1 << 30, deadline: time.Duration(1+rnd.IntN(60)) * time.Second, calm: 1 + rnd.IntN(10),
+			patience: 1 << 30, deadline: time.Duration(1+rnd.IntN(60)) * time.Second, calm: 1 + rnd.IntN(10), pause: 3000,
 		}
 		if !r.record.Lossless {
 			p.patience = rnd.IntN(5)
@@ -284,55 +317,71 @@ func (p *producer) run() {
 	}
 }
 
-// deliver tries a payload until it is accepted or there is no sense in it. It returns false when the exporter has ended.
+// deliver tries a payload until it is accepted or there is no sense in it. It returns false when the exporter has ended. With
+// storage another process follows, and what is not known to be accepted or refused is tried again.
 func (p *producer) deliver(payload *Payload) bool {
 	for n := 0; ; n++ {
 		c := p.consume(payload)
 		switch {
-		case c.Err == nil:
+		case c.Err == nil && !c.Vague:
 			return true
-		case p.closing() || p.running.host.fatal() > 0:
+		case (p.storage == nil || p.storage.calmed()) && p.ends():
 			return false
-		case c.Permanent || n >= p.patience:
+		case c.Vague && n < mostVague:
+		case c.Permanent, c.Vague, n >= p.patience && !p.ends():
 			return true
 		}
-		time.Sleep(time.Duration(1+p.rnd.IntN(3000<<min(n, 5))) * time.Millisecond)
+		time.Sleep(time.Duration(1+p.rnd.IntN(p.pause<<min(n, 5))) * time.Millisecond)
 	}
 }
 
-func (p *producer) closing() bool {
+// mostVague is how often a payload is tried again of which it is not known whether it was accepted.
+const mostVague = 20
+
+// ends says whether the process that runs has ended, or is about to.
+func (p *producer) ends() bool {
 	p.record.mu.Lock()
 	defer p.record.mu.Unlock()
-	return p.record.ClosingEvent > 0
+	l := p.life
+	return l.over || l.record.ClosingEvent > 0 || l.host.fatal() > 0
+}
+
+// process is the one that runs.
+func (r *round) process() *life {
+	r.record.mu.Lock()
+	defer r.record.mu.Unlock()
+	return r.life
 }
 
 // consume makes a call and records it.
 func (p *producer) consume(payload *Payload) *Call {
 	ctx, cancel := context.WithTimeout(context.Background(), p.deadline)
 	defer cancel()
-	c := &Call{Producer: p.number, Payload: payload, Deadline: p.deadline, Before: p.fellBack()}
+	l := p.process()
+	c := &Call{Producer: p.number, Payload: payload, Deadline: p.deadline, Life: l.number, Before: p.fellBack(l)}
 	// A payload belongs to who consumes it.
 	md := pmetric.NewMetrics()
 	payload.Metrics.CopyTo(md)
 	c.Begin, c.Start = p.record.next(), time.Now()
-	c.Err = p.running.ConsumeMetrics(ctx, md)
+	c.Err = l.ConsumeMetrics(ctx, md)
 	c.Ended = time.Now()
 	c.Permanent = consumererror.IsPermanent(c.Err)
-	c.After = p.fellBack()
+	c.After = p.fellBack(l)
 	p.record.add(func() {
 		p.record.event++
 		c.End = p.record.event
+		c.Vague = l.over || p.storage != nil && c.Err != nil && strings.Contains(c.Err.Error(), unstored)
 		p.record.Calls = append(p.record.Calls, c)
 	})
 	return c
 }
 
 // fellBack says whether 2.0 is configured and 1.0 is sent.
-func (p *producer) fellBack() bool {
-	if !p.settings.mayFallBack() {
+func (p *producer) fellBack(l *life) bool {
+	if !p.settings.mayFallBack() || p.settings.carriesV1() {
 		return false
 	}
-	a, err := collect(p.running.telemetry)
+	a, err := collect(l.telemetry)
 	if err != nil {
 		p.t.Errorf("collecting: %v", err)
 		return false
@@ -341,5 +390,9 @@ func (p *producer) fellBack() bool {
 }
 
 func (r *round) String() string {
-	return fmt.Sprintf("round %d (lossless %t, abrupt %t, wild %t)\nconfiguration: %v\nfaults: %v", r.number, r.record.Lossless, r.abrupt, r.wild, r.settings, r.faults)
+	s := fmt.Sprintf("round %d (lossless %t, abrupt %t, wild %t)\nconfiguration: %v\nfaults: %v", r.number, r.record.Lossless, r.abrupt, r.wild, r.settings, r.faults)
+	if r.storage != nil {
+		s += fmt.Sprintf("\nstorage: %v", r.storage)
+	}
+	return s
 }

@@ -96,7 +96,7 @@ func Run(t *testing.T, subject Subject) {
 func (r *round) check(t *testing.T) (problems []string) {
 	failed := t.Failed()
 	synctest.Test(t, r.run)
-	if r.running == nil || t.Failed() && !failed {
+	if r.life == nil || t.Failed() && !failed {
 		return []string{"the round did not run"}
 	}
 	problems, r.exact = Check(r.record)
@@ -109,7 +109,10 @@ type totals struct {
 	lossless, exact, payloads, refusals, requests        int
 	received, delivered                                  int64
 	messages, partitions, dropped, faults, damages, late map[string]int
-	simulated                                            time.Duration
+	// stored are rounds with storage, lives their processes, died those that did, and recovered the samples that others had left.
+	stored, lives, died int
+	recovered           int64
+	simulated           time.Duration
 }
 
 func newTotals() *totals {
@@ -123,7 +126,7 @@ func (s *totals) add(r *round, problems []string) {
 		s.failures++
 		s.violations += len(problems)
 	}
-	if r.running == nil {
+	if r.life == nil {
 		return
 	}
 	if r.record.Lossless {
@@ -136,6 +139,15 @@ func (s *totals) add(r *round, problems []string) {
 	s.partitions[fmt.Sprintf("%03d", r.settings.Partitions)]++
 	s.late[r.settings.OutOfOrder]++
 	s.simulated += r.took
+	if len(r.record.Lives) > 0 {
+		s.stored++
+	}
+	for _, life := range r.record.Lives {
+		s.lives++
+		if life.Died {
+			s.died++
+		}
+	}
 	for _, c := range r.record.Calls {
 		if c.Err == nil {
 			s.payloads++
@@ -146,6 +158,7 @@ func (s *totals) add(r *round, problems []string) {
 	a := r.record.final()
 	s.received += a.Values["received_samples"]
 	s.delivered += a.Values["delivered_samples"]
+	s.recovered += a.Values["recovered_samples"]
 	for key, n := range a.Dropped {
 		s.dropped[key.Reason] += int(n)
 	}
@@ -167,6 +180,7 @@ func (s *totals) String() string {
 	fmt.Fprintf(&b, "%d payloads accepted, %d refused; errors in them: %s\n", s.payloads, s.refusals, counts(s.damages))
 	fmt.Fprintf(&b, "%d samples received, %d delivered; dropped: %s\n", s.received, s.delivered, counts(s.dropped))
 	fmt.Fprintf(&b, "%d requests; faults: %s\n", s.requests, counts(s.faults))
+	fmt.Fprintf(&b, "%d rounds with storage, %d processes, of which %d died; %d samples recovered\n", s.stored, s.lives, s.died, s.recovered)
 	fmt.Fprintf(&b, "%d violations in %d rounds", s.violations, s.failures)
 	return b.String()
 }

@@ -72,6 +72,9 @@ type Settings struct {
 	SeriesIdleTimeout time.Duration
 	ShutdownTimeout   time.Duration
 	DeadLetters       string // dead_letter.directory
+	// Storage is queue.storage with the disk, and MaxDiskBytes is of use with it.
+	Storage      bool
+	MaxDiskBytes int64
 }
 
 // Map is the settings as a user writes them. Durations have units.
@@ -126,6 +129,10 @@ func (s *Settings) Map() map[string]any {
 	}
 	if s.MaxPast > 0 {
 		m["max_past"] = s.MaxPast.String()
+	}
+	if s.Storage {
+		queue := m["queue"].(map[string]any)
+		queue["storage"], queue["max_disk_bytes"] = diskID.String(), s.MaxDiskBytes
 	}
 	if s.DeadLetters != "" {
 		m["dead_letter"] = map[string]any{"directory": s.DeadLetters}
@@ -206,7 +213,11 @@ func randomSettings(r *rand.Rand, subject *Subject, lossless bool, directory str
 		s.MaxFuture = pick(r, 0, 0, 0, time.Millisecond, between(r, time.Millisecond, time.Hour), century)
 		s.MaxPast = pick(r, 0, 0, 0, time.Millisecond, between(r, time.Millisecond, time.Hour), century)
 	}
+	stored := (r.IntN(3) == 0 || subject.Stored) && !subject.Unstored
 	if lossless {
+		if stored {
+			s.chooseStorage(r)
+		}
 		return s
 	}
 	s.OnFull = pick(r, block, reject, dropNewest, dropOldest)
@@ -227,6 +238,9 @@ func randomSettings(r *rand.Rand, subject *Subject, lossless bool, directory str
 	s.ShutdownTimeout = pick(r, between(r, time.Millisecond, 20*time.Second), 24*time.Hour)
 	if r.IntN(20) == 0 {
 		s.DeadLetters = directory
+	}
+	if stored {
+		s.chooseStorage(r)
 	}
 	return s
 }

@@ -17,6 +17,8 @@ import (
 	"go.opentelemetry.io/collector/extension/extensionmiddleware"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/storagetest"
 )
 
 // Subject is what is put to the test.
@@ -25,6 +27,8 @@ type Subject struct {
 	Rules   Rules
 	// Partitions is the number of partitions in every round; 0 is a random one.
 	Partitions int
+	// Stored says that the queue is in storage in every round, and Unstored that it never is.
+	Stored, Unstored bool
 }
 
 // running is a started exporter with everything that it shows.
@@ -35,8 +39,8 @@ type running struct {
 	logs      *observer.ObservedLogs
 }
 
-// start starts an exporter. Without an endpoint the receiver stands in for the network.
-func (s *Subject) start(settings *Settings, endpoint string, receiver http.RoundTripper) (*running, error) {
+// start starts an exporter. Without an endpoint the receiver stands in for the network. The disk is for queue.storage.
+func (s *Subject) start(settings *Settings, endpoint string, receiver http.RoundTripper, disk *storagetest.Disk) (*running, error) {
 	keys := settings.Map()
 	client := keys["http"].(map[string]any)
 	if client["endpoint"] = endpoint; endpoint == "" {
@@ -50,7 +54,7 @@ func (s *Subject) start(settings *Settings, endpoint string, receiver http.Round
 	if err := confmap.Validate(cfg); err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	r := &running{host: &host{receiver: receiver}, telemetry: componenttest.NewTelemetry()}
+	r := &running{host: &host{receiver: receiver, disk: disk}, telemetry: componenttest.NewTelemetry()}
 	core, logs := observer.New(zap.DebugLevel)
 	r.logs = logs
 	set := exportertest.NewNopSettings(s.Factory.Type())
@@ -64,12 +68,16 @@ func (s *Subject) start(settings *Settings, endpoint string, receiver http.Round
 	return r, r.Start(context.Background(), r.host)
 }
 
-var receiverID = component.MustNewID("receiver")
+var (
+	receiverID = component.MustNewID("receiver")
+	diskID     = component.MustNewID("disk")
+)
 
-// host is a collector with one extension, which puts a receiver in the place of the network.
+// host is a collector with two extensions: one puts a receiver in the place of the network, and one is storage.
 type host struct {
 	component.Component
 	receiver http.RoundTripper
+	disk     *storagetest.Disk
 
 	mu     sync.Mutex
 	events []*componentstatus.Event
@@ -82,7 +90,7 @@ var (
 
 // GetExtensions implements component.Host.
 func (h *host) GetExtensions() map[component.ID]component.Component {
-	return map[component.ID]component.Component{receiverID: h}
+	return map[component.ID]component.Component{receiverID: h, diskID: h.disk}
 }
 
 // GetHTTPRoundTripper implements extensionmiddleware.HTTPClient.

@@ -5,6 +5,7 @@ package chaos
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -23,16 +24,19 @@ const numberHeader = "X-Chaos-Exchange"
 // wire is between the exporter and the receiver, and records what it sees. It is a RoundTripper for rounds on a fake clock,
 // and a Handler for rounds over the network.
 type wire struct {
-	record   *Record
+	record *Record
+	// life is the number of the process at the one end.
+	life     int
 	receiver *rwtest.Receiver
 	faults   *faults
 	// begun is called when a request has been read.
 	begun func(*Exchange)
 
 	mu sync.Mutex // guards what follows
-	// open are the exchanges by number, and seen is how often each body came.
+	// open are the exchanges by number.
 	open map[string]*Exchange
-	seen map[string]int
+	// cut says that the process at the one end is dead. The record's lock guards it.
+	cut bool
 }
 
 var (
@@ -41,7 +45,7 @@ var (
 )
 
 func newWire(record *Record, f *faults, begun func(*Exchange)) *wire {
-	w := &wire{record: record, faults: f, begun: begun, open: make(map[string]*Exchange), seen: make(map[string]int)}
+	w := &wire{record: record, faults: f, begun: begun, open: make(map[string]*Exchange)}
 	w.receiver = &rwtest.Receiver{Script: w.answer}
 	return w
 }
@@ -51,9 +55,9 @@ func (w *wire) answer(r rwtest.Request) rwtest.Answer {
 	number := r.Header.Get(numberHeader)
 	w.mu.Lock()
 	x := w.open[number]
-	nth := w.seen[string(r.Body)]
-	w.seen[string(r.Body)]++
 	w.mu.Unlock()
+	nth := w.faults.came(r.Body)
+	x.Life = w.life
 	x.V2 = r.Version == 2
 	x.Body = r.Body
 	x.Size, _ = snappy.DecodedLen(r.Body)
@@ -68,16 +72,43 @@ func (w *wire) answer(r rwtest.Request) rwtest.Answer {
 			x.Histograms++
 		}
 	}
+	cut := false
 	w.record.add(func() {
+		if cut = w.cut; cut {
+			return
+		}
 		w.record.event++
 		x.Begin, x.Start, x.Number = w.record.event, time.Now(), len(w.record.Exchanges)+1
 		w.record.Exchanges = append(w.record.Exchanges, x)
 	})
+	if cut {
+		return rwtest.Answer{Fault: rwtest.Reset}
+	}
 	if w.begun != nil {
 		w.begun(x)
 	}
 	return w.faults.answer(r, nth)
 }
+
+// sever ends all exchanges without an answer: the process at the one end is dead. The record is locked.
+func (w *wire) sever() {
+	w.cut = true
+	for _, x := range w.record.Exchanges {
+		if x.Life == w.life && x.End == 0 {
+			w.record.event++
+			x.End, x.Ended, x.Status, x.Header = w.record.event, time.Now(), 0, nil
+		}
+	}
+}
+
+// severed says whether the process at the one end is dead.
+func (w *wire) severed() bool {
+	w.record.mu.Lock()
+	defer w.record.mu.Unlock()
+	return w.cut
+}
+
+var errSevered = errors.New("the process is dead")
 
 // enter makes an exchange of a request, which is passed on under its number.
 func (w *wire) enter(req *http.Request) (*Exchange, *http.Request) {
@@ -104,6 +135,9 @@ func (w *wire) leave(x *Exchange, status int, header http.Header) {
 
 // RoundTrip implements http.RoundTripper.
 func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
+	if w.severed() {
+		return nil, errSevered
+	}
 	x, passed := w.enter(req)
 	body, err := io.ReadAll(req.Body)
 	if err != nil {
@@ -117,11 +151,18 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	w.leave(x, resp.StatusCode, resp.Header)
+	if w.severed() {
+		_ = resp.Body.Close()
+		return nil, errSevered
+	}
 	return resp, nil
 }
 
 // ServeHTTP implements http.Handler.
 func (w *wire) ServeHTTP(to http.ResponseWriter, req *http.Request) {
+	if w.severed() {
+		panic(http.ErrAbortHandler)
+	}
 	x, passed := w.enter(req)
 	w.receiver.ServeHTTP(&answering{ResponseWriter: to, wire: w, exchange: x, request: req}, passed)
 	w.leave(x, 0, nil)

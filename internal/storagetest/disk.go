@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/extension/xextension/storage"
@@ -58,6 +59,8 @@ type Disk struct {
 	client *client
 	// writes and reads count batches.
 	writes, reads int
+	// written is when the last write that succeeded had begun.
+	written time.Time
 }
 
 var (
@@ -145,6 +148,13 @@ func (d *Disk) Writes() int {
 	return d.writes
 }
 
+// Written is when the last write that succeeded had begun: what its user knew before is on the disk.
+func (d *Disk) Written() time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.written
+}
+
 // client is a user of a disk.
 type client struct{ disk *Disk }
 
@@ -166,7 +176,7 @@ func (c *client) Delete(ctx context.Context, key string) error {
 }
 
 func (c *client) Batch(_ context.Context, ops ...*storage.Operation) error {
-	d := c.disk
+	d, began := c.disk, time.Now()
 	b := Batch{Operations: ops, Writes: slices.ContainsFunc(ops, func(op *storage.Operation) bool { return op.Type != storage.Get })}
 	var f Fault
 	if d.Before != nil {
@@ -191,6 +201,9 @@ func (c *client) Batch(_ context.Context, ops ...*storage.Operation) error {
 	}
 	for i, op := range ops[:min(last+1, len(ops))] {
 		d.do(op, i == last)
+	}
+	if b.Writes && f.Err == nil && f.Torn == nil {
+		d.written = began
 	}
 	return f.Err
 }

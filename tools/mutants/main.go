@@ -184,6 +184,21 @@ var mutants = []mutant{
 		tests:   []guard{{"TestBacklogBesideOtherPartitions", "storage_corrupt"}},
 	},
 	{
+		name: "what a shutdown has aborted is acknowledged", file: "queue.go",
+		replace: [][2]string{{"if q.durable != nil && !d.kept {", "if q.durable != nil {"}},
+		tests:   []guard{{"TestChaosWithStorage", "accepted samples were not delivered|and the next one found|was not delivered"}},
+	},
+	{
+		name: "the reader leaves out where it stopped", file: "backlog.go",
+		replace: [][2]string{{"k.cursor >= from && k.cursor <= number &&", "k.cursor >= from && k.cursor < number &&"}},
+		tests:   []guard{{"TestChaosWithStorage", "storage_corrupt|was not delivered|samples were dropped for|FAIL"}},
+	},
+	{
+		name: "nobody knows what was ahead of the clock before a restart", file: "guard.go",
+		replace: [][2]string{{"\t\t\tg.held.ahead(e.identity, e.timestamp)\n\t\t}\n\t\treturn\n", "\t\t\t_ = g\n\t\t}\n\t\treturn\n"}},
+		tests:   []guard{{"TestNothingOvertakesWhatWasAheadOfTheClock", "Should be empty"}},
+	},
+	{
 		name: "guards know nothing when the partitions are exchanged", file: "exchanger.go",
 		replace: [][2]string{{"p.guard.inherit(guardsBefore(p.index, len(d.partitions), old))", "_ = p"}},
 		tests:   []guard{{"TestExchangedGuardKnowsLastTimes", "duplicate"}},
