@@ -90,17 +90,6 @@ func (b *batch) rest(n int) {
 	}
 }
 
-// plainSince is since when the first of the chunks waits that nobody has packed or packs. The others are not packed again for each
-// one that comes.
-func (b *batch) plainSince() time.Time {
-	for _, c := range b.chunks {
-		if c.plain != nil && c.packing == nil {
-			return c.accepted
-		}
-	}
-	return b.chunks[len(b.chunks)-1].accepted
-}
-
 // addLogged adds samples that storage has lost behind the last chunk.
 func (b *batch) addLogged(n int) {
 	b.logged += n

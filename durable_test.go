@@ -482,7 +482,7 @@ func TestOneStuckPartition(t *testing.T) {
 			return rwtest.Answer{Latency: 20 * time.Millisecond}
 		}
 		m := newMachine(t, &b, func(c *Config) {
-			c.Batch.MaxSizeBytes, c.Queue.MaxSizeBytes = minBatchSize, 4*minBatchSize
+			c.Batch.MaxSizeBytes, c.Queue.MaxSizeBytes = minBatchSize, 8*minBatchSize
 			c.Retry.BackOff.MaxElapsedTime = 0
 		})
 		h := m.boot()

@@ -80,7 +80,7 @@ func (p *partition) appendLocked(l *lane, c *chunk, limits *BatchConfig, work []
 	switch {
 	case b.Samples >= limits.MaxSamples:
 		work = p.sealLocked(l, work)
-	case c.accepted.Sub(b.accepted) <= packAfter || c.accepted.Sub(b.plainSince()) <= packAfter:
+	case c.accepted.Sub(b.accepted) <= packAfter:
 	case l == &p.late:
 		// Packed and still open, it would wait for the good samples before the newest of what is added to it.
 		work = p.sealLocked(l, work)
@@ -90,7 +90,7 @@ func (p *partition) appendLocked(l *lane, c *chunk, limits *BatchConfig, work []
 	return work
 }
 
-// packAfter is how long plain series wait before they are packed, with all before them.
+// packAfter is how long plain series wait before they are packed.
 const packAfter = 10 * time.Second
 
 // sealLocked ends the open batch of a lane.
