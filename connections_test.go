@@ -312,7 +312,8 @@ func TestConnectionsThatLeadNowhere(t *testing.T) {
 			server.Config.ErrorLog = log.New(io.Discard, "", 0)
 			server.EnableHTTP2 = http2
 			server.StartTLS()
-			defer server.Close()
+			// It waits for its connections, and so is closed after what passes them on.
+			t.Cleanup(server.Close)
 			path := newHole(t, server.Listener.Addr())
 			h := networked(t, "https://"+path.Addr().String(), func(c *Config) {
 				c.HTTP.TLS.InsecureSkipVerify, c.HTTP.Timeout, c.ShutdownTimeout = true, 250*time.Millisecond, time.Second
