@@ -25,6 +25,8 @@ type batch struct {
 	life   uint64
 	// number counts the good batches of a partition.
 	number uint64
+	// packed is how many samples the batch had when it was made one chunk.
+	packed int
 }
 
 // admit says whether so much can be added to a message within the limits. Anything fits an empty one, so that a series over
@@ -79,7 +81,7 @@ func (b *batch) take(limits *BatchConfig, samples int, size sizes, unsettled uin
 
 // rest leaves out the first n chunks.
 func (b *batch) rest(n int) {
-	b.tally, b.sizes, b.logged = tally{}, sizes{}, 0
+	b.tally, b.sizes, b.logged, b.packed = tally{}, sizes{}, 0, 0
 	if b.chunks = slices.Clone(b.chunks[n:]); len(b.chunks) > 0 {
 		b.accepted = b.chunks[0].accepted
 	}
@@ -102,9 +104,16 @@ func (b *batch) whole(h home) *chunk {
 		tally: b.tally, protocol: b.protocol, sizes: b.sizes, accepted: b.accepted, logged: b.logged, life: b.life,
 		after: b.chunks[len(b.chunks)-1].after, entry: b.chunks[0].entry, pending: b.chunks, packing: make(chan struct{}), home: h,
 	}
-	b.chunks = []*chunk{c}
+	b.chunks, b.packed = []*chunk{c}, b.Samples
 	return c
 }
+
+// grown says whether enough has come since the batch was made one chunk that it is worth to make one again.
+func (b *batch) grown() bool { return b.Samples-b.packed >= b.packed/packedGrowth }
+
+// packedGrowth is the part of what is packed that may wait beside it as it is. If all were packed again with each few samples, an
+// outage would take much time.
+const packedGrowth = 8
 
 // leave says of all chunks that they are in no queue any more, and returns what they cost there.
 func (b *batch) leave() (cost int64) {

@@ -84,7 +84,7 @@ func (p *partition) appendLocked(l *lane, c *chunk, limits *BatchConfig, work []
 	case l == &p.late:
 		// Packed and still open, it would wait for the good samples before the newest of what is added to it.
 		work = p.sealLocked(l, work)
-	default:
+	case b.grown():
 		work = p.packLocked(l, b, work)
 	}
 	return work

@@ -3,6 +3,7 @@
 package orderedremotewriteexporter
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -475,4 +476,29 @@ func TestExamplesAreRenderedAfterAdmission(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestOpenBatchIsPackedNowAndThen: what waits for long is packed, and not once more for each few samples that come. What has come since
+// is not much.
+func TestOpenBatchIsPackedNowAndThen(t *testing.T) {
+	q := newQueue(configOf(onePartition).queueOptions(), account.NewLedger())
+	p, now := q.partitions[0], time.Now()
+	packed, most := 0, int64(0)
+	for range 1000 {
+		now = now.Add(100 * time.Millisecond)
+		c := &chunk{tally: tally{Counts: account.Counts{Samples: 1}}, plain: bytes.Repeat([]byte{1}, 100), accepted: now}
+		q.mu.Lock()
+		before := p.size
+		work := p.appendLocked(&p.good, c, &q.limits, nil)
+		q.used += p.size - before
+		q.mu.Unlock()
+		for _, c := range work {
+			packed += c.Samples
+			q.pack(c)
+		}
+		most = max(most, p.size)
+	}
+	assert.Less(t, most, int64(2*(1000/packedGrowth*100+20*chunkOverhead)), "what has come since, and little besides")
+	assert.NotZero(t, packed)
+	assert.LessOrEqual(t, packed, 2*packedGrowth*1000, "samples that were packed, again ones included")
 }

@@ -34,6 +34,22 @@ func TestRewritingTellsOfNothingThatItLeaves(t *testing.T) {
 	assert.Len(t, m.Keys(), 3, "nothing is left but heads and the owner")
 }
 
+// TestRewritingChoosesARecordOnce: where little is known the search comes around, and finds the same records again.
+func TestRewritingChoosesARecordOnce(t *testing.T) {
+	m := new(storagetest.Disk)
+	l := open(t, m, 2)
+	for i := range uint64(12) {
+		appendAll(t, l, []Run{run(0, i, 1), run(1, i, 1)})
+	}
+	l.Trim(2, 1)
+	require.Equal(t, 2, l.Sizes().Known)
+	l.Acknowledge(0, 12)
+	done, err := l.Rewrite(t.Context(), time.Now(), 1<<20, 1)
+	require.NoError(t, err)
+	require.True(t, done)
+	assert.Equal(t, bytesOnDisk(m), l.Sizes().Stored)
+}
+
 // TestEmptyLogDeletesWhatItDoesNotKnow: what an earlier process has written and nobody has read is deleted once nothing is kept.
 func TestEmptyLogDeletesWhatItDoesNotKnow(t *testing.T) {
 	m := new(storagetest.Disk)

@@ -553,13 +553,14 @@ func (l *Log) dropLocked(e *entry) {
 	l.obsolete = append(l.obsolete, obsolete{e.number, e.bytes})
 }
 
-// sweepLocked visits the next n records of those that are known, and begins anew after the last one.
+// sweepLocked visits the next n records of those that are known, none of them twice, and begins anew after the last one.
 func (l *Log) sweepLocked(n int, visit func(*entry)) {
-	for range min(uint64(n), l.next-l.first) {
+	for left := l.next - l.first; n > 0 && left > 0; n-- {
 		if l.sweep < l.first || l.sweep >= l.next {
 			l.sweep = l.first
 		}
 		if of, ok := l.unknown.next(l.sweep); ok && of.from == l.sweep {
+			left -= min(of.to-of.from, left)
 			l.sweep = of.to
 			continue
 		}
@@ -567,6 +568,7 @@ func (l *Log) sweepLocked(n int, visit func(*entry)) {
 			visit(e)
 		}
 		l.sweep++
+		left--
 	}
 }
 
