@@ -122,8 +122,9 @@ func (c *checker) final(x *flight) bool {
 
 // unknown says whether the receiver may have taken a request although the answer does not say so.
 func (x *flight) unknown() bool {
-	_, _, _, present := x.written()
-	return x.Status == 0 || x.Status == http.StatusBadGateway || x.Status == http.StatusGatewayTimeout || x.Status/100 == 2 && x.V2 && !present
+	samples, histograms, _, present := x.written()
+	return x.Status == 0 || x.Status == http.StatusBadGateway || x.Status == http.StatusGatewayTimeout ||
+		x.Status/100 == 2 && x.V2 && !present || samples > 0 || histograms > 0
 }
 
 // refusesAnything says whether a status refuses requests whatever is in them.

@@ -194,11 +194,6 @@ var mutants = []mutant{
 		tests:   []guard{{"TestChaosWithStorage", "storage_corrupt|was not delivered|samples were dropped for|FAIL"}},
 	},
 	{
-		name: "nobody knows what was ahead of the clock before a restart", file: "guard.go",
-		replace: [][2]string{{"\t\t\tg.held.ahead(e.identity, e.timestamp)\n\t\t}\n\t\treturn\n", "\t\t\t_ = g\n\t\t}\n\t\treturn\n"}},
-		tests:   []guard{{"TestNothingOvertakesWhatWasAheadOfTheClock", "Should be empty"}},
-	},
-	{
 		name: "guards know nothing when the partitions are exchanged", file: "exchanger.go",
 		replace: [][2]string{{"p.guard.inherit(guardsBefore(p.index, len(d.partitions), old))", "_ = p"}},
 		tests:   []guard{{"TestExchangedGuardKnowsLastTimes", "duplicate"}},
