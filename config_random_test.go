@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -80,7 +81,7 @@ func (r *randomConfigs) number(property map[string]any) any {
 	least, _ := property["minimum"].(int)
 	most, bounded := property["maximum"].(int)
 	if !bounded {
-		most = 1 << 40
+		most = min(math.MaxInt, 1<<40)
 	}
 	n := least
 	switch r.IntN(5) {
