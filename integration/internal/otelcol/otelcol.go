@@ -4,10 +4,13 @@
 package otelcol
 
 import (
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -82,11 +85,23 @@ func (c *Collector) MustStop(t testing.TB) {
 	require.NoError(t, c.Stop(time.Minute))
 }
 
-// FreeAddress returns an address on the loopback interface that nothing listens on.
+// given are the addresses that were free for somebody.
+var given sync.Map
+
+// FreeAddress returns an address on the loopback interface that nothing listens on. Its port is below those that systems give to
+// whoever asks for any, so that no connection takes it before the collector does.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, l.Close())
-	return l.Addr().String()
+	for range 1000 {
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(20_000+rand.IntN(12_000)))
+		if _, ok := given.LoadOrStore(address, true); ok {
+			continue
+		}
+		if l, err := net.Listen("tcp", address); err == nil {
+			require.NoError(t, l.Close())
+			return address
+		}
+	}
+	t.Fatal("no address is free")
+	return ""
 }
