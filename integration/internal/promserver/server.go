@@ -59,7 +59,9 @@ type Server struct {
 	// http is nil while the server is stopped.
 	http *httptest.Server
 
-	mu        sync.Mutex
+	mu sync.Mutex
+	// stopping ends requests before they reach the receiver.
+	stopping  bool
 	intercept Interceptor
 	requests  []*Request
 }
@@ -151,10 +153,21 @@ func (s *Server) open() *tsdb.DB {
 
 // Stop closes the server when it has answered the requests that it has. Its storage stays.
 func (s *Server) Stop() {
-	if s.http != nil {
-		s.http.Close()
-		s.http = nil
+	if s.http == nil {
+		return
 	}
+	// The HTTP server takes a connection for idle, and closes it, of which the next request is just being read. The storage would have
+	// its samples without an answer.
+	s.setStopping(true)
+	s.http.Close()
+	s.http = nil
+	s.setStopping(false)
+}
+
+func (s *Server) setStopping(stopping bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopping = stopping
 }
 
 // Restart starts the server on the address that it had, with the storage that it had.
@@ -255,6 +268,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	req := &Request{Header: r.Header.Clone(), Path: r.URL.Path, Host: r.Host, Proto: r.Proto, Body: body}
 	s.mu.Lock()
+	if s.stopping {
+		s.mu.Unlock()
+		panic(http.ErrAbortHandler)
+	}
 	req.Number = len(s.requests) + 1
 	s.requests = append(s.requests, req)
 	fault := s.intercept(req)
