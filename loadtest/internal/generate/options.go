@@ -20,6 +20,7 @@ type Options struct {
 	Headers            map[string]string
 	Kinds              []schedule.Kind
 	Series             int // Remote-Write series of all kinds together
+	First              int // number of the first stream of each kind
 	Resources          int
 	Attributes         int
 	PerRequest         int // points of a request at most
@@ -54,6 +55,7 @@ func (o *Options) Register(flags *flag.FlagSet) {
 		return err
 	})
 	flags.IntVar(&o.Series, "series", 10_000, fmt.Sprintf("Remote-Write series, of all types together; the least that makes full requests and resources. A histogram's point becomes %d, a summary's %d", schedule.Histogram.Parts(), schedule.Summary.Parts()))
+	flags.IntVar(&o.First, "first", 0, "number of the first stream of each type: generators that send at the same time need streams of their own")
 	flags.IntVar(&o.Resources, "resources", 10, "resources (pods) of each type")
 	flags.IntVar(&o.Attributes, "attributes", 12, "attributes of each point, at least 2")
 	flags.IntVar(&o.PerRequest, "points", 1000, "points of a request at most")
@@ -140,6 +142,7 @@ func (o *Options) Plan() ([]*schedule.Schedule, error) {
 		start = time.Now()
 	}
 	for _, s := range schedules {
+		s.First = o.First
 		s.Start = start.UnixMilli()
 		s.Interval = max(1, interval.Round(time.Millisecond).Milliseconds())
 		if o.Lifetime > 0 {

@@ -217,7 +217,7 @@ func (t *Template) Set(request, step int, counts *Counts) {
 	first := request * s.PerRequest
 	for i := range t.resources {
 		r := first/s.PerResource + i
-		t.setResource(&t.resources[i], r, s.Generation(r, step))
+		t.setResource(&t.resources[i], s.First+r, s.Generation(r, step))
 	}
 	temporality := byte(cumulative)
 	if s.IsDelta(request, step) {
@@ -237,7 +237,7 @@ func (t *Template) Set(request, step int, counts *Counts) {
 	counts[schedule.None] += len(t.points)
 	for i := range t.points {
 		p := &t.points[i]
-		t.setIdentity(p, 's', first+i)
+		t.setIdentity(p, 's', s.First+first+i)
 		t.setPoint(p, first+i, step, s.Time(step))
 	}
 }
@@ -306,7 +306,7 @@ func (t *Template) setWrong(p *point, stream, step int, f schedule.Fault) {
 	if f == schedule.Duplicate {
 		valuesOf = step - 1
 	}
-	t.setIdentity(p, letter, stream)
+	t.setIdentity(p, letter, s.First+stream)
 	t.setPoint(p, stream, valuesOf, s.PointTime(step, f))
 	b[p.field], b[p.flags] = pointTag, 0
 	copy(b[p.key:], goodKey)

@@ -111,6 +111,29 @@ func newSchedule(kind schedule.Kind) *schedule.Schedule {
 	return &schedule.Schedule{Kind: kind, Streams: 60, PerResource: 5, PerRequest: 20, Start: 1_800_000_000_000, Interval: 1000, Steps: 30}
 }
 
+// Streams that are counted from another number differ in nothing but the labels that tell them and their resources apart.
+func TestFirstStream(t *testing.T) {
+	s := newSchedule(schedule.Gauge)
+	far := *s
+	far.First = schedule.MaxStreams - s.Streams
+	near, err := New(s, attributes)
+	require.NoError(t, err)
+	other, err := New(&far, attributes)
+	require.NoError(t, err)
+	var counts Counts
+	near.Set(2, 3, &counts)
+	other.Set(2, 3, &counts)
+	points := decode(t, near.Body())
+	for i, p := range decode(t, other.Body()) {
+		requireScheduled(t, s, 40+i, 3, points[i])
+		assert.Equal(t, points[i].values, p.values)
+		assert.Equal(t, fmt.Sprintf("s%08d", far.First+40+i), p.series(t))
+		assert.NotEqual(t, points[i].instance, p.instance)
+	}
+	far.First++
+	assert.Error(t, far.Check())
+}
+
 // Every template is set to many requests and steps, one after the other, so that nothing of one may stay for the next.
 func TestPdataFindsTheSchedule(t *testing.T) {
 	for _, kind := range schedule.Kinds() {

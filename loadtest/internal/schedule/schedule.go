@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // Kind is a type of metrics.
@@ -81,6 +82,9 @@ func Quantile(i int) float64 { return [Quantiles]float64{0, 0.5, 0.9, 0.99, 1}[i
 type Schedule struct {
 	Kind    Kind `json:"kind"`
 	Streams int  `json:"streams"`
+	// First is added to the numbers of the streams where they are told apart, so that several generators can have streams of
+	// their own. Everything else about a stream follows from its number without it.
+	First int `json:"first_stream"`
 	// PerResource is how many streams a resource has, consecutive ones.
 	PerResource int `json:"streams_per_resource"`
 	// PerRequest is how many points a request has, of consecutive streams.
@@ -95,11 +99,18 @@ type Schedule struct {
 	Errors   Errors `json:"errors"`
 }
 
+// MaxStreams is how many streams there are numbers for.
+const MaxStreams = 100_000_000
+
 // Check tells of what cannot be.
 func (s *Schedule) Check() error {
 	switch {
 	case s.Streams <= 0 || s.PerResource <= 0 || s.PerRequest <= 0:
 		return errors.New("there must be at least one stream, of one resource, in one request")
+	case !slices.Contains(Kinds(), s.Kind):
+		return fmt.Errorf("there is no type %q", s.Kind)
+	case s.First < 0 || s.Streams > MaxStreams-s.First:
+		return fmt.Errorf("streams have numbers from 0 to %d", MaxStreams-1)
 	case s.Streams%s.PerResource != 0 || s.Streams%s.PerRequest != 0:
 		return fmt.Errorf("%d streams are no multiple of %d of a resource and %d of a request", s.Streams, s.PerResource, s.PerRequest)
 	case s.Interval <= 0:
@@ -206,6 +217,9 @@ func (s *Schedule) Value(stream, part, step int) float64 {
 		return Level(stream, step, part)
 	}
 }
+
+// Has says whether a step is one of the schedule, as far as is known.
+func (s *Schedule) Has(step int) bool { return step >= 0 && (s.Steps == 0 || step < s.Steps) }
 
 // Expected is how many samples a receiver must get of one part of a stream.
 func (s *Schedule) Expected(stream int) int {

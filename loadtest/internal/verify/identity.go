@@ -57,10 +57,10 @@ func (v *Verifier) identify(r *wire.Request, s *wire.Series) identity {
 		v.judge(r, s, err)
 	}
 	if len(number) == 9 && (number[0] == 's' || number[0] == 'x') {
-		if stream, err := strconv.Atoi(string(number[1:])); err == nil {
+		if stream, err := strconv.ParseUint(string(number[1:]), 10, 32); err == nil {
 			kind, part, ok := place(string(name), string(bound))
 			if ok {
-				id.kind, id.slot, id.hostile = numberOf(kind), int32(stream*kind.Parts()+part), number[0] == 'x'
+				id.kind, id.slot, id.hostile = numberOf(kind), int32(int(stream)*kind.Parts()+part), number[0] == 'x'
 			}
 		}
 	}

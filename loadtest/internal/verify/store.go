@@ -18,26 +18,18 @@ const staleNaN = 0x7ff0000000000002
 // store judges a sample that is stored.
 func (v *Verifier) store(n uint32, r *wire.Request, of *wire.Series, sample *wire.Sample) {
 	s := &v.series[n]
-	p := v.plans[s.kind]
-	if p != nil && (s.hostile || int(s.slot) >= len(p.delivered)) {
-		p = nil
-	}
-	step, stream := 0, 0
-	if p != nil {
-		stream = int(s.slot) / p.Kind.Parts()
-		var on bool
-		if step, on = p.Step(sample.Time); !on || p.faulty && !p.Fault(stream, step).Expected() {
-			if !v.redelivered(n, sample) {
-				v.unexpected(p, stream, r, of, sample)
-			}
-			return
+	p, at, planned := v.planOf(s, sample.Time)
+	if planned && p == nil {
+		if !v.redelivered(n, sample) {
+			v.unexpected(s, r, of, sample)
 		}
+		return
 	}
 	if sample.Time <= s.newest {
 		if v.redelivered(n, sample) {
 			return
 		}
-		if p != nil && p.Fault(stream, step+1) == schedule.Duplicate {
+		if p != nil && p.Has(at.step+1) && p.Fault(at.stream, at.step+1) == schedule.Duplicate {
 			v.report.OnPurpose[schedule.Duplicate.String()]++
 			return
 		}
@@ -52,10 +44,45 @@ func (v *Verifier) store(n uint32, r *wire.Request, of *wire.Series, sample *wir
 	if p == nil {
 		return
 	}
-	p.delivered[s.slot]++
-	if !p.right(stream, int(s.slot)%p.Kind.Parts(), step, sample) {
-		v.violation(WrongValue, "%s: %v at step %d", v.describe(r, of), math.Float64frombits(sample.Bits), step)
+	p.delivered[at.slot]++
+	if !p.right(at, sample) {
+		v.violation(WrongValue, "%s: %v at step %d", v.describe(r, of), math.Float64frombits(sample.Bits), at.step)
 	}
+}
+
+// placeOf is where a sample stands in a plan.
+type placeOf struct{ slot, stream, part, step int }
+
+// planOf finds the plan by which a series has a sample at that time, and where. Planned says whether there is a plan of the
+// series at all.
+func (v *Verifier) planOf(s *series, millis int64) (_ *plan, at placeOf, planned bool) {
+	plans := v.plans[s.kind]
+	for i := len(plans) - 1; i >= 0; i-- {
+		p := plans[i]
+		if !p.holds(s) {
+			continue
+		}
+		planned = true
+		at = p.place(s)
+		var on bool
+		if at.step, on = p.Step(millis); on && p.Has(at.step) && (!p.faulty || p.Fault(at.stream, at.step).Expected()) {
+			return p, at, true
+		}
+	}
+	return nil, at, planned
+}
+
+// holds says whether a series is of a stream of the plan, with sound labels.
+func (p *plan) holds(s *series) bool {
+	slot := int(s.slot) - p.First*p.Kind.Parts()
+	return !s.hostile && slot >= 0 && slot < len(p.delivered)
+}
+
+// place is that of a series, without a step.
+func (p *plan) place(s *series) placeOf {
+	parts := p.Kind.Parts()
+	slot := int(s.slot) - p.First*parts
+	return placeOf{slot: slot, stream: slot / parts, part: slot % parts}
 }
 
 // redelivered says whether a sample comes again that its sender was not told to be stored.
@@ -70,24 +97,29 @@ func (v *Verifier) redelivered(n uint32, sample *wire.Sample) bool {
 }
 
 // right says whether a sample has the value that the schedule says.
-func (p *plan) right(stream, part, step int, sample *wire.Sample) bool {
-	if p.faulty && p.Fault(stream, step) == schedule.Stale {
+func (p *plan) right(at placeOf, sample *wire.Sample) bool {
+	if p.faulty && p.Fault(at.stream, at.step) == schedule.Stale {
 		return sample.Bits == staleNaN || sample.Native && math.Float64bits(sample.Sum) == staleNaN
 	}
-	if sample.Native && sample.Sum != schedule.Total(stream, p.Age(stream, step)) {
+	if sample.Native && sample.Sum != schedule.Total(at.stream, p.Age(at.stream, at.step)) {
 		return false
 	}
-	return math.Float64frombits(sample.Bits) == p.Value(stream, part, step)
+	return math.Float64frombits(sample.Bits) == p.Value(at.stream, at.part, at.step)
 }
 
 // unexpected finds out why a sample has come whose stream has none at its time.
-func (v *Verifier) unexpected(p *plan, stream int, r *wire.Request, of *wire.Series, sample *wire.Sample) {
-	for _, f := range []schedule.Fault{schedule.OutOfOrder, schedule.Future, schedule.Delta} {
-		// The time of the step whose point it can be.
-		millis := sample.Time + p.Time(0) - p.PointTime(0, f)
-		if step, on := p.Step(millis); on && p.Fault(stream, step) == f {
-			v.report.OnPurpose[f.String()]++
-			return
+func (v *Verifier) unexpected(s *series, r *wire.Request, of *wire.Series, sample *wire.Sample) {
+	for _, p := range v.plans[s.kind] {
+		if !p.holds(s) {
+			continue
+		}
+		for _, f := range []schedule.Fault{schedule.OutOfOrder, schedule.Future, schedule.Delta} {
+			// The time of the step whose point it can be.
+			millis := sample.Time + p.Time(0) - p.PointTime(0, f)
+			if step, on := p.Step(millis); on && p.Has(step) && p.Fault(p.place(s).stream, step) == f {
+				v.report.OnPurpose[f.String()]++
+				return
+			}
 		}
 	}
 	v.violation(Unscheduled, "%s: %d", v.describe(r, of), sample.Time)

@@ -8,6 +8,7 @@ package verify
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -54,7 +55,8 @@ type Verifier struct {
 	mu     sync.Mutex // guards what follows
 	table  table
 	series []series
-	plans  [kinds]*plan
+	plans  [kinds][]*plan // the newest ones last
+	epoch  int            // how often everything was forgotten
 	// flights are the requests that have arrived and are not answered, by their numbers.
 	flights map[uint32]*Flight
 	last    uint32 // flight
@@ -127,12 +129,14 @@ func New() *Verifier {
 func (v *Verifier) Reset() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.table, v.series, v.plans = newTable(), nil, [kinds]*plan{}
+	v.table, v.series, v.plans = newTable(), nil, [kinds][]*plan{}
+	v.epoch++
 	v.flights, v.doubtful = make(map[uint32]*Flight), make(map[sampleID]struct{})
 	v.report = Report{OnPurpose: make(map[string]int), Violations: make(map[Violation]int)}
 }
 
-// SetSchedules says what is sent from now on. A schedule that is known but for its number of steps is only completed.
+// SetSchedules says what is sent besides what is known. A schedule that is known but for its number of steps is only
+// completed.
 func (v *Verifier) SetSchedules(schedules []schedule.Schedule) error {
 	for i := range schedules {
 		if err := schedules[i].Check(); err != nil {
@@ -142,15 +146,17 @@ func (v *Verifier) SetSchedules(schedules []schedule.Schedule) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, s := range schedules {
-		n := numberOf(s.Kind)
-		if p := v.plans[n]; p != nil {
+		plans := &v.plans[numberOf(s.Kind)]
+		at := slices.IndexFunc(*plans, func(p *plan) bool {
 			known := p.Schedule
-			if known.Steps = s.Steps; known == s {
-				p.Schedule = s
-				continue
-			}
+			known.Steps = s.Steps
+			return known == s
+		})
+		if at >= 0 {
+			(*plans)[at].Schedule = s
+			continue
 		}
-		v.plans[n] = &plan{s, s.Errors.Any(), make([]uint32, s.Streams*s.Kind.Parts())}
+		*plans = append(*plans, &plan{s, s.Errors.Any(), make([]uint32, s.Streams*s.Kind.Parts())})
 	}
 	return nil
 }
@@ -161,6 +167,7 @@ type Flight struct {
 	Dice uint32
 
 	number    uint32
+	epoch     int
 	ctx       context.Context
 	request   *wire.Request
 	series    []uint32 // the numbers of the request's series
@@ -182,7 +189,7 @@ func (v *Verifier) Arrive(ctx context.Context, f *Flight, r *wire.Request) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.last++
-	*f = Flight{Dice: 1<<32 - 1, number: v.last, ctx: ctx, request: r, series: f.series[:0]}
+	*f = Flight{Dice: 1<<32 - 1, number: v.last, epoch: v.epoch, ctx: ctx, request: r, series: f.series[:0]}
 	v.flights[f.number] = f
 	// A loop of its own, because the processor then waits for the memory of many series at once.
 	for i := range r.Series {
@@ -218,10 +225,13 @@ func (v *Verifier) overtake(s *series, f *Flight, of *wire.Series) {
 	}
 }
 
-// Store stores the samples of a flight.
+// Store stores the samples of a flight, unless everything was forgotten since it has arrived.
 func (v *Verifier) Store(f *Flight) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if f.epoch != v.epoch {
+		return
+	}
 	f.stored = true
 	for i, n := range f.series {
 		of := &f.request.Series[i]
@@ -247,7 +257,7 @@ func (v *Verifier) Land(f *Flight) {
 func (v *Verifier) Settle(f *Flight, acknowledged bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if !acknowledged {
+	if !acknowledged && f.epoch == v.epoch {
 		v.doubt(f)
 	}
 }
@@ -305,24 +315,29 @@ func (v *Verifier) Delivered() int {
 
 // Report says what was found until now.
 func (v *Verifier) Report() Report {
+	r, plans := v.snapshot()
+	// Outside of the lock, because it takes seconds for many points of which some are wrong on purpose.
+	for _, p := range plans {
+		p.complete(&r)
+	}
+	return r
+}
+
+// snapshot copies the report and the plans.
+func (v *Verifier) snapshot() (Report, []*plan) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	r := v.report
 	r.Series, r.InDoubt = len(v.series), len(v.doubtful)
-	r.OnPurpose, r.Violations = make(map[string]int), make(map[Violation]int)
-	for f, n := range v.report.OnPurpose {
-		r.OnPurpose[f] = n
-	}
-	for kind, n := range v.report.Violations {
-		r.Violations[kind] = n
-	}
-	r.Examples = append([]string{}, v.report.Examples...)
-	for _, p := range v.plans {
-		if p != nil {
-			p.complete(&r)
+	r.OnPurpose, r.Violations = maps.Clone(r.OnPurpose), maps.Clone(r.Violations)
+	r.Examples = append([]string{}, r.Examples...)
+	var plans []*plan
+	for _, of := range v.plans {
+		for _, p := range of {
+			plans = append(plans, &plan{p.Schedule, p.faulty, slices.Clone(p.delivered)})
 		}
 	}
-	return r
+	return r, plans
 }
 
 // complete adds what of a plan has come and what is missing.
@@ -339,7 +354,7 @@ func (p *plan) complete(r *Report) {
 			}
 			r.Missing += missing
 			if len(r.Examples) < maxExamples {
-				r.Examples = append(r.Examples, fmt.Sprintf("missing: %s, stream %d, part %d: %d of %d samples", p.Kind, stream, part, missing, expected))
+				r.Examples = append(r.Examples, fmt.Sprintf("missing: %s, stream %d, part %d: %d of %d samples", p.Kind, p.First+stream, part, missing, expected))
 			}
 		}
 	}

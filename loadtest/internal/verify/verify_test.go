@@ -262,6 +262,108 @@ func TestWhatIsWrongOnPurpose(t *testing.T) {
 	}
 }
 
+// A label of a sender that makes it up leads to no stream.
+func TestStreamsThatAreNoNumbers(t *testing.T) {
+	r := newRun(t, newSchedule(schedule.Gauge))
+	for _, number := range []string{"s-0000001", "s+0000001", "s99999999"} {
+		s := r.gauge(1, 0)
+		s.Labels[1].Value = number
+		r.deliver(s)
+	}
+	assert.Zero(t, r.found(nothing).Scheduled)
+}
+
+// A generator that starts again does not make wrong what is still on its way of the one before.
+func TestGeneratorsAfterEachOther(t *testing.T) {
+	first := newSchedule(schedule.Gauge)
+	first.Errors.Future, first.Errors.OutOfOrder = 0.1, 0.1
+	r := newRun(t, first)
+	second := first
+	second.Start += 3_100
+	require.NoError(t, r.SetSchedules([]schedule.Schedule{second}))
+	again := &run{t, r.Verifier, second}
+	futures := 0
+	for stream := range first.Streams {
+		for step := range 3 {
+			ts := r.gauge(stream, step)
+			if f := first.Fault(stream, step); f != schedule.None {
+				ts.Samples[0].Timestamp = first.PointTime(step, f)
+				futures++
+			}
+			r.deliver(ts)
+		}
+		if second.Fault(stream, 0) == schedule.None {
+			r.deliver(again.gauge(stream, 0))
+		}
+	}
+	require.Positive(t, futures)
+	r.found(nothing)
+	first.Steps, second.Steps = 4, 1
+	require.NoError(t, r.SetSchedules([]schedule.Schedule{second}))
+	require.NoError(t, r.SetSchedules([]schedule.Schedule{first}))
+	report := r.found(nothing)
+	missing := 0 // what the first should have sent at its last step
+	for stream := range first.Streams {
+		if first.Fault(stream, 3) == schedule.None {
+			missing++
+		}
+	}
+	assert.Equal(t, []int{missing, futures}, []int{report.Missing, report.OnPurpose["future"]})
+
+	late := r.gauge(1, 5)
+	r.deliver(late)
+	r.found(map[Violation]int{Unscheduled: 1})
+}
+
+// Generators at the same time have streams of their own.
+func TestGeneratorsNextToEachOther(t *testing.T) {
+	one, other := newSchedule(schedule.Gauge), newSchedule(schedule.Gauge)
+	other.First, other.Start = 10, other.Start+1
+	r := newRun(t, one)
+	require.NoError(t, r.SetSchedules([]schedule.Schedule{other}))
+	for step := range 2 {
+		for stream := range 10 {
+			r.deliver(r.gauge(stream, step))
+			ts := (&run{t, r.Verifier, other}).gauge(stream, step)
+			ts.Labels[1].Value = fmt.Sprintf("s%08d", 10+stream)
+			r.deliver(ts)
+		}
+	}
+	one.Steps, other.Steps = 2, 3
+	require.NoError(t, r.SetSchedules([]schedule.Schedule{one, other}))
+	report := r.found(nothing)
+	assert.Equal(t, []int{50, 40, 10}, []int{report.Expected, report.Scheduled, report.Missing})
+}
+
+// What is in flight when everything is forgotten is forgotten too.
+func TestResetWhileRequestsAreInFlight(t *testing.T) {
+	r := newRun(t, newSchedule(schedule.Gauge))
+	arrived, stored := r.arrive(t.Context(), r.gauge(1, 0), r.gauge(2, 0)), r.arrive(t.Context(), r.gauge(3, 0))
+	r.Store(stored)
+	r.Reset()
+	require.NoError(t, r.SetSchedules([]schedule.Schedule{r.schedule}))
+	r.deliver(r.gauge(4, 0))
+	r.finish(arrived, true, true)
+	r.Land(stored)
+	r.Settle(stored, false)
+	r.deliver(r.gauge(4, 0))
+	report := r.found(map[Violation]int{Resent: 1})
+	assert.Equal(t, []int{1, 0}, []int{report.Delivered, report.InDoubt})
+}
+
+func TestSchedulesThatCannotBeAreRefused(t *testing.T) {
+	for _, change := range []func(*schedule.Schedule){
+		func(s *schedule.Schedule) { s.Kind = "smoke" },
+		func(s *schedule.Schedule) { s.Streams, s.PerResource, s.PerRequest = 1<<62, 1, 1 },
+		func(s *schedule.Schedule) { s.First = 99_999_999 },
+		func(s *schedule.Schedule) { s.First = -1 },
+	} {
+		s := newSchedule(schedule.Gauge)
+		change(&s)
+		assert.Error(t, New().SetSchedules([]schedule.Schedule{s}))
+	}
+}
+
 // Every part of every kind is found again by the names that the specifications give it.
 func TestEveryPartHasItsPlace(t *testing.T) {
 	for _, kind := range schedule.Kinds() {
