@@ -8,12 +8,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -26,11 +28,13 @@ import (
 func main() {
 	var o generate.Options
 	o.Register(flag.CommandLine)
-	announce := flag.String("announce", "", "the control address of a receiver that is to be told the schedule, like http://127.0.0.1:9202")
+	announce := flag.String("announce", "", "the control address of a receiver that is to be told the schedule: host:port or a URL")
 	flag.Parse()
 	err := flags.NoArguments(flag.CommandLine)
 	if err == nil {
-		err = run(o, *announce)
+		interrupts := make(chan os.Signal, 2)
+		signal.Notify(interrupts, syscall.SIGINT, syscall.SIGTERM)
+		err = run(os.Stdout, o, *announce, interrupts)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "generate:", err)
@@ -48,46 +52,44 @@ type result struct {
 	CPUPerMillion float64 `json:"cpu_seconds_per_million_points"`
 }
 
-func run(o generate.Options, announce string) error {
+// run sends until its end or the first interrupt, and finishes the step that is under way unless a second one comes. However
+// it ends, it prints what was sent.
+func run(out io.Writer, o generate.Options, announce string, interrupts <-chan os.Signal) error {
 	g, err := generate.New(o)
 	if err != nil {
 		return err
 	}
-	if err := tell(announce, g.Schedules()); err != nil {
-		return err
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	interrupts := make(chan os.Signal, 2)
-	signal.Notify(interrupts, syscall.SIGINT, syscall.SIGTERM)
 	go func() {
 		<-interrupts
 		g.Stop()
 		<-interrupts
 		cancel()
 	}()
+	if err := tell(ctx, announce, g.Schedules()); err != nil {
+		return err
+	}
 	showing, shown := context.WithCancel(ctx)
 	if terminal(os.Stderr) {
 		go show(showing, g)
 	}
 	err = g.Run(ctx)
 	shown()
-	if err != nil {
-		return err
-	}
-	if err := tell(announce, g.Schedules()); err != nil {
-		return err
+	if err == nil {
+		// Of a step that is not finished, a receiver would miss what was not sent.
+		err = tell(ctx, announce, g.Schedules())
 	}
 	r := result{Schedules: g.Schedules(), Totals: g.Totals(), CPUSeconds: usage.Self().Seconds()}
 	r.Accepted, r.Samples = r.Totals.Accepted()
 	if r.Accepted > 0 {
 		r.CPUPerMillion = r.CPUSeconds * 1e6 / float64(r.Accepted)
 	}
-	return json.NewEncoder(os.Stdout).Encode(r)
+	return errors.Join(err, json.NewEncoder(out).Encode(r))
 }
 
 // tell tells a receiver the schedules, if there is one.
-func tell(receiver string, schedules []*schedule.Schedule) error {
+func tell(ctx context.Context, receiver string, schedules []*schedule.Schedule) error {
 	if receiver == "" {
 		return nil
 	}
@@ -95,7 +97,14 @@ func tell(receiver string, schedules []*schedule.Schedule) error {
 	if err != nil {
 		return err
 	}
-	resp, err := http.Post(receiver+"/schedule", "application/json", bytes.NewReader(body))
+	if !strings.Contains(receiver, "://") {
+		receiver = "http://" + receiver
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(receiver, "/")+"/schedule", bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("announce: %w", err)
+	}
+	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return fmt.Errorf("announce: %w", err)
 	}
@@ -114,7 +123,7 @@ func terminal(f *os.File) bool {
 
 // show writes how far the generator is over the same line, each second.
 func show(ctx context.Context, g *generate.Generator) {
-	before := 0
+	before, retries := 0, 0
 	for tick := time.NewTicker(time.Second); ; {
 		select {
 		case <-ctx.Done():
@@ -126,6 +135,10 @@ func show(ctx context.Context, g *generate.Generator) {
 		points, samples := t.Accepted()
 		fmt.Fprintf(os.Stderr, "\r%5.0f s  %12d points accepted (%d samples), %9d/s, %d retries, an answer takes %.1f ms ",
 			t.Seconds, points, samples, points-before, t.Retries, 1000*t.MeanSeconds)
+		if points == before && t.Retries > retries {
+			fmt.Fprintf(os.Stderr, "\n%.300s\n", t.LastRetry)
+		}
+		retries = t.Retries
 		before = points
 	}
 }

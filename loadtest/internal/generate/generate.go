@@ -24,6 +24,7 @@ type Generator struct {
 	options   Options
 	schedules []*schedule.Schedule
 	templates []*otlp.Template
+	steps     int // or 0 for no end by number
 	perStep   int // requests
 	points    int // of a step
 	// Window, if it is set, is called before each request, and waits until it may be sent. It returns false when nothing
@@ -46,7 +47,15 @@ func New(o Options) (*Generator, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Generator{options: o, schedules: schedules}
+	// What no connection could be made with is found out before anybody is told of a schedule.
+	to, err := newSender(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := to.close(); err != nil {
+		return nil, err
+	}
+	g := &Generator{options: o, schedules: schedules, steps: schedules[0].Steps}
 	g.moved = sync.NewCond(&g.mu)
 	g.totals.Kinds = make(map[schedule.Kind]*Points)
 	for _, s := range schedules {
@@ -57,12 +66,13 @@ func New(o Options) (*Generator, error) {
 		g.templates = append(g.templates, t)
 		g.perStep += s.Streams / s.PerRequest
 		g.points += s.Streams
+		s.Steps = 0
 		g.totals.Kinds[s.Kind] = &Points{Faults: make(map[string]int)}
 	}
 	return g, nil
 }
 
-// Schedules are what the generator sends. Their Steps are final once Run has returned.
+// Schedules are what the generator sends. Their Steps are known once Run has returned: it may be stopped.
 func (g *Generator) Schedules() []*schedule.Schedule { return g.schedules }
 
 // Stop lets the step that is under way be the last one.
@@ -119,7 +129,7 @@ func (g *Generator) begin(c, step int) bool {
 	g.progress[c] = step
 	g.moved.Broadcast()
 	for step >= g.latest {
-		if steps := g.schedules[0].Steps; g.stopped || steps > 0 && step >= steps {
+		if g.stopped || g.steps > 0 && step >= g.steps {
 			g.progress[c] = math.MaxInt // nobody waits for it
 			return false
 		}
@@ -134,7 +144,7 @@ func (g *Generator) begin(c, step int) bool {
 
 // connection sends the requests of one connection.
 func (g *Generator) connection(ctx context.Context, c int) (err error) {
-	to, err := newSender(g.options.Protocol, g.options.Endpoint, g.options.headers())
+	to, err := newSender(g.options)
 	if err != nil {
 		return err
 	}
@@ -196,6 +206,8 @@ func (g *Generator) send(ctx context.Context, to sender, kind schedule.Kind, bod
 		took := time.Since(began)
 		var refused *refusal
 		switch {
+		case err == nil && rejected > counts.Sent():
+			return fmt.Errorf("the collector says that it rejected %d points of %d", rejected, counts.Sent())
 		case err == nil:
 			g.count(kind, len(body), took, counts, func(p *Points, sent int) { p.Accepted += sent - rejected; p.Rejected += rejected })
 			return nil
@@ -226,17 +238,13 @@ func (g *Generator) count(kind schedule.Kind, bytes int, took time.Duration, cou
 	t.waited += took
 	t.SlowestSeconds = max(t.SlowestSeconds, took.Seconds())
 	p := t.Kinds[kind]
-	sent := 0
 	for f, n := range counts {
 		if f := schedule.Fault(f); f != schedule.None && n > 0 {
 			p.Faults[f.String()] += n
 		}
-		if schedule.Fault(f) != schedule.Gap {
-			sent += n
-		}
 	}
-	p.Sent += sent
-	outcome(p, sent)
+	p.Sent += counts.Sent()
+	outcome(p, counts.Sent())
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

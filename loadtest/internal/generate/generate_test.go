@@ -3,12 +3,19 @@
 package generate
 
 import (
+	"cmp"
+	"compress/gzip"
 	"context"
+	"encoding/pem"
 	"flag"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -223,14 +230,98 @@ func TestPlansAreFull(t *testing.T) {
 	}
 }
 
+// TestOptionsThatCannotBeAreRefused by an error that begins with the flag, before anything is sent.
 func TestOptionsThatCannotBeAreRefused(t *testing.T) {
-	for _, args := range []string{"-series 0", "-points -1", "-rate -1", "-out-of-order 2", "-interval 1ms -future 0.1", "-attributes 1", "-protocol smoke"} {
-		g, err := New(options(t, strings.Fields(args)...))
-		if err == nil {
-			err = g.Run(t.Context())
+	for _, args := range []string{
+		"-series 0", "-resources 0", "-points -1", "-connections 0", "-rate -1", "-rate NaN", "-rate +Inf", "-duration -1s", "-samples -1",
+		"-churn -1s", "-interval -1s", "-interval 1ms -future 0.1", "-out-of-order 2", "-resets 1.1", "-delta -1", "-attributes 1",
+		"-protocol smoke", "-compression zstd", "-ca-file /nowhere", "-ca-file /dev/null", "-endpoint ftp://localhost", "-endpoint http:// -protocol http",
+	} {
+		_, err := New(options(t, strings.Fields(args)...))
+		if assert.Error(t, err, args) {
+			name, _, _ := strings.Cut(args[1:], " ")
+			assert.Equal(t, strings.ReplaceAll(name, "-", "_"), strings.ReplaceAll(err.Error()[:len(name)], "-", "_"), err)
 		}
-		assert.Error(t, err, args)
 	}
 	_, err := parseKinds("gauge,delta")
 	assert.Error(t, err)
+	for _, header := range []string{"name", "=value", "bad name=value", "name=two\nlines"} {
+		flags := flag.NewFlagSet("", flag.ContinueOnError)
+		flags.SetOutput(io.Discard)
+		(&Options{}).Register(flags)
+		assert.ErrorContains(t, flags.Parse([]string{"-header", header}), "header", header)
+	}
+}
+
+// A collector that lies about what it rejected would make the numbers of what it accepted wrong.
+func TestMoreRejectedThanSent(t *testing.T) {
+	b := &backend{answer: func(int) (int64, error) { return 11, nil }}
+	g, err := New(options(t, "-endpoint", serve(t, b)["grpc"], "-series", "10", "-samples", "10"))
+	require.NoError(t, err)
+	assert.ErrorContains(t, g.Run(t.Context()), "rejected 11 points of 10")
+}
+
+// While a collector is not there, it is said why, and the generator goes on when it comes back.
+func TestCollectorThatComesBack(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	g, err := New(options(t, "-endpoint", l.Addr().String(), "-series", "10", "-samples", "20"))
+	require.NoError(t, err)
+	ended := make(chan error, 1)
+	go func() { ended <- g.Run(t.Context()) }()
+	for g.Totals().Retries < 3 {
+		runtime.Gosched()
+	}
+	assert.Contains(t, g.Totals().LastRetry, "refused")
+	l, err = net.Listen("tcp", l.Addr().String())
+	require.NoError(t, err)
+	s := grpc.NewServer()
+	pmetricotlp.RegisterGRPCServer(s, &backend{})
+	go func() { _ = s.Serve(l) }()
+	defer s.Stop()
+	require.NoError(t, <-ended)
+	points, _ := (&Totals{Kinds: g.Totals().Kinds}).Accepted()
+	assert.Equal(t, 20, points)
+}
+
+// With TLS and gzip, over both protocols. A certificate that is not trusted is an error, and no reason to try again.
+func TestTLSAndCompression(t *testing.T) {
+	b := &backend{}
+	compressed := func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !assert.Equal(t, "gzip", cmp.Or(r.Header.Get("Content-Encoding"), r.Header.Get("Grpc-Encoding"))) {
+				return
+			}
+			if r.ProtoMajor == 1 {
+				body, err := gzip.NewReader(r.Body)
+				assert.NoError(t, err)
+				r.Body = io.NopCloser(body)
+			}
+			h.ServeHTTP(w, r)
+		})
+	}
+	g := grpc.NewServer()
+	pmetricotlp.RegisterGRPCServer(g, b)
+	for protocol, handler := range map[string]http.Handler{"grpc": compressed(g), "http": compressed(b)} {
+		t.Run(protocol, func(t *testing.T) {
+			s := httptest.NewUnstartedServer(handler)
+			s.Config.ErrorLog = log.New(io.Discard, "", 0)
+			s.EnableHTTP2 = protocol == "grpc"
+			s.StartTLS()
+			defer s.Close()
+			ca := filepath.Join(t.TempDir(), "ca.pem")
+			require.NoError(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600))
+			args := []string{"-endpoint", s.URL, "-protocol", protocol, "-series", "10", "-samples", "20", "-compression", "gzip", "-header", "X-Scope-OrgID=me"}
+			untrusted, err := New(options(t, args...))
+			require.NoError(t, err)
+			require.ErrorContains(t, untrusted.Run(t.Context()), "certificate")
+			trusted, err := New(options(t, append(args, "-ca-file", ca)...))
+			require.NoError(t, err)
+			require.NoError(t, trusted.Run(t.Context()))
+			totals := trusted.Totals()
+			points, _ := totals.Accepted()
+			assert.Equal(t, []int{20, 0}, []int{points, totals.Retries})
+		})
+	}
 }

@@ -6,10 +6,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/schedule"
 )
@@ -17,6 +18,8 @@ import (
 // Options are the settings of a generator.
 type Options struct {
 	Endpoint, Protocol string
+	Compression        string // none or gzip
+	CAFile             string // certificates of the authorities that are trusted, or nothing for those of the system
 	Headers            map[string]string
 	Kinds              []schedule.Kind
 	Series             int // Remote-Write series of all kinds together
@@ -38,10 +41,12 @@ type Options struct {
 func (o *Options) Register(flags *flag.FlagSet) {
 	flags.StringVar(&o.Endpoint, "endpoint", "127.0.0.1:4317", "the collector's OTLP receiver: host:port, or a URL; https:// is TLS")
 	flags.StringVar(&o.Protocol, "protocol", "grpc", "how to speak OTLP: grpc or http")
+	flags.StringVar(&o.Compression, "compression", "none", "of the requests: none or gzip")
+	flags.StringVar(&o.CAFile, "ca-file", "", "PEM file with the certificates of the authorities that are trusted, in place of the system's")
 	flags.Func("header", "a header for each request, as name=value; may be repeated", func(s string) error {
 		name, value, ok := strings.Cut(s, "=")
-		if !ok {
-			return errors.New("must be name=value")
+		if !ok || name == "" || strings.ContainsFunc(name, notInHeaderName) || strings.ContainsFunc(value, unicode.IsControl) {
+			return errors.New("must be name=value, as HTTP allows them")
 		}
 		if o.Headers == nil {
 			o.Headers = make(map[string]string)
@@ -74,6 +79,11 @@ func (o *Options) Register(flags *flag.FlagSet) {
 	})
 	flags.DurationVar(&o.Lifetime, "churn", 0, "how long a resource lives, by the timestamps, before another one takes its place; 0 is for ever")
 	o.registerErrors(flags)
+}
+
+// notInHeaderName says whether the name of a header cannot have a character (RFC 9110, section 5.6.2).
+func notInHeaderName(r rune) bool {
+	return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
 }
 
 func (o *Options) registerErrors(flags *flag.FlagSet) {
@@ -114,13 +124,36 @@ func parseKinds(s string) (kinds []schedule.Kind, err error) {
 // defaultInterval is the time between the samples of a series if there is no rate that says so.
 const defaultInterval = 100 * time.Millisecond
 
+// check tells of numbers that cannot be, by the names of their flags.
+func (o *Options) check() error {
+	for _, f := range []struct {
+		name  string
+		value int
+		least int
+	}{
+		{"series", o.Series, 1},
+		{"resources", o.Resources, 1},
+		{"points", o.PerRequest, 1},
+		{"connections", o.Connections, 1},
+		{"duration", int(o.Duration), 0},
+		{"samples", o.Samples, 0},
+		{"interval", int(o.Interval), 0},
+		{"churn", int(o.Lifetime), 0},
+	} {
+		if f.value < f.least {
+			return fmt.Errorf("%s: must be at least %d", f.name, f.least)
+		}
+	}
+	if !(o.Rate >= 0 && o.Rate <= math.MaxInt32) {
+		return fmt.Errorf("rate: must be from 0 to %d points per second, not %v", math.MaxInt32, o.Rate)
+	}
+	return nil
+}
+
 // Plan makes the schedule of each kind.
 func (o *Options) Plan() ([]*schedule.Schedule, error) {
-	switch {
-	case o.Series <= 0 || o.Resources <= 0 || o.PerRequest <= 0 || o.Connections <= 0:
-		return nil, errors.New("series, resources, points and connections: must be at least 1")
-	case o.Rate < 0 || o.Duration < 0 || o.Samples < 0 || o.Interval < 0 || o.Lifetime < 0:
-		return nil, errors.New("rate, duration, samples, interval and churn: must not be negative")
+	if err := o.check(); err != nil {
+		return nil, err
 	}
 	var schedules []*schedule.Schedule
 	points, samples := 0, 0
@@ -175,6 +208,3 @@ func (o *Options) shape(kind schedule.Kind) *schedule.Schedule {
 	}
 	return &schedule.Schedule{Kind: kind, Streams: resources * perResource, PerResource: perResource, PerRequest: perRequest}
 }
-
-// headers returns a copy, so that nobody changes them while requests are sent.
-func (o *Options) headers() map[string]string { return maps.Clone(o.Headers) }

@@ -4,21 +4,27 @@ package generate
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	grpcgzip "google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -42,15 +48,45 @@ type refusal struct {
 func (r *refusal) Error() string { return r.err.Error() }
 func (r *refusal) Unwrap() error { return r.err }
 
-// newSender makes a connection for a protocol, "grpc" or "http". An endpoint that begins with https:// is spoken to with TLS.
-func newSender(protocol, endpoint string, headers map[string]string) (sender, error) {
-	switch protocol {
-	case "grpc":
-		return newGRPC(endpoint, headers)
-	case "http":
-		return newHTTP(endpoint, headers), nil
+// newSender makes a connection as the options say. An endpoint that begins with https:// is spoken to with TLS.
+func newSender(o Options) (sender, error) {
+	if o.Compression != "" && o.Compression != "none" && o.Compression != "gzip" {
+		return nil, fmt.Errorf("compression: must be none or gzip, not %q", o.Compression)
 	}
-	return nil, fmt.Errorf("protocol: must be grpc or http, not %q", protocol)
+	scheme, rest, ok := strings.Cut(o.Endpoint, "://")
+	if !ok {
+		rest = o.Endpoint
+	}
+	if ok && scheme != "http" && scheme != "https" || strings.Trim(rest, "/") == "" {
+		return nil, fmt.Errorf("endpoint: must be host:port, http://host:port or https://host:port, not %q", o.Endpoint)
+	}
+	trusted, err := o.trusted()
+	if err != nil {
+		return nil, err
+	}
+	switch o.Protocol {
+	case "grpc":
+		return newGRPC(o, trusted)
+	case "http":
+		return newHTTP(o, trusted)
+	}
+	return nil, fmt.Errorf("protocol: must be grpc or http, not %q", o.Protocol)
+}
+
+// trusted are the authorities of CAFile, or nil for those of the system.
+func (o *Options) trusted() (*x509.CertPool, error) {
+	if o.CAFile == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(o.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("ca-file: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("ca-file: there is no certificate in %s", o.CAFile)
+	}
+	return pool, nil
 }
 
 // exportMethod is the one of OTLP over gRPC.
@@ -61,19 +97,27 @@ type grpcSender struct {
 	headers metadata.MD
 }
 
-func newGRPC(endpoint string, headers map[string]string) (sender, error) {
-	host, secure := strings.CutPrefix(endpoint, "https://")
+func newGRPC(o Options, trusted *x509.CertPool) (sender, error) {
+	host, secure := strings.CutPrefix(o.Endpoint, "https://")
 	host = strings.TrimPrefix(host, "http://")
 	transport := insecure.NewCredentials()
 	if secure {
-		transport = credentials.NewTLS(&tls.Config{})
+		transport = credentials.NewTLS(&tls.Config{RootCAs: trusted})
 	}
-	conn, err := grpc.NewClient(host, grpc.WithTransportCredentials(transport),
-		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(rawCodec{}), grpc.WaitForReady(true)))
+	call := []grpc.CallOption{grpc.ForceCodecV2(rawCodec{})}
+	if o.Compression == "gzip" {
+		call = append(call, grpc.UseCompressor(grpcgzip.Name))
+	}
+	conn, err := grpc.NewClient(host, grpc.WithTransportCredentials(transport), grpc.WithDefaultCallOptions(call...),
+		// By default it would look up to two minutes later whether a collector has come back.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: firstBackOff, Multiplier: 2, Jitter: 0.2, MaxDelay: maxBackOff},
+			MinConnectTimeout: 10 * time.Second,
+		}))
 	if err != nil {
 		return nil, fmt.Errorf("endpoint: %w", err)
 	}
-	return &grpcSender{conn, metadata.New(headers)}, nil
+	return &grpcSender{conn, metadata.New(o.Headers)}, nil
 }
 
 func (s *grpcSender) close() error { return s.conn.Close() }
@@ -81,6 +125,9 @@ func (s *grpcSender) close() error { return s.conn.Close() }
 func (s *grpcSender) export(ctx context.Context, body []byte) (int, error) {
 	var answer []byte
 	if err := s.conn.Invoke(metadata.NewOutgoingContext(ctx, s.headers), exportMethod, body, &answer); err != nil {
+		if strings.Contains(err.Error(), "authentication handshake failed") {
+			return 0, err // no other attempt would do better
+		}
 		return 0, refusedByGRPC(err)
 	}
 	return rejectedPoints(answer)
@@ -123,16 +170,41 @@ type httpSender struct {
 	client  *http.Client
 	url     string
 	headers map[string]string
+	gzip    *gzip.Writer // nil if requests are not compressed
+	packed  bytes.Buffer
 }
 
-func newHTTP(endpoint string, headers map[string]string) sender {
+func newHTTP(o Options, trusted *x509.CertPool) (sender, error) {
+	endpoint := o.Endpoint
 	if !strings.Contains(endpoint, "://") {
 		endpoint = "http://" + endpoint
 	}
 	if !strings.HasSuffix(endpoint, "/v1/metrics") {
 		endpoint = strings.TrimSuffix(endpoint, "/") + "/v1/metrics"
 	}
-	return &httpSender{&http.Client{Transport: &http.Transport{DisableCompression: true}}, endpoint, headers}
+	if _, err := url.Parse(endpoint); err != nil {
+		return nil, fmt.Errorf("endpoint: %w", err)
+	}
+	s := &httpSender{url: endpoint, headers: o.Headers}
+	s.client = &http.Client{Transport: &http.Transport{DisableCompression: true, TLSClientConfig: &tls.Config{RootCAs: trusted}}}
+	if o.Compression == "gzip" {
+		s.gzip = gzip.NewWriter(&s.packed)
+	}
+	return s, nil
+}
+
+// compress returns the body as it is sent.
+func (s *httpSender) compress(body []byte) ([]byte, error) {
+	if s.gzip == nil {
+		return body, nil
+	}
+	s.packed.Reset()
+	s.gzip.Reset(&s.packed)
+	if _, err := s.gzip.Write(body); err != nil {
+		return nil, err
+	}
+	err := s.gzip.Close()
+	return s.packed.Bytes(), err
 }
 
 func (s *httpSender) close() error {
@@ -141,6 +213,10 @@ func (s *httpSender) close() error {
 }
 
 func (s *httpSender) export(ctx context.Context, body []byte) (int, error) {
+	body, err := s.compress(body)
+	if err != nil {
+		return 0, err
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(body))
 	if err != nil {
 		return 0, fmt.Errorf("endpoint: %w", err)
@@ -149,7 +225,13 @@ func (s *httpSender) export(ctx context.Context, body []byte) (int, error) {
 		req.Header.Set(name, value)
 	}
 	req.Header.Set("Content-Type", "application/x-protobuf")
+	if s.gzip != nil {
+		req.Header.Set("Content-Encoding", "gzip")
+	}
 	resp, err := s.client.Do(req)
+	if untrusted := (*tls.CertificateVerificationError)(nil); errors.As(err, &untrusted) {
+		return 0, err // no other attempt would do better
+	}
 	if err != nil {
 		return 0, &refusal{err: err, retryable: true}
 	}
@@ -165,8 +247,11 @@ func (s *httpSender) export(ctx context.Context, body []byte) (int, error) {
 	switch resp.StatusCode { // "OTLP/HTTP Response", "Failures"
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		r.retryable = true
-		if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil {
+		after := resp.Header.Get("Retry-After")
+		if seconds, err := strconv.ParseUint(after, 10, 31); err == nil {
 			r.after = time.Duration(seconds) * time.Second
+		} else if at, err := http.ParseTime(after); err == nil {
+			r.after = time.Until(at)
 		}
 	}
 	return 0, r

@@ -245,6 +245,16 @@ func (t *Template) Set(request, step int, counts *Counts) {
 // Counts are numbers of points by their faults.
 type Counts [schedule.Delta + 1]int
 
+// Sent is how many of the points are sent: all but the gaps.
+func (c *Counts) Sent() (n int) {
+	for f, points := range c {
+		if schedule.Fault(f) != schedule.Gap {
+			n += points
+		}
+	}
+	return n
+}
+
 // setPoint sets times and values of the point.
 func (t *Template) setPoint(p *point, stream, step int, millis int64) {
 	s, b := t.schedule, t.body
