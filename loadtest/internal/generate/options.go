@@ -202,8 +202,9 @@ func (o *Options) shape(kind schedule.Kind) *schedule.Schedule {
 		perRequest = up(perResource, requests)
 		perResource = perRequest * requests
 	} else {
-		perPayload := min(resources, o.PerRequest/perResource)
-		resources = up(resources, perPayload) * perPayload
+		requests := up(resources, min(resources, o.PerRequest/perResource))
+		perPayload := up(resources, requests)
+		resources = requests * perPayload
 		perRequest = perPayload * perResource
 	}
 	return &schedule.Schedule{Kind: kind, Streams: resources * perResource, PerResource: perResource, PerRequest: perRequest}

@@ -41,7 +41,7 @@ func (f Fault) Expected() bool { return f == None || f == Stale }
 // Hostile says whether the point is in the place of its stream under other labels.
 func (f Fault) Hostile() bool { return f == BadLabel || f == BadUTF8 }
 
-// Ahead is how far points of the future are ahead, in milliseconds, and Behind how many steps late ones are behind.
+// Ahead is how far points of the future are ahead at least, in milliseconds, and Behind how many steps late ones are behind.
 const (
 	Ahead  = 3600_000
 	Behind = 5
@@ -77,8 +77,8 @@ func (e *Errors) check() error {
 	if sum > 1 {
 		return fmt.Errorf("the probabilities of errors add up to %v, which is more than 1", sum)
 	}
-	if e.Resets < 0 || e.Resets > 0.5 {
-		return fmt.Errorf("resets: the probability must be from 0 to 0.5, not %v", e.Resets)
+	if !(e.Resets >= 0 && e.Resets <= 1) {
+		return fmt.Errorf("resets: the probability must be from 0 to 1, not %v", e.Resets)
 	}
 	return nil
 }
@@ -88,14 +88,6 @@ func (e *Errors) Any() bool { return e.probabilities() != [faults]float64{} }
 
 // offGrid says whether some points have times between those of the steps.
 func (e *Errors) offGrid() bool { return e.OutOfOrder > 0 || e.Future > 0 }
-
-// resetPeriod is how many steps a stream counts before it starts again, or 0 for ever.
-func (e *Errors) resetPeriod() int {
-	if e.Resets <= 0 {
-		return 0
-	}
-	return int(math.Round(1 / e.Resets))
-}
 
 // unit is a random number from 0 to 1 that the arguments decide.
 func (e *Errors) unit(of, step int, salt uint64) float64 {
@@ -160,7 +152,7 @@ func (s *Schedule) PointTime(step int, f Fault) int64 {
 	case Duplicate:
 		return s.Time(step - 1)
 	case Future:
-		return s.Time(step) + Ahead/s.Interval*s.Interval - s.Interval/4
+		return s.Time(step) + (Ahead+s.Interval/4+s.Interval-1)/s.Interval*s.Interval - s.Interval/4
 	default:
 		return s.Time(step)
 	}

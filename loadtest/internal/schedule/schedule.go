@@ -146,15 +146,25 @@ func (s *Schedule) Generation(resource, step int) int {
 
 // Age is how many steps a cumulative stream has counted, this one included.
 func (s *Schedule) Age(stream, step int) int {
-	period := s.Errors.resetPeriod()
-	if period == 0 {
+	p := s.Errors.Resets
+	if p <= 0 {
 		return step + 1
 	}
-	phase := int(Mix(uint64(stream), 0x5e) % uint64(period))
-	if age := (step+phase)%period + 1; age <= step {
-		return age
+	// It starts again where a line that rises by the probability reaches the next whole number. The conversion keeps
+	// compilers from rounding only once, so that generator and receiver compute the same on any processor.
+	phase := float64(Mix(uint64(stream), 0x5e)>>11) / (1 << 53)
+	passed := func(step int) float64 { return math.Floor(float64(float64(step)*p) + phase) }
+	at := int(math.Ceil((passed(step) - phase) / p))
+	for passed(at) < passed(step) {
+		at++
 	}
-	return step + 1
+	for passed(at-1) == passed(step) {
+		at--
+	}
+	if at < 1 {
+		return step + 1
+	}
+	return step - at + 1
 }
 
 // Increment is how much a bucket counts at each step.

@@ -47,6 +47,42 @@ func TestCumulativePartsGrow(t *testing.T) {
 	assert.InDelta(t, 20*s.Kind.Parts()*s.Steps/50, resets, 0.2*float64(resets))
 }
 
+// Streams start again as often as is asked for, whether or not that is once in a whole number of steps.
+func TestResetsComeAsOftenAsTheyAreWanted(t *testing.T) {
+	for _, p := range []float64{0.0013, 0.02, 0.29, 0.4, 0.5, 0.7, 0.99, 1} {
+		s := example()
+		s.Errors.Resets = p
+		require.NoError(t, s.Check())
+		resets := 0
+		for stream := range s.Streams {
+			before := s.Age(stream, 0)
+			for step := 1; step < s.Steps; step++ {
+				age := s.Age(stream, step)
+				if age == 1 {
+					resets++
+				} else if age != before+1 {
+					t.Fatalf("stream %d is %d steps old at step %d, and %d before", stream, age, step, before)
+				}
+				before = age
+			}
+		}
+		assert.InEpsilon(t, p*float64(s.Streams*(s.Steps-1)), resets, 0.03, p)
+	}
+}
+
+// Points of the future are an hour ahead, however far the steps are apart.
+func TestFutureIsAhead(t *testing.T) {
+	for _, interval := range []int64{4, 1000, 40 * 60_000, 3600_001, 5 * 3600_000} {
+		s := example()
+		s.Interval = interval
+		ahead := s.PointTime(3, Future) - s.Time(3)
+		assert.GreaterOrEqual(t, ahead, int64(Ahead), interval)
+		assert.LessOrEqual(t, ahead, Ahead+interval, interval)
+		_, on := s.Step(s.PointTime(3, Future))
+		assert.False(t, on)
+	}
+}
+
 func TestFaultsComeAsOftenAsTheyAreWanted(t *testing.T) {
 	s := example()
 	s.Errors = Errors{Seed: 7, OutOfOrder: 0.02, Duplicates: 0.02, BadLabels: 0.02, BadUTF8: 0.02, Gaps: 0.02, Future: 0.02, Stale: 0.02, Delta: 0.02}
@@ -102,7 +138,7 @@ func TestWhatCannotBeIsRefused(t *testing.T) {
 		func(s *Schedule) { s.Lifetime = -1 },
 		func(s *Schedule) { s.Errors.Gaps = 1.5 },
 		func(s *Schedule) { s.Errors.Gaps, s.Errors.Stale = 0.6, 0.6 },
-		func(s *Schedule) { s.Errors.Resets = 0.9 },
+		func(s *Schedule) { s.Errors.Resets = 1.1 },
 	} {
 		s := example()
 		change(s)
