@@ -4,10 +4,8 @@ package receive
 
 import (
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
-	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -16,7 +14,7 @@ import (
 	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/schedule"
 )
 
-// Behavior is how a receiver answers. The probabilities are those of a request, from 0 to 1, in steps of a thousandth.
+// Behavior is how a receiver answers. The probabilities are those of a request, from 0 to 1.
 type Behavior struct {
 	Seed uint64 `json:"seed"`
 	// Latency is how long each answer takes; Jitter is what a random part is added of.
@@ -83,25 +81,47 @@ func (b *Behavior) Register(flags *flag.FlagSet) {
 	}
 }
 
-func (b *Behavior) probabilities() []float64 {
-	return []float64{b.ServerErrors, b.StoredServerErrors, b.TooManyRequests, b.ClientErrors, b.Resets, b.LostAnswers, b.Hangs}
+// certain is how many per mille of requests Faults gives an answer to that is chosen already.
+const certain = 1000
+
+// outcome is an answer that a request may get, with its name in JSON.
+type outcome struct {
+	name        string
+	probability float64
+	choose      func(f *rwtest.Faults)
+}
+
+func (b *Behavior) outcomes() [7]outcome {
+	return [...]outcome{
+		{"server_errors", b.ServerErrors, func(f *rwtest.Faults) { f.ServerError = certain }},
+		{"stored_server_errors", b.StoredServerErrors, func(f *rwtest.Faults) { f.StoredServerError = certain }},
+		{"too_many_requests", b.TooManyRequests, func(f *rwtest.Faults) { f.TooManyRequests = certain }},
+		{"client_errors", b.ClientErrors, func(f *rwtest.Faults) { f.ClientError = certain }},
+		{"resets", b.Resets, func(f *rwtest.Faults) { f.ResetUnread = certain }},
+		{"lost_answers", b.LostAnswers, func(f *rwtest.Faults) { f.DropAnswer = certain }},
+		{"hangs", b.Hangs, func(f *rwtest.Faults) { f.Hang = certain }},
+	}
 }
 
 func (b *Behavior) check() error {
 	sum := 0.0
-	for _, p := range append(b.probabilities(), b.Poison) {
-		if p < 0 || p > 1 || math.IsNaN(p) {
-			return fmt.Errorf("a probability must be from 0 to 1, not %v", p)
+	outcomes := b.outcomes()
+	for _, o := range append(outcomes[:], outcome{name: "poison", probability: b.Poison}) {
+		if !(o.probability >= 0 && o.probability <= 1) {
+			return fmt.Errorf("%s: must be from 0 to 1, not %v", o.name, o.probability)
+		}
+		sum += o.probability
+	}
+	for name, d := range map[string]Duration{"latency": b.Latency, "jitter": b.Jitter, "max_retry_after": b.MaxRetryAfter} {
+		if d < 0 {
+			return fmt.Errorf("%s: must not be negative", name)
 		}
 	}
-	for _, p := range b.probabilities() {
-		sum += p
-	}
 	switch {
-	case sum > 1:
-		return fmt.Errorf("the probabilities of answers add up to %v, which is more than 1", sum)
-	case b.Latency < 0 || b.Jitter < 0 || b.MaxRetryAfter < 0:
-		return errors.New("latency, jitter and max_retry_after must not be negative")
+	case sum-b.Poison > 1+1e-9:
+		return fmt.Errorf("the probabilities of answers add up to %v, which is more than 1", sum-b.Poison)
+	case time.Duration(b.MaxRetryAfter)%time.Second != 0:
+		return fmt.Errorf("max_retry_after: must be whole seconds, not %v", time.Duration(b.MaxRetryAfter))
 	case b.Status != 0 && (b.Status < 200 || b.Status > 599):
 		return fmt.Errorf("status: must be from 200 to 599, not %d", b.Status)
 	case b.PoisonStatus < 200 || b.PoisonStatus > 599:
@@ -112,28 +132,23 @@ func (b *Behavior) check() error {
 
 // answer decides about the request of that number.
 func (b *Behavior) answer(number int) rwtest.Answer {
-	permille := func(p float64) int { return int(math.Round(1000 * p)) }
-	a := rwtest.Faults{
-		Seed:              b.Seed,
-		ServerError:       permille(b.ServerErrors),
-		StoredServerError: permille(b.StoredServerErrors),
-		TooManyRequests:   permille(b.TooManyRequests),
-		ClientError:       permille(b.ClientErrors),
-		ResetUnread:       permille(b.Resets),
-		DropAnswer:        permille(b.LostAnswers),
-		Hang:              permille(b.Hangs),
-		MinLatency:        time.Duration(b.Latency),
-		MaxLatency:        time.Duration(b.Latency + b.Jitter),
-	}.Answer(number)
-	if a.Header.Get("Retry-After") != "" {
-		// Some of what Faults asks for is meant to be read in several ways, and may be taken for the longest time there is.
-		a.Header.Del("Retry-After")
-		if seconds := int64(time.Duration(b.MaxRetryAfter) / time.Second); seconds > 0 {
-			a.Header.Set("Retry-After", strconv.FormatUint(schedule.Mix(b.Seed, uint64(number))%uint64(seconds+1), 10))
+	f := rwtest.Faults{Seed: b.Seed, MinLatency: time.Duration(b.Latency), MaxLatency: time.Duration(b.Latency + b.Jitter)}
+	dice := float64(schedule.Mix(schedule.Mix(b.Seed, 0xa9), uint64(number))>>11) / (1 << 53)
+	for _, o := range b.outcomes() {
+		if dice < o.probability {
+			o.choose(&f)
+			break
 		}
+		dice -= o.probability
 	}
+	a := f.Answer(number)
 	if b.Status != 0 && a.Seen() {
-		a.Status = b.Status
+		a.Status, a.Body = b.Status, http.StatusText(b.Status)
+	}
+	// Some of what Faults asks for is meant to be read in several ways, and may be taken for the longest time there is.
+	a.Header.Del("Retry-After")
+	if seconds := uint64(time.Duration(b.MaxRetryAfter) / time.Second); seconds > 0 && (a.Code() == http.StatusServiceUnavailable || a.Code() == http.StatusTooManyRequests) {
+		a.Header.Set("Retry-After", strconv.FormatUint(schedule.Mix(b.Seed, uint64(number))%(seconds+1), 10))
 	}
 	return a
 }

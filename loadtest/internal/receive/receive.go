@@ -5,6 +5,7 @@
 package receive
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -40,7 +41,7 @@ type Counts struct {
 	Requests   int `json:"requests"`
 	Samples    int `json:"samples"`    // of all requests that were read, native histograms included
 	Stored     int `json:"stored"`     // samples of requests that were stored, each time that they were
-	Exemplars  int `json:"exemplars"`  // of requests that were read; not counted without verifying
+	Exemplars  int `json:"exemplars"`  // of requests that were read
 	Bytes      int `json:"bytes"`      // compressed
 	Inflated   int `json:"inflated"`   // bytes
 	Unreadable int `json:"unreadable"` // requests that are no Remote-Write messages
@@ -153,6 +154,7 @@ type exchange struct {
 	answer        rwtest.Answer
 	floats        int
 	histograms    int
+	exemplars     int
 	read, stored  bool
 }
 
@@ -181,7 +183,7 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 			r.verifier.Store(&x.flight)
 		}
 		if x.version == 2 && x.answer.Success() {
-			x.answer.SetWritten(x.floats, x.histograms, x.request.Exemplars)
+			x.answer.SetWritten(x.floats, x.histograms, x.exemplars)
 		}
 	}
 	x.answer.Wait(req.Context())
@@ -223,7 +225,7 @@ func (r *Receiver) settle(x *exchange, complete bool) {
 		c.Bytes += len(x.body)
 		c.Inflated += len(x.message)
 		c.Samples += x.floats + x.histograms
-		c.Exemplars += x.request.Exemplars
+		c.Exemplars += x.exemplars
 	}
 	if x.stored {
 		c.Stored += x.floats + x.histograms
@@ -274,8 +276,16 @@ const maxBody = 256 << 20
 
 func (x *exchange) readBody(req *http.Request) error {
 	n := req.ContentLength
-	if n < 0 || n > maxBody {
+	if n > maxBody {
 		return fmt.Errorf("a Content-Length of %d", n)
+	}
+	if n < 0 {
+		b := bytes.NewBuffer(x.body[:0])
+		read, err := b.ReadFrom(io.LimitReader(req.Body, maxBody+1))
+		if x.body = b.Bytes(); err == nil && read > maxBody {
+			err = fmt.Errorf("a body of more than %d bytes", maxBody)
+		}
+		return err
 	}
 	if int64(cap(x.body)) < n {
 		x.body = make([]byte, n)
@@ -298,12 +308,12 @@ func (x *exchange) parse(all bool) (err error) {
 		return fmt.Errorf("not a Snappy block: %w", err)
 	}
 	if !all {
-		x.floats, x.histograms, err = wire.Count(x.version, x.message)
+		x.floats, x.histograms, x.exemplars, err = wire.Count(x.version, x.message)
 		return err
 	}
 	if err := x.request.Parse(x.version, x.message); err != nil {
 		return err
 	}
-	x.floats, x.histograms = x.request.Floats, x.request.Histograms
+	x.floats, x.histograms, x.exemplars = x.request.Floats, x.request.Histograms, x.request.Exemplars
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/loadtest/internal/schedule"
 )
 
@@ -67,19 +69,26 @@ func messageOf(t *testing.T, version, step int) []byte {
 	return b
 }
 
+// headers are those of a version.
+func (e *endpoint) headers(version int) http.Header {
+	h := http.Header{}
+	h.Set("Content-Encoding", "snappy")
+	h.Set("User-Agent", "test/1.0")
+	h.Set("Content-Type", "application/x-protobuf")
+	h.Set("X-Prometheus-Remote-Write-Version", "0.1.0")
+	if version == 2 {
+		h.Set("Content-Type", "application/x-protobuf;proto=io.prometheus.write.v2.Request")
+		h.Set("X-Prometheus-Remote-Write-Version", "2.0.0")
+	}
+	return h
+}
+
 // post sends a message and returns the answer, or nil if there was none.
 func (e *endpoint) post(version int, message []byte) *http.Response {
 	e.t.Helper()
 	req, err := http.NewRequest(http.MethodPost, e.url, bytes.NewReader(snappy.Encode(nil, message)))
 	require.NoError(e.t, err)
-	req.Header.Set("Content-Encoding", "snappy")
-	req.Header.Set("User-Agent", "test/1.0")
-	req.Header.Set("Content-Type", "application/x-protobuf")
-	req.Header.Set("X-Prometheus-Remote-Write-Version", "0.1.0")
-	if version == 2 {
-		req.Header.Set("Content-Type", "application/x-protobuf;proto=io.prometheus.write.v2.Request")
-		req.Header.Set("X-Prometheus-Remote-Write-Version", "2.0.0")
-	}
+	req.Header = e.headers(version)
 	// A reset connection must not be tried again by the client.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
@@ -209,15 +218,94 @@ func TestRetryAfterIsBounded(t *testing.T) {
 	assert.LessOrEqual(t, len(seen), 4, "%v", seen)
 }
 
+// TestRetryAfterOfAStatus: what is the answer to all requests has it too, and nothing else has.
+func TestRetryAfterOfAStatus(t *testing.T) {
+	for status, has := range map[int]bool{503: true, 429: true, 500: false, 200: false} {
+		e := serve(t, false, Behavior{Status: status, MaxRetryAfter: Duration(2e9), TooManyRequests: 0.5})
+		for range 20 {
+			resp := e.post(1, messageOf(t, 1, 0))
+			require.Equal(t, status, resp.StatusCode)
+			assert.Equal(t, has, resp.Header.Get("Retry-After") != "", status)
+		}
+	}
+}
+
+// Rare answers come, and each as often as it should.
+func TestAnswersComeAsOftenAsTheyAreWanted(t *testing.T) {
+	const requests = 200_000
+	b := Behavior{
+		Seed: 3, ServerErrors: 0.0004, StoredServerErrors: 0.1, TooManyRequests: 0.003, ClientErrors: 0.05, Resets: 0.0004, LostAnswers: 0.2, Hangs: 0.0015,
+		PoisonStatus: 400,
+	}
+	require.NoError(t, b.check())
+	got := map[string]int{}
+	for n := range requests {
+		a := b.answer(n)
+		switch {
+		case a.Fault == rwtest.Hang:
+			got["hangs"]++
+		case a.Fault == rwtest.Reset && a.Stored:
+			got["lost answers"]++
+		case a.Fault == rwtest.Reset:
+			got["resets"]++
+		case a.Code() >= 500 && a.Stored:
+			got["stored server errors"]++
+		case a.Code() >= 500:
+			got["server errors"]++
+		case a.Code() == 429:
+			got["too many requests"]++
+		case a.Code() >= 400:
+			got["client errors"]++
+		}
+	}
+	for name, p := range map[string]float64{
+		"server errors": b.ServerErrors, "stored server errors": b.StoredServerErrors, "too many requests": b.TooManyRequests,
+		"client errors": b.ClientErrors, "resets": b.Resets, "lost answers": b.LostAnswers, "hangs": b.Hangs,
+	} {
+		assert.InEpsilon(t, p*requests, got[name], 0.3, name)
+	}
+}
+
+// A body whose length is not known before is a body too.
+func TestChunkedRequests(t *testing.T) {
+	e := serve(t, true, Behavior{})
+	body := snappy.Encode(nil, messageOf(t, 1, 0))
+	req, err := http.NewRequest(http.MethodPost, e.url, io.MultiReader(bytes.NewReader(body[:10]), bytes.NewReader(body[10:])))
+	require.NoError(t, err)
+	req.Header = e.headers(1)
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	assert.Equal(t, http.StatusNoContent, resp.StatusCode)
+	r := e.ask()
+	assert.Equal(t, []int{4, 0}, []int{r.Stored, r.ViolationCount}, r.Verified.Examples)
+}
+
+// A sender of 2.0 is told how many exemplars are written, also by a receiver that only counts.
+func TestExemplarsAreCounted(t *testing.T) {
+	msg := &writev2.Request{Symbols: []string{"", "__name__", "up"}, Timeseries: []writev2.TimeSeries{{
+		LabelsRefs: []uint32{1, 2}, Samples: []writev2.Sample{{Timestamp: 1}}, Exemplars: []writev2.Exemplar{{Timestamp: 1}, {Timestamp: 1}},
+	}}}
+	message, err := msg.Marshal()
+	require.NoError(t, err)
+	for _, verifies := range []bool{false, true} {
+		e := serve(t, verifies, Behavior{})
+		assert.Equal(t, "2", e.post(2, message).Header.Get("X-Prometheus-Remote-Write-Exemplars-Written"))
+		assert.Equal(t, 2, e.ask().Exemplars)
+	}
+}
+
+// TestBehaviorsThatCannotBeAreRefused by an error that names what is wrong.
 func TestBehaviorsThatCannotBeAreRefused(t *testing.T) {
-	for _, b := range []Behavior{
-		{ServerErrors: 2}, {Resets: 0.6, LostAnswers: 0.6}, {Latency: -1}, {Status: 42}, {Poison: -1}, {PoisonStatus: 1},
+	for name, b := range map[string]Behavior{
+		"server_errors": {ServerErrors: 2}, "hangs": {Hangs: math.NaN()}, "answers": {Resets: 0.6, LostAnswers: 0.6}, "latency": {Latency: -1},
+		"jitter": {Jitter: -1}, "max_retry_after": {MaxRetryAfter: Duration(5e8)}, "status": {Status: 42}, "poison:": {Poison: -1}, "poison_status": {PoisonStatus: 1},
 	} {
 		if b.PoisonStatus == 0 {
 			b.PoisonStatus = 400
 		}
 		_, err := New(true, b)
-		assert.Error(t, err, "%+v", b)
+		assert.ErrorContains(t, err, name, "%+v", b)
 	}
 	_, err := New(false, Behavior{Poison: 0.1, PoisonStatus: 400})
 	assert.ErrorContains(t, err, "poison")

@@ -369,16 +369,16 @@ func (r *Request) Labels(s *Series) (labels []prompb.Label, err error) {
 	return labels, err
 }
 
-// Count counts the samples and the native histograms of a message. It looks at nothing else.
-func Count(version int, message []byte) (samples, histograms int, err error) {
-	series, native := protowire.Number(seriesV1), protowire.Number(histogramsV1)
+// Count counts the samples, the native histograms and the exemplars of a message. It looks at nothing else.
+func Count(version int, message []byte) (samples, histograms, exemplars int, err error) {
+	series, native, exemplar := protowire.Number(seriesV1), protowire.Number(histogramsV1), protowire.Number(exemplarsV1)
 	if version == 2 {
-		series, native = seriesV2, histogramsV2
+		series, native, exemplar = seriesV2, histogramsV2, exemplarsV2
 	}
 	for len(message) > 0 {
 		f, err := next(&message)
 		if err != nil {
-			return 0, 0, err
+			return 0, 0, 0, err
 		}
 		if f.number != series || f.kind != protowire.BytesType {
 			continue
@@ -386,17 +386,19 @@ func Count(version int, message []byte) (samples, histograms int, err error) {
 		for b := f.bytes[leadingFields(f.bytes):]; len(b) > 0; {
 			f, err := next(&b)
 			if err != nil {
-				return 0, 0, err
+				return 0, 0, 0, err
 			}
 			switch f.number {
 			case 2:
 				samples++
 			case native:
 				histograms++
+			case exemplar:
+				exemplars++
 			}
 		}
 	}
-	return samples, histograms, nil
+	return samples, histograms, exemplars, nil
 }
 
 var (

@@ -86,9 +86,9 @@ func check(t *testing.T, r *Request, message []byte, want *prompb.WriteRequest) 
 		keys[r.Series[i].Key] = key
 	}
 	require.Equal(t, []int{floats, histograms, exemplars}, []int{r.Floats, r.Histograms, r.Exemplars})
-	countedFloats, countedHistograms, err := Count(r.Version, message)
+	countedFloats, countedHistograms, countedExemplars, err := Count(r.Version, message)
 	require.NoError(t, err)
-	require.Equal(t, []int{floats, histograms}, []int{countedFloats, countedHistograms})
+	require.Equal(t, []int{floats, histograms, exemplars}, []int{countedFloats, countedHistograms, countedExemplars})
 }
 
 func requireHistogram(t *testing.T, h *prompb.Histogram, s Sample) {
