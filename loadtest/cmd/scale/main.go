@@ -13,10 +13,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -41,6 +43,9 @@ const (
 	someQueues    = "memory"
 	allQueues     = "memory,storage"
 )
+
+// defaultDuration is how long points are sent: without an end, nothing would be shown.
+const defaultDuration = 10 * time.Second
 
 // storage is what the names of exporters end in that have their queue in a storage extension.
 const storage = "-storage"
@@ -67,7 +72,7 @@ func main() {
 	flag.StringVar(&s.queues, "queues", someQueues, "memory, storage or both: where this project's exporters have their queue")
 	flag.IntVar(&s.window, "window", 200, "requests of the generator on their way through the collector at most, or 0 for no limit")
 	flag.IntVar(&s.repeats, "repeats", 1, "runs of each exporter under each load, by turns")
-	generator := flag.String("generate", "-duration 10s", "further flags of the generator, see generate -help")
+	generator := flag.String("generate", "", fmt.Sprintf("further flags of the generator, see generate -help; without -duration and -samples, it sends for %v", defaultDuration))
 	receiver := flag.String("receive", "", "further flags of the receiver, see receive -help")
 	flag.Parse()
 
@@ -95,6 +100,9 @@ func (s *settings) parse(generator, receiver string) error {
 		"type": "use -types", "series": "use -series", "endpoint": measured, "protocol": measured,
 	}); err != nil {
 		return err
+	}
+	if s.generate.Duration == 0 && s.generate.Samples == 0 {
+		s.generate.Duration = defaultDuration
 	}
 	set = flag.NewFlagSet("receive", flag.ContinueOnError)
 	s.behavior.Register(set)
@@ -142,12 +150,15 @@ func (s *settings) profiles() (profiles []*profile, err error) {
 			return nil, fmt.Errorf("types: there is no %q", kind)
 		}
 		for text := range strings.SplitSeq(s.series, ",") {
-			var series int
-			if _, err := fmt.Sscan(text, &series); err != nil {
-				return nil, fmt.Errorf("series: %q is no number", text)
+			series, err := strconv.Atoi(text)
+			if err != nil || series < 1 {
+				return nil, fmt.Errorf("series: %q is no number of at least 1", text)
 			}
 			for text := range strings.SplitSeq(s.latencies, ",") {
 				latency, err := time.ParseDuration(text)
+				if err == nil && latency < 0 {
+					err = fmt.Errorf("%v is negative", latency)
+				}
 				if err != nil {
 					return nil, fmt.Errorf("latencies: %w", err)
 				}
@@ -166,7 +177,14 @@ func (s *settings) names() (names []string, err error) {
 			return nil, fmt.Errorf("queues: there is no %q", queue)
 		}
 	}
+	known, err := collector.Exporters()
+	if err != nil {
+		return nil, err
+	}
 	for name := range strings.SplitSeq(s.exporters, ",") {
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("exporters: there is no %q, but %s", name, strings.Join(known, ", "))
+		}
 		ours := strings.HasPrefix(name, "ordered_remote_write/") && !strings.HasSuffix(name, storage)
 		if !ours || slices.Contains(queues, "memory") {
 			names = append(names, name)
@@ -200,25 +218,40 @@ func (s *settings) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
+	var failed []error
 	for _, p := range profiles {
-		var results []*load.Result
-		for range s.repeats {
-			for _, exporter := range p.exporters {
-				r, err := s.measure(ctx, p, exporter, cpus)
-				if err != nil {
-					return fmt.Errorf("%v, %s: %w", p, exporter, err)
-				}
-				fmt.Fprintf(os.Stderr, "%v: %-40s %9.0f samples/s, %5.2f CPU seconds for a million points\n", p, exporter, r.PerSecond(), r.CPUPerMillion())
-				if err := json.NewEncoder(log).Encode(r); err != nil {
-					return err
-				}
-				results = append(results, r)
-			}
+		results, errs := s.turns(ctx, p, cpus, log)
+		if ctx.Err() != nil {
+			return errors.Join(append(failed, errs...)...)
 		}
+		failed = append(failed, errs...)
 		show(os.Stdout, p, results)
 	}
 	fmt.Fprintf(os.Stderr, "all figures of each run are in %s\n", log.Name())
-	return nil
+	return errors.Join(failed...)
+}
+
+// turns runs all exporters of a profile. One that fails has no result, and does not keep others from theirs.
+func (s *settings) turns(ctx context.Context, p *profile, cpus []int, log io.Writer) (results []*load.Result, failed []error) {
+	for range s.repeats {
+		for _, exporter := range p.exporters {
+			r, err := s.measure(ctx, p, exporter, cpus)
+			if err == nil {
+				fmt.Fprintf(os.Stderr, "%v: %-40s %9.0f samples/s, %5.2f CPU seconds for a million points\n", p, exporter, r.PerSecond(), r.CPUPerMillion())
+				err = json.NewEncoder(log).Encode(r)
+			}
+			if err != nil {
+				failed = append(failed, fmt.Errorf("%v, %s: %w", p, exporter, err))
+				fmt.Fprintln(os.Stderr, failed[len(failed)-1])
+				r = nil
+			}
+			if ctx.Err() != nil {
+				return results, failed
+			}
+			results = append(results, r)
+		}
+	}
+	return results, failed
 }
 
 // divide gives this process one half of the processors and returns the other, or nothing if all have all.

@@ -18,6 +18,7 @@ import (
 )
 
 func TestLoadsAreAllCombinations(t *testing.T) {
+	t.Chdir("../../..")
 	s := settings{exporters: "nop,ordered_remote_write/v2,vmagent", types: "gauge,histogram", series: "10,20,30", latencies: "0,5ms", queues: "memory,storage"}
 	profiles, err := s.profiles()
 	require.NoError(t, err)
@@ -31,7 +32,11 @@ func TestLoadsAreAllCombinations(t *testing.T) {
 	for _, bad := range []func(*settings){
 		func(s *settings) { s.types = "smoke" },
 		func(s *settings) { s.series = "many" },
+		func(s *settings) { s.series = "1e6" },
+		func(s *settings) { s.series = "0" },
 		func(s *settings) { s.latencies = "long" },
+		func(s *settings) { s.latencies = "-5ms" },
+		func(s *settings) { s.exporters = "nop,smoke" },
 		func(s *settings) { s.queues = "tape" },
 	} {
 		c := s
@@ -48,6 +53,13 @@ func TestFlagsOfTheToolsArePassedOn(t *testing.T) {
 	assert.Equal(t, 0.5, s.generate.Errors.Gaps)
 	assert.Equal(t, receive.Duration(5*time.Millisecond), s.behavior.Jitter)
 	assert.Error(t, s.parse("", "-gaps 1"))
+	// It has an end, whatever else is said.
+	s = settings{repeats: 1}
+	require.NoError(t, s.parse("-points 200", ""))
+	assert.Equal(t, defaultDuration, s.generate.Duration)
+	s = settings{repeats: 1}
+	require.NoError(t, s.parse("-samples 200", ""))
+	assert.Zero(t, s.generate.Duration)
 	// What would have no effect is refused.
 	assert.EqualError(t, s.parse("-duration 3s -type sum", ""), "-generate: -type has no effect there, use -types")
 	assert.EqualError(t, s.parse("", "-latency 3s"), "-receive: -latency has no effect there, use -latencies")
@@ -78,6 +90,17 @@ func TestTable(t *testing.T) {
 	assert.Contains(t, lines[6], "| `ordered_remote_write/v2` | 499 | 0.50 | 2.00 | 500000 | 1.00 | 2.00 | 2.00 | 2.00 | 0.25 | 0 | 1 | 2 | 3 |")
 	assert.True(t, strings.HasSuffix(lines[6], "| 0 | 0 | 0 |"), lines[6])
 	assert.True(t, strings.HasSuffix(lines[7], "|  |  |  |"), lines[7])
+}
+
+// An exporter that has failed has no figures, and does not keep the others from theirs.
+func TestTableWithoutOne(t *testing.T) {
+	p := &profile{"gauge", 10, 0, []string{load.Nop, contrib}}
+	run := &load.Result{Exporter: contrib, Samples: 1000, Meanwhile: 1000, Sending: time.Second}
+	var out strings.Builder
+	show(&out, p, []*load.Result{nil, run, nil, nil})
+	lines := strings.Split(out.String(), "\n")
+	assert.Contains(t, lines[5], "| `nop` |  |  |")
+	assert.Contains(t, lines[6], "| `prometheus_remote_write/contrib` | 1000 |  |")
 }
 
 // Of several turns there are medians and ranges, and a ratio is to the run of the same turn.

@@ -102,7 +102,7 @@ func missing(r *load.Result) float64 {
 	return float64(r.Received.Verified.Missing)
 }
 
-// show writes a table of the results under a load: of several turns the medians and, in parentheses, the ranges. Ratios are to the
+// show writes a table of the results under a load, nil for those that there are not: of several turns the medians and, in parentheses, the ranges. Ratios are to the
 // run of the same turn.
 func show(w io.Writer, p *profile, results []*load.Result) {
 	fmt.Fprintf(w, "\n%v\n\n| exporter |", p)
@@ -114,7 +114,9 @@ func show(w io.Writer, p *profile, results []*load.Result) {
 	for all := range slices.Chunk(results, len(p.exporters)) {
 		t := turn{}
 		for _, r := range all {
-			t[r.Exporter] = r
+			if r != nil {
+				t[r.Exporter] = r
+			}
 		}
 		turns = append(turns, t)
 	}
@@ -123,12 +125,15 @@ func show(w io.Writer, p *profile, results []*load.Result) {
 		for _, c := range columns {
 			var values []float64
 			for _, t := range turns {
-				values = append(values, c.value(t[exporter], t))
+				if r := t[exporter]; r != nil {
+					values = append(values, c.value(r, t))
+				}
 			}
 			fmt.Fprintf(w, " %s |", load.Summary(c.format, values))
 		}
 		fmt.Fprintln(w)
 	}
+	results = slices.DeleteFunc(slices.Clone(results), func(r *load.Result) bool { return r == nil })
 	for _, r := range results {
 		if v := r.Received.Verified; v != nil && r.Exporter != load.Nop && (r.Received.ViolationCount > 0 || v.Missing > 0) {
 			fmt.Fprintf(w, "\n`%s`: %v, and %d missing; the first of them:\n", r.Exporter, v.Violations, v.Missing)
@@ -142,6 +147,9 @@ func show(w io.Writer, p *profile, results []*load.Result) {
 	for _, r := range results {
 		own += r.Own.Seconds()
 		points += float64(r.Points)
+	}
+	if points == 0 {
+		return
 	}
 	fmt.Fprintf(w, "\nGenerator and receiver together took %.2f CPU seconds for a million points.\n", own*1e6/points)
 }

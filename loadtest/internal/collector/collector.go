@@ -37,6 +37,29 @@ const (
 // VMAgent is the name by which vmagent is started in place of a collector.
 const VMAgent = "vmagent"
 
+// Exporters are the names that Start takes: the exporters of the configuration, and vmagent.
+func Exporters() ([]string, error) {
+	text, err := os.ReadFile(config)
+	if err != nil {
+		return nil, err
+	}
+	return append(exportersOf(string(text)), VMAgent), nil
+}
+
+// exportersOf are the keys of the section with the exporters.
+func exportersOf(text string) (names []string) {
+	_, section, _ := strings.Cut(text, "\nexporters:\n")
+	for line := range strings.Lines(section) {
+		if line[0] != ' ' && line[0] != '\n' {
+			break
+		}
+		if key, _, ok := strings.Cut(strings.TrimPrefix(line, "  "), ":"); ok && key[0] != ' ' && key[0] != '#' {
+			names = append(names, key)
+		}
+	}
+	return names
+}
+
 // Build builds the collector with all exporters that are compared.
 func Build(ctx context.Context) error {
 	fmt.Fprintln(os.Stderr, "building the collector: takes some minutes the first time")

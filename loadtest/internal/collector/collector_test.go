@@ -35,3 +35,13 @@ queued_samples{exporter="a"} 16
 		assert.Equal(t, tc.found, found)
 	}
 }
+
+func TestExporters(t *testing.T) {
+	t.Chdir("../../..")
+	names, err := Exporters()
+	require.NoError(t, err)
+	assert.Equal(t, []string{
+		"nop", "ordered_remote_write/v1", "ordered_remote_write/v2", "ordered_remote_write/v1-storage", "ordered_remote_write/v2-storage",
+		"prometheus_remote_write/contrib", "prometheus_remote_write/contrib-parallel", VMAgent,
+	}, names)
+}
