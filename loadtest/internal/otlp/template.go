@@ -178,9 +178,9 @@ func (t *Template) point(i, attributes int) ([]byte, point) {
 		attributesField, flagsField = 1, 10
 		b, p.count = fixed(b, 4, 0)
 		b, p.sum = fixed(b, 5, 0)
-		b = protowire.AppendVarint(protowire.AppendTag(b, 6, protowire.VarintType), protowire.EncodeZigZag(3))
+		b = protowire.AppendVarint(protowire.AppendTag(b, 6, protowire.VarintType), protowire.EncodeZigZag(schedule.ExponentialScale))
 		counts := make([]byte, flexibleVarint*schedule.ExponentialBuckets)
-		positive := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), protowire.EncodeZigZag(-4))
+		positive := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), protowire.EncodeZigZag(schedule.ExponentialOffset))
 		positive = appendNested(positive, 2, counts)
 		b = appendNested(b, 8, positive)
 		p.value = len(b) - len(counts)

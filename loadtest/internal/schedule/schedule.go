@@ -36,6 +36,9 @@ const (
 	Bounds = 15
 	// ExponentialBuckets is how many positive buckets an exponential histogram has.
 	ExponentialBuckets = 20
+	// ExponentialScale is its scale, and ExponentialOffset the index of the first of them.
+	ExponentialScale  = 3
+	ExponentialOffset = -4
 	// Quantiles is how many quantiles a summary has.
 	Quantiles = 5
 )

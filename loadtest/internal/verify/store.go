@@ -45,7 +45,7 @@ func (v *Verifier) store(n uint32, r *wire.Request, of *wire.Series, sample *wir
 		return
 	}
 	p.delivered[at.slot]++
-	if !p.right(at, sample) {
+	if !p.right(at, sample, r.NativeOf(sample)) {
 		v.violation(WrongValue, "%s: %v at step %d", v.describe(r, of), math.Float64frombits(sample.Bits), at.step)
 	}
 }
@@ -96,15 +96,26 @@ func (v *Verifier) redelivered(n uint32, sample *wire.Sample) bool {
 	return true
 }
 
-// right says whether a sample has the value that the schedule says.
-func (p *plan) right(at placeOf, sample *wire.Sample) bool {
+// right says whether a sample has the value that the schedule says. Native is what it has besides as a native histogram.
+func (p *plan) right(at placeOf, sample *wire.Sample, native *wire.Native) bool {
 	if p.faulty && p.Fault(at.stream, at.step) == schedule.Stale {
-		return sample.Bits == staleNaN || sample.Native && math.Float64bits(sample.Sum) == staleNaN
+		return sample.Bits == staleNaN || native != nil && math.Float64bits(native.Sum) == staleNaN
 	}
-	if sample.Native && sample.Sum != schedule.Total(at.stream, p.Age(at.stream, at.step)) {
+	if p.Kind == schedule.ExponentialHistogram && (native == nil || !rightBuckets(at.stream, p.Age(at.stream, at.step), native)) {
 		return false
 	}
 	return math.Float64frombits(sample.Bits) == p.Value(at.stream, at.part, at.step)
+}
+
+// rightBuckets says whether a native histogram has the sum and the buckets of an exponential histogram of that age. (Bucket i
+// of OpenTelemetry is bucket i+1 of Prometheus.)
+func rightBuckets(stream, age int, native *wire.Native) bool {
+	buckets := uint64(0)
+	for i := range schedule.ExponentialBuckets {
+		count := float64(age * schedule.Increment(stream, i))
+		buckets += wire.Bucket(schedule.ExponentialScale, schedule.ExponentialOffset+i+1, count)
+	}
+	return native.Sum == schedule.Total(stream, age) && native.Buckets == buckets
 }
 
 // unexpected finds out why a sample has come whose stream has none at its time.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -405,14 +406,25 @@ func TestEveryPartHasItsPlace(t *testing.T) {
 	}
 }
 
+// The sum, the count and each bucket of a native histogram are compared, however its empty buckets are encoded.
 func TestNativeHistograms(t *testing.T) {
 	s := newSchedule(schedule.ExponentialHistogram)
 	r := newRun(t, s)
-	send := func(step int, total float64) {
+	step := -1
+	send := func(change func(h *writev2.Histogram)) {
+		step++
+		h := writev2.Histogram{
+			Count: &writev2.Histogram_CountInt{CountInt: uint64(s.Value(3, 0, step))}, Sum: schedule.Total(3, step+1), Timestamp: s.Time(step),
+			Schema: 3, PositiveSpans: []writev2.BucketSpan{{Offset: -3, Length: schedule.ExponentialBuckets}},
+		}
+		before := 0
+		for i := range schedule.ExponentialBuckets {
+			n := (step + 1) * schedule.Increment(3, i)
+			h.PositiveDeltas, before = append(h.PositiveDeltas, int64(n-before)), n
+		}
+		change(&h)
 		msg := &writev2.Request{Symbols: []string{"", "__name__", "loadtest_exponential_histogram", "series", "s00000003"}}
-		msg.Timeseries = []writev2.TimeSeries{{LabelsRefs: []uint32{1, 2, 3, 4}, Histograms: []writev2.Histogram{{
-			Count: &writev2.Histogram_CountInt{CountInt: uint64(s.Value(3, 0, step))}, Sum: total, Timestamp: s.Time(step),
-		}}}}
+		msg.Timeseries = []writev2.TimeSeries{{LabelsRefs: []uint32{1, 2, 3, 4}, Histograms: []writev2.Histogram{h}}}
 		message, err := msg.Marshal()
 		require.NoError(t, err)
 		var request wire.Request
@@ -421,11 +433,50 @@ func TestNativeHistograms(t *testing.T) {
 		r.Arrive(t.Context(), f, &request)
 		r.finish(f, true, true)
 	}
-	send(0, schedule.Total(3, 1))
+	send(func(*writev2.Histogram) {})
+	send(func(h *writev2.Histogram) { // without the bucket in the middle that is empty
+		empty := slices.Index(bucketCounts(h.PositiveDeltas), 0)
+		require.Positive(t, empty)
+		h.PositiveSpans = []writev2.BucketSpan{{Offset: -3, Length: uint32(empty)}, {Offset: 1, Length: uint32(schedule.ExponentialBuckets - empty - 1)}}
+		h.PositiveDeltas[empty+1] += h.PositiveDeltas[empty]
+		h.PositiveDeltas = slices.Delete(h.PositiveDeltas, empty, empty+1)
+	})
+	send(func(h *writev2.Histogram) { // as floats
+		h.PositiveCounts, h.PositiveDeltas = bucketCounts(h.PositiveDeltas), nil
+		h.Count = &writev2.Histogram_CountFloat{CountFloat: s.Value(3, 0, step)}
+	})
 	r.found(nothing)
-	send(1, 1)
-	report := r.found(map[Violation]int{WrongValue: 1})
-	assert.Equal(t, 2, report.Scheduled)
+	for i, change := range []func(h *writev2.Histogram){
+		func(h *writev2.Histogram) { h.Sum++ },
+		func(h *writev2.Histogram) { h.Count = &writev2.Histogram_CountInt{CountInt: 1} },
+		func(h *writev2.Histogram) { h.Schema = 2 },
+		func(h *writev2.Histogram) { h.PositiveSpans[0].Offset++ },
+		func(h *writev2.Histogram) { h.PositiveSpans[0].Length -= 2 },
+		func(h *writev2.Histogram) { h.PositiveDeltas[4]++; h.PositiveDeltas[5]-- },
+		func(h *writev2.Histogram) { h.ZeroCount = &writev2.Histogram_ZeroCountInt{ZeroCountInt: 1} },
+		func(h *writev2.Histogram) {
+			h.NegativeSpans, h.NegativeDeltas = h.PositiveSpans, h.PositiveDeltas
+		},
+	} {
+		send(change)
+		r.found(map[Violation]int{WrongValue: i + 1})
+	}
+	assert.Equal(t, step+1, r.Report().Scheduled)
+
+	step++
+	number := r.gauge(3, step)
+	number.Labels[0].Value = "loadtest_exponential_histogram"
+	r.deliver(number)
+	assert.Equal(t, 9, r.Report().Violations[WrongValue], "the count alone is no histogram")
+}
+
+func bucketCounts(deltas []int64) (counts []float64) {
+	n := int64(0)
+	for _, d := range deltas {
+		n += d
+		counts = append(counts, float64(n))
+	}
+	return counts
 }
 
 func TestPoisonIsAMatterOfLabels(t *testing.T) {

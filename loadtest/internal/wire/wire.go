@@ -19,10 +19,22 @@ import (
 type Sample struct {
 	Time int64
 	// Bits are those of the value, or of a native histogram's count.
-	Bits uint64
-	// Sum and Native are of a native histogram.
-	Sum    float64
-	Native bool
+	Bits   uint64
+	native int32 // its place in the request's native histograms, counted from 1, or 0
+}
+
+// Native is what a native histogram has besides its count.
+type Native struct {
+	Sum     float64
+	Buckets uint64 // the sum of Bucket over all of its buckets
+}
+
+// NativeOf returns what a sample of the request has as a native histogram, or nil if it is none.
+func (r *Request) NativeOf(s *Sample) *Native {
+	if s.native == 0 {
+		return nil
+	}
+	return &r.natives[s.native-1]
 }
 
 // Series is a series of a request.
@@ -48,9 +60,11 @@ type Request struct {
 	Floats, Histograms int
 
 	samples []Sample
+	natives []Native
 	refs    []uint32
 	symbols [][]byte
 	hashes  []uint64 // of symbols
+	layout  layout
 }
 
 // seed makes the keys of this process.
@@ -71,8 +85,8 @@ const (
 // Parse reads a message of version 1 or 2. The message must not change while the request is used.
 func (r *Request) Parse(version int, message []byte) error {
 	*r = Request{
-		Version: version, Series: r.Series[:0], samples: r.samples[:0], refs: r.refs[:0], symbols: r.symbols[:0],
-		hashes: r.hashes[:0],
+		Version: version, Series: r.Series[:0], samples: r.samples[:0], natives: r.natives[:0], refs: r.refs[:0], symbols: r.symbols[:0],
+		hashes: r.hashes[:0], layout: r.layout,
 	}
 	series := protowire.Number(seriesV1)
 	if version == 2 {
@@ -274,47 +288,6 @@ func (r *Request) parseSample(f field) error {
 				return errKind
 			}
 			s.Time = int64(f.number64)
-		}
-	}
-	r.samples = append(r.samples, s)
-	return nil
-}
-
-// The fields of a native histogram that are read, the same in both versions.
-const (
-	countInt      = 1
-	countFloat    = 2
-	histogramSum  = 3
-	histogramTime = 15
-)
-
-func (r *Request) parseHistogram(f field) error {
-	if f.kind != protowire.BytesType {
-		return errKind
-	}
-	s := Sample{Native: true}
-	for b := f.bytes; len(b) > 0; {
-		f, err := next(&b)
-		if err != nil {
-			return err
-		}
-		kind := protowire.Fixed64Type
-		switch f.number {
-		case countInt:
-			kind = protowire.VarintType
-			s.Bits = math.Float64bits(float64(f.number64))
-		case countFloat:
-			s.Bits = f.number64
-		case histogramSum:
-			s.Sum = math.Float64frombits(f.number64)
-		case histogramTime:
-			kind = protowire.VarintType
-			s.Time = int64(f.number64)
-		default:
-			continue
-		}
-		if f.kind != kind {
-			return errKind
 		}
 	}
 	r.samples = append(r.samples, s)

@@ -59,7 +59,7 @@ func check(t *testing.T, r *Request, message []byte, want *prompb.WriteRequest) 
 		ts := &want.Timeseries[i]
 		var samples, natives []Sample
 		for _, s := range r.Series[i].Samples {
-			if s.Native {
+			if r.NativeOf(&s) != nil {
 				natives = append(natives, s)
 			} else {
 				samples = append(samples, s)
@@ -71,7 +71,7 @@ func check(t *testing.T, r *Request, message []byte, want *prompb.WriteRequest) 
 		}
 		require.Len(t, natives, len(ts.Histograms))
 		for j := range ts.Histograms {
-			requireHistogram(t, &ts.Histograms[j], natives[j])
+			requireHistogram(t, &ts.Histograms[j], natives[j], r.NativeOf(&natives[j]).Sum)
 		}
 		floats, histograms, exemplars = floats+len(ts.Samples), histograms+len(ts.Histograms), exemplars+len(ts.Exemplars)
 		labels, err := r.Labels(&r.Series[i])
@@ -91,7 +91,7 @@ func check(t *testing.T, r *Request, message []byte, want *prompb.WriteRequest) 
 	require.Equal(t, []int{floats, histograms, exemplars}, []int{countedFloats, countedHistograms, countedExemplars})
 }
 
-func requireHistogram(t *testing.T, h *prompb.Histogram, s Sample) {
+func requireHistogram(t *testing.T, h *prompb.Histogram, s Sample, sum float64) {
 	t.Helper()
 	count := h.GetCountFloat()
 	if _, ok := h.Count.(*prompb.Histogram_CountInt); ok {
@@ -99,7 +99,7 @@ func requireHistogram(t *testing.T, h *prompb.Histogram, s Sample) {
 	}
 	require.Equal(t, h.Timestamp, s.Time)
 	require.Equal(t, math.Float64bits(count), s.Bits)
-	require.Equal(t, math.Float64bits(h.Sum), math.Float64bits(s.Sum))
+	require.Equal(t, math.Float64bits(h.Sum), math.Float64bits(sum))
 }
 
 func TestParseV1(t *testing.T) {
