@@ -175,18 +175,21 @@ func benchPayload(points int) pmetric.Metrics {
 
 // BenchmarkProducers shows whether producers hinder each other: with as many processors as producers, the samples per
 // second should grow with their number, and a thousand should cost what two do. It also shows how long they wait for locks.
+// Each has payloads of its own, and they share translators as the callers of an exporter do.
 func BenchmarkProducers(b *testing.B) {
+	const points = 100
 	for _, producers := range []int{1, 2, 1000} {
 		b.Run(fmt.Sprintf("producers=%d", producers), func(b *testing.B) {
 			cfg := createDefaultConfig().(*Config)
-			shared := newBenchPipeline(cfg)
-			pipelines := make([]*benchPipeline, producers)
+			p := newBenchPipeline(cfg)
+			pool := newTranslatorPool(testTranslation(cfg), newBoundMemory(time.Hour), nil)
 			payloads := make([][]pmetric.Metrics, producers)
-			for i := range pipelines {
-				pipelines[i] = &benchPipeline{q: shared.q, t: newTranslator(testTranslation(cfg), newBoundMemory(time.Hour), nil)}
-				payloads[i] = benchGauges(min(10, max(1, 200/producers))*1000, 10)
-				for _, md := range payloads[i] {
-					md.ResourceMetrics().At(0).Resource().Attributes().PutStr("service.instance.id", strconv.Itoa(i))
+			for i := range payloads {
+				for j := range max(1, 100/producers) {
+					md := benchPayload(points)
+					attributes := md.ResourceMetrics().At(0).Resource().Attributes()
+					attributes.PutStr("service.instance.id", fmt.Sprint(i, "-", j))
+					payloads[i] = append(payloads[i], md)
 				}
 			}
 			start := pcommon.NewTimestampFromTime(time.Now())
@@ -196,22 +199,25 @@ func BenchmarkProducers(b *testing.B) {
 			m := newMeter(b)
 			m.start()
 			var wg sync.WaitGroup
-			var samples atomic.Int64
+			var next, bytes atomic.Int64
 			for i := range producers {
 				wg.Go(func() {
-					for j := range b.N {
-						md := payloads[i][j%len(payloads[i])]
+					for j := next.Add(1); j <= int64(b.N); j = next.Add(1) {
+						md := payloads[i][j%int64(len(payloads[i]))]
 						setTimes(md, start+pcommon.Timestamp(j)*1_000_000)
-						pipelines[i].consume(b, md)
-						samples.Add(1000)
+						t := pool.take()
+						p.admit(b, t, md)
+						pool.giveBack(t)
+						bytes.Add(int64(p.compose()))
 					}
 				})
 			}
 			wg.Wait()
 			m.stop()
-			m.report(1000*producers, 0)
-			b.ReportMetric(float64(lockWaits()-waited)/float64(samples.Load()), "lock-wait-ns/sample")
-			b.ReportMetric(float64(samples.Load())/b.Elapsed().Seconds(), "samples/s")
+			m.report(points, int(bytes.Load()))
+			samples := float64(points * b.N)
+			b.ReportMetric(float64(lockWaits()-waited)/samples, "lock-wait-ns/sample")
+			b.ReportMetric(samples/b.Elapsed().Seconds(), "samples/s")
 		})
 	}
 }

@@ -127,14 +127,26 @@ func newBenchPipeline(cfg *Config) *benchPipeline {
 }
 
 func (p *benchPipeline) consume(b *testing.B, md pmetric.Metrics) (bytes int) {
-	require.NoError(b, p.t.translate(b.Context(), md, p.protocol))
-	if p.unguarded {
-		p.hideSeries()
-	}
-	if _, err := p.q.admit(b.Context(), &p.t.payload); err != nil {
-		b.Fatal(err)
-	}
+	p.admit(b, p.t, md)
 	p.t.reset()
+	return p.compose()
+}
+
+// admit is what a caller does.
+func (p *benchPipeline) admit(b *testing.B, t *translator, md pmetric.Metrics) {
+	if err := t.translate(b.Context(), md, p.protocol); err != nil {
+		b.Error(err)
+	}
+	if p.unguarded {
+		hideSeries(t)
+	}
+	if _, err := p.q.admit(b.Context(), &t.payload); err != nil {
+		b.Error(err)
+	}
+}
+
+// compose makes the requests that are due, and takes them for delivered.
+func (p *benchPipeline) compose() (bytes int) {
 	for d := p.next(); d != nil; d = p.next() {
 		d.begun = time.Now()
 		size := d.compose()
@@ -147,10 +159,10 @@ func (p *benchPipeline) consume(b *testing.B, md pmetric.Metrics) (bytes int) {
 }
 
 // hideSeries takes away what the guard looks at.
-func (p *benchPipeline) hideSeries() {
-	for _, i := range p.t.touched {
-		for j := range p.t.segments[i].chunks {
-			p.t.segments[i].chunks[j].index = nil
+func hideSeries(t *translator) {
+	for _, i := range t.touched {
+		for j := range t.segments[i].chunks {
+			t.segments[i].chunks[j].index = nil
 		}
 	}
 }

@@ -8,8 +8,10 @@ import (
 	"context"
 	"encoding/pem"
 	"flag"
+	"fmt"
 	"io"
 	"log"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -265,8 +267,10 @@ func TestMoreRejectedThanSent(t *testing.T) {
 
 // While a collector is not there, it is said why, and the generator goes on when it comes back.
 func TestCollectorThatComesBack(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
+	var l net.Listener
+	for l == nil { // below the ports that systems give to whoever asks for any, so that no connection takes it
+		l, _ = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(12_000)))
+	}
 	require.NoError(t, l.Close())
 	g, err := New(options(t, "-endpoint", l.Addr().String(), "-series", "10", "-samples", "20"))
 	require.NoError(t, err)
