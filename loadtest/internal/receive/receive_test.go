@@ -44,7 +44,7 @@ func serve(t *testing.T, verifies bool, b Behavior) *endpoint {
 var example = schedule.Schedule{Kind: schedule.Gauge, Streams: 4, PerResource: 4, PerRequest: 4, Start: 1_800_000_000_000, Interval: 1000}
 
 // messageOf has all streams of the example at a step.
-func messageOf(t *testing.T, version, step int) []byte {
+func messageOf(t testing.TB, version, step int) []byte {
 	t.Helper()
 	v1 := &prompb.WriteRequest{}
 	v2 := &writev2.Request{Symbols: []string{"", "__name__", "loadtest_gauge", "series"}}
@@ -70,7 +70,7 @@ func messageOf(t *testing.T, version, step int) []byte {
 }
 
 // headers are those of a version.
-func (e *endpoint) headers(version int) http.Header {
+func headers(version int) http.Header {
 	h := http.Header{}
 	h.Set("Content-Encoding", "snappy")
 	h.Set("User-Agent", "test/1.0")
@@ -88,7 +88,7 @@ func (e *endpoint) post(version int, message []byte) *http.Response {
 	e.t.Helper()
 	req, err := http.NewRequest(http.MethodPost, e.url, bytes.NewReader(snappy.Encode(nil, message)))
 	require.NoError(e.t, err)
-	req.Header = e.headers(version)
+	req.Header = headers(version)
 	// A reset connection must not be tried again by the client.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
@@ -272,7 +272,7 @@ func TestChunkedRequests(t *testing.T) {
 	body := snappy.Encode(nil, messageOf(t, 1, 0))
 	req, err := http.NewRequest(http.MethodPost, e.url, io.MultiReader(bytes.NewReader(body[:10]), bytes.NewReader(body[10:])))
 	require.NoError(t, err)
-	req.Header = e.headers(1)
+	req.Header = headers(1)
 	resp, err := http.DefaultClient.Do(req)
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
