@@ -117,8 +117,15 @@ func (t *test) check() error {
 			return fmt.Errorf("-scenarios: there is no %q", name)
 		}
 	}
+	existing, err := collector.Exporters()
+	if err != nil {
+		return err
+	}
 	var exporters []string
 	for name := range strings.SplitSeq(t.exporters, ",") {
+		if name != "" && !slices.Contains(existing, name) {
+			return fmt.Errorf("-exporters: there is no %q, but %s", name, strings.Join(existing, ", "))
+		}
 		if name != "" && (name == nop || slices.Contains(exporters, name)) {
 			return fmt.Errorf("-exporters: %s is there already", name)
 		}

@@ -34,11 +34,13 @@ title
 
 // TestSettingsThatMeasureNothing are refused: most would run without an end or print nothing.
 func TestSettingsThatMeasureNothing(t *testing.T) {
+	t.Chdir("../../..")
 	good := test{scenarios: "gauges,memory", gauges: 2, histograms: 0.3, series: 10, memorySeries: 1, repeats: 1, rounds: 1, seconds: 1}
 	assert.NoError(t, good.check())
 	for want, wrong := range map[string]func(*test){
 		`-scenarios: there is no "gauge"`:  func(s *test) { s.scenarios = "gauge" },
 		"-exporters: nop is there already": func(s *test) { s.exporters = "ordered_remote_write/v1,nop" },
+		`-exporters: there is no "smoke"`:  func(s *test) { s.exporters = "smoke" },
 		"must be at least 1 (point":        func(s *test) { s.rounds = 0 },
 		"-series: must be at least 10":     func(s *test) { s.series = 0 },
 	} {
