@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"strings"
 	"sync"
@@ -233,11 +234,40 @@ func (r *Receiver) settle(x *exchange, complete bool) {
 	r.changed.Broadcast()
 }
 
+// The types of content, and what they say in full.
+const (
+	contentTypeV1 = "application/x-protobuf"
+	contentTypeV2 = contentTypeV1 + ";proto=" + messageV2
+	messageV1     = "prometheus.WriteRequest"
+	messageV2     = "io.prometheus.write.v2.Request"
+)
+
 func versionOf(req *http.Request) int {
-	if strings.Contains(req.Header.Get("Content-Type"), "io.prometheus.write.v2.Request") {
+	if strings.Contains(req.Header.Get("Content-Type"), messageV2) {
 		return 2
 	}
 	return 1
+}
+
+// canonical are headers with the type of content as the specification has it first. There are other ways to write the same
+// type (RFC 9110, section 8.3.1), and one of 1.0 that names its message (Remote-Write 2.0, "Protocol").
+func canonical(h http.Header) http.Header {
+	given := h.Get("Content-Type")
+	if given == contentTypeV1 || given == contentTypeV2 {
+		return h
+	}
+	kind, parameters, err := mime.ParseMediaType(given)
+	if err != nil || kind != contentTypeV1 || len(parameters) != 1 {
+		return h
+	}
+	h = h.Clone()
+	switch parameters["proto"] {
+	case messageV1:
+		h.Set("Content-Type", contentTypeV1)
+	case messageV2:
+		h.Set("Content-Type", contentTypeV2)
+	}
+	return h
 }
 
 // readAndCheck reads a request, and counts it as unreadable if it is not one.
@@ -247,7 +277,7 @@ func (r *Receiver) readAndCheck(x *exchange, req *http.Request) error {
 		if x.version == 2 {
 			validate = rwtest.ValidateHeadersV2
 		}
-		if err := validate(req.Header); err != nil {
+		if err := validate(canonical(req.Header)); err != nil {
 			r.verifier.Malformed(err)
 		}
 	}

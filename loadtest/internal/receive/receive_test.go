@@ -281,6 +281,31 @@ func TestChunkedRequests(t *testing.T) {
 	assert.Equal(t, []int{4, 0}, []int{r.Stored, r.ViolationCount}, r.Verified.Examples)
 }
 
+// A type of content can be written in several ways, and a message of 1.0 can have two types.
+func TestTypesOfContent(t *testing.T) {
+	for contentType, want := range map[string][2]int{ // version and violations
+		"application/x-protobuf":                                        {1, 0},
+		"application/x-protobuf;proto=prometheus.WriteRequest":          {1, 0},
+		"application/x-protobuf; proto=io.prometheus.write.v2.Request":  {2, 0},
+		`Application/X-Protobuf;proto="io.prometheus.write.v2.Request"`: {2, 0},
+		"application/x-protobuf;proto=another.Message":                  {1, 1},
+		"application/x-protobuf;charset=utf-8":                          {1, 1},
+		"application/json":                                              {1, 1},
+		"":                                                              {1, 1},
+	} {
+		e := serve(t, true, Behavior{})
+		req, err := http.NewRequest(http.MethodPost, e.url, bytes.NewReader(snappy.Encode(nil, messageOf(t, want[0], 0))))
+		require.NoError(t, err)
+		req.Header = headers(want[0])
+		req.Header.Set("Content-Type", contentType)
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		r := e.ask()
+		assert.Equal(t, []int{4, want[1]}, []int{r.Stored, r.ViolationCount}, "%s: %v", contentType, r.Verified.Examples)
+	}
+}
+
 // A sender of 2.0 is told how many exemplars are written, also by a receiver that only counts.
 func TestExemplarsAreCounted(t *testing.T) {
 	msg := &writev2.Request{Symbols: []string{"", "__name__", "up"}, Timeseries: []writev2.TimeSeries{{
