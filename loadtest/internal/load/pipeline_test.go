@@ -104,6 +104,40 @@ func TestWhatIsGeneratedIsReceived(t *testing.T) {
 	}
 }
 
+// A sender that goes by what a receiver of 2.0 says that it has written loses nothing uncounted, whether it takes refused
+// requests apart or not.
+func TestPartialWritesAreNoViolation(t *testing.T) {
+	for _, rejected := range []string{"discard", "isolate"} {
+		t.Run(rejected, func(t *testing.T) {
+			e, err := Listen(true, receive.Behavior{PoisonStatus: 400, PartialWrites: 0.2, LostAnswers: 0.05})
+			require.NoError(t, err)
+			defer func() { require.NoError(t, e.Close()) }()
+			address, stop := startExporter(t, map[string]any{
+				"http": map[string]any{"endpoint": e.URL}, "protobuf_message": "io.prometheus.write.v2.Request", "target_info": map[string]any{"enabled": false},
+				"batch": map[string]any{"max_samples": 500}, "on_error": map[string]any{"rejected": rejected},
+			})
+			g, err := generate.New(generate.Options{
+				Endpoint: address, Protocol: "grpc", Kinds: []schedule.Kind{schedule.Histogram, schedule.ExponentialHistogram}, Series: 1000, Resources: 10,
+				Attributes: 5, PerRequest: 50, Connections: 4, Samples: 20_000,
+			})
+			require.NoError(t, err)
+			require.NoError(t, e.Announce(g.Schedules()))
+			require.NoError(t, g.Run(t.Context()))
+			stop()
+			require.NoError(t, e.Announce(g.Schedules()))
+			r := e.Report()
+			assert.Empty(t, r.Verified.Violations, r.Verified.Examples)
+			assert.Equal(t, r.Verified.Expected, r.Verified.Scheduled+r.Verified.Missing)
+			assert.Positive(t, r.Answers[400])
+			if rejected == "discard" {
+				assert.Positive(t, r.Verified.Missing)
+			} else {
+				assert.Positive(t, r.Verified.Redelivered)
+			}
+		})
+	}
+}
+
 // TestEveryFlagIsDocumented, of the generator and the receiver, in the page about them.
 func TestEveryFlagIsDocumented(t *testing.T) {
 	text, err := os.ReadFile("../../../docs/load-testing.md")

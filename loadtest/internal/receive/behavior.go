@@ -25,6 +25,8 @@ type Behavior struct {
 	StoredServerErrors float64 `json:"stored_server_errors"`
 	TooManyRequests    float64 `json:"too_many_requests"`
 	ClientErrors       float64 `json:"client_errors"` // 400, 409 and 422
+	// PartialWrites are 400s to requests of 2.0 of which half is stored, with headers that say how much.
+	PartialWrites float64 `json:"partial_writes"`
 	// Resets are connections that are reset before the request is read, LostAnswers those that are reset after the samples
 	// are stored. To a hang there is no answer until the client gives up.
 	Resets      float64 `json:"resets"`
@@ -72,6 +74,7 @@ func (b *Behavior) Register(flags *flag.FlagSet) {
 		{&b.StoredServerErrors, "stored-server-errors", "probability of such an answer though the samples are stored"},
 		{&b.TooManyRequests, "too-many-requests", "probability of a 429"},
 		{&b.ClientErrors, "client-errors", "probability of a 400, 409 or 422"},
+		{&b.PartialWrites, "partial-writes", "probability of a 400 to a request of 2.0 of which half of the series are stored"},
 		{&b.Resets, "resets", "probability that the connection is reset before the request is read"},
 		{&b.LostAnswers, "lost-answers", "probability that it is reset after the samples are stored"},
 		{&b.Hangs, "hangs", "probability that there is no answer"},
@@ -91,12 +94,13 @@ type outcome struct {
 	choose      func(f *rwtest.Faults)
 }
 
-func (b *Behavior) outcomes() [7]outcome {
+func (b *Behavior) outcomes() [8]outcome {
 	return [...]outcome{
 		{"server_errors", b.ServerErrors, func(f *rwtest.Faults) { f.ServerError = certain }},
 		{"stored_server_errors", b.StoredServerErrors, func(f *rwtest.Faults) { f.StoredServerError = certain }},
 		{"too_many_requests", b.TooManyRequests, func(f *rwtest.Faults) { f.TooManyRequests = certain }},
 		{"client_errors", b.ClientErrors, func(f *rwtest.Faults) { f.ClientError = certain }},
+		{"partial_writes", b.PartialWrites, func(f *rwtest.Faults) { f.PartialWrite = certain }},
 		{"resets", b.Resets, func(f *rwtest.Faults) { f.ResetUnread = certain }},
 		{"lost_answers", b.LostAnswers, func(f *rwtest.Faults) { f.DropAnswer = certain }},
 		{"hangs", b.Hangs, func(f *rwtest.Faults) { f.Hang = certain }},

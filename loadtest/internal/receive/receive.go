@@ -156,7 +156,8 @@ type exchange struct {
 	floats        int
 	histograms    int
 	exemplars     int
-	read, stored  bool
+	stored        int // samples
+	read          bool
 }
 
 // ServeHTTP implements http.Handler.
@@ -164,7 +165,7 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	x := r.pool.Get().(*exchange)
 	defer r.pool.Put(x)
 	behavior := r.arrive()
-	x.version, x.floats, x.histograms, x.read, x.stored = versionOf(req), 0, 0, false, false
+	x.version, x.floats, x.histograms, x.stored, x.read = versionOf(req), 0, 0, 0, false
 	x.answer = behavior.answer(int(r.number.Add(1)))
 	// Without an answer and without storing anything, the request is not even read.
 	if x.answer.Fault != rwtest.Reset || x.answer.Stored {
@@ -176,22 +177,38 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		r.verifier.Arrive(req.Context(), &x.flight, &x.request)
 		if behavior.poisonous(x.flight.Dice) && x.answer.Seen() {
 			x.answer.Status, x.answer.Stored, x.answer.Body = behavior.PoisonStatus, false, "a series is poison"
+			x.answer.Keep = nil
 		}
 	}
-	if x.read && (x.answer.Stored || x.answer.Success()) {
-		x.stored = true
-		if r.verifier != nil {
-			r.verifier.Store(&x.flight)
-		}
-		if x.version == 2 && x.answer.Success() {
-			x.answer.SetWritten(x.floats, x.histograms, x.exemplars)
-		}
+	if x.read {
+		r.store(x)
 	}
 	x.answer.Wait(req.Context())
 	if x.read && r.verifier != nil {
 		r.verifier.Land(&x.flight)
 	}
 	x.answer.Respond(w, req, func(complete bool) { r.settle(x, complete) })
+}
+
+// store stores what the answer says, and has it say how much if the request is of 2.0.
+func (r *Receiver) store(x *exchange) {
+	switch {
+	case x.answer.Stored || x.answer.Success():
+		x.stored = x.floats + x.histograms
+		if r.verifier != nil {
+			r.verifier.Store(&x.flight)
+		}
+		if x.version == 2 && x.answer.Success() {
+			x.answer.SetWritten(x.floats, x.histograms, x.exemplars)
+		}
+	case x.answer.Keep != nil && x.version == 2 && x.answer.Code() == http.StatusBadRequest:
+		floats, histograms := x.floats/2, x.histograms/2
+		if r.verifier != nil {
+			floats, histograms = r.verifier.StoreHalf(&x.flight)
+		}
+		x.stored = floats + histograms
+		x.answer.SetWritten(floats, histograms, 0)
+	}
 }
 
 func (r *Receiver) arrive() Behavior {
@@ -228,9 +245,7 @@ func (r *Receiver) settle(x *exchange, complete bool) {
 		c.Samples += x.floats + x.histograms
 		c.Exemplars += x.exemplars
 	}
-	if x.stored {
-		c.Stored += x.floats + x.histograms
-	}
+	c.Stored += x.stored
 	r.changed.Broadcast()
 }
 

@@ -234,7 +234,7 @@ func TestRetryAfterOfAStatus(t *testing.T) {
 func TestAnswersComeAsOftenAsTheyAreWanted(t *testing.T) {
 	const requests = 200_000
 	b := Behavior{
-		Seed: 3, ServerErrors: 0.0004, StoredServerErrors: 0.1, TooManyRequests: 0.003, ClientErrors: 0.05, Resets: 0.0004, LostAnswers: 0.2, Hangs: 0.0015,
+		Seed: 3, ServerErrors: 0.0004, StoredServerErrors: 0.1, TooManyRequests: 0.003, ClientErrors: 0.05, PartialWrites: 0.02, Resets: 0.0004, LostAnswers: 0.2, Hangs: 0.0015,
 		PoisonStatus: 400,
 	}
 	require.NoError(t, b.check())
@@ -242,6 +242,8 @@ func TestAnswersComeAsOftenAsTheyAreWanted(t *testing.T) {
 	for n := range requests {
 		a := b.answer(n)
 		switch {
+		case a.Keep != nil:
+			got["partial writes"]++
 		case a.Fault == rwtest.Hang:
 			got["hangs"]++
 		case a.Fault == rwtest.Reset && a.Stored:
@@ -260,7 +262,7 @@ func TestAnswersComeAsOftenAsTheyAreWanted(t *testing.T) {
 	}
 	for name, p := range map[string]float64{
 		"server errors": b.ServerErrors, "stored server errors": b.StoredServerErrors, "too many requests": b.TooManyRequests,
-		"client errors": b.ClientErrors, "resets": b.Resets, "lost answers": b.LostAnswers, "hangs": b.Hangs,
+		"client errors": b.ClientErrors, "partial writes": b.PartialWrites, "resets": b.Resets, "lost answers": b.LostAnswers, "hangs": b.Hangs,
 	} {
 		assert.InEpsilon(t, p*requests, got[name], 0.3, name)
 	}
@@ -279,6 +281,25 @@ func TestChunkedRequests(t *testing.T) {
 	assert.Equal(t, http.StatusNoContent, resp.StatusCode)
 	r := e.ask()
 	assert.Equal(t, []int{4, 0}, []int{r.Stored, r.ViolationCount}, r.Verified.Examples)
+}
+
+// Of a request of 2.0 that is written in part, the answer says how much. A request of 1.0 is refused as a whole.
+func TestPartialWrites(t *testing.T) {
+	for _, verifies := range []bool{false, true} {
+		for version, want := range map[int]string{1: "", 2: "2"} {
+			e := serve(t, verifies, Behavior{PartialWrites: 1})
+			resp := e.post(version, messageOf(t, version, 0))
+			assert.Equal(t, http.StatusBadRequest, resp.StatusCode)
+			assert.Equal(t, want, resp.Header.Get("X-Prometheus-Remote-Write-Samples-Written"))
+			r := e.ask()
+			assert.Equal(t, 2*(version-1), r.Stored)
+			require.Equal(t, http.StatusOK, e.tell("/behavior", `{"partial_writes":0}`))
+			e.post(version, messageOf(t, version, 0))
+			r = e.ask()
+			assert.Zero(t, r.ViolationCount)
+			assert.Equal(t, 4+2*(version-1), r.Stored)
+		}
+	}
 }
 
 // A type of content can be written in several ways, and a message of 1.0 can have two types.

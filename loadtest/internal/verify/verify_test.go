@@ -182,6 +182,23 @@ func TestWhatWasNotAcknowledgedMayComeAgain(t *testing.T) {
 	r.found(map[Violation]int{Resent: 1, OutOfOrder: 1})
 }
 
+// Of a request of which half is stored, the sender does not know which half.
+func TestHalfOfARequest(t *testing.T) {
+	r := newRun(t, newSchedule(schedule.Gauge))
+	all := []prompb.TimeSeries{r.gauge(1, 0), r.gauge(2, 0), r.gauge(3, 0), r.gauge(4, 0)}
+	f := r.arrive(t.Context(), all...)
+	floats, histograms := r.StoreHalf(f)
+	assert.Equal(t, []int{2, 0}, []int{floats, histograms})
+	r.Land(f)
+	r.Settle(f, false)
+	assert.Equal(t, []int{2, 2}, []int{r.Report().Delivered, r.Report().InDoubt})
+	r.deliver(all...)
+	report := r.found(nothing)
+	assert.Equal(t, []int{4, 2, 0}, []int{report.Delivered, report.Redelivered, report.InDoubt})
+	r.deliver(all...)
+	r.found(map[Violation]int{Resent: 4})
+}
+
 func TestLabels(t *testing.T) {
 	for name, change := range map[string]func([]prompb.Label) []prompb.Label{
 		"unsorted":   func(l []prompb.Label) []prompb.Label { return append(l, prompb.Label{Name: "a", Value: "b"}) },
