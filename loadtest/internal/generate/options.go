@@ -128,17 +128,17 @@ const defaultInterval = 100 * time.Millisecond
 func (o *Options) check() error {
 	for _, f := range []struct {
 		name  string
-		value int
-		least int
+		value int64
+		least int64
 	}{
-		{"series", o.Series, 1},
-		{"resources", o.Resources, 1},
-		{"points", o.PerRequest, 1},
-		{"connections", o.Connections, 1},
-		{"duration", int(o.Duration), 0},
-		{"samples", o.Samples, 0},
-		{"interval", int(o.Interval), 0},
-		{"churn", int(o.Lifetime), 0},
+		{"series", int64(o.Series), 1},
+		{"resources", int64(o.Resources), 1},
+		{"points", int64(o.PerRequest), 1},
+		{"connections", int64(o.Connections), 1},
+		{"duration", int64(o.Duration), 0},
+		{"samples", int64(o.Samples), 0},
+		{"interval", int64(o.Interval), 0},
+		{"churn", int64(o.Lifetime), 0},
 	} {
 		if f.value < f.least {
 			return fmt.Errorf("%s: must be at least %d", f.name, f.least)

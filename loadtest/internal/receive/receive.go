@@ -343,7 +343,7 @@ func (x *exchange) readBody(req *http.Request) error {
 // parse decompresses and reads the body: all of it, or only the numbers of its samples.
 func (x *exchange) parse(all bool) (err error) {
 	n, err := s2.DecodedLen(x.body)
-	if err == nil && n > 8*maxBody {
+	if err == nil && int64(n) > 8*maxBody {
 		err = fmt.Errorf("it says that it has %d bytes", n)
 	}
 	if err != nil {

@@ -113,7 +113,7 @@ func rightBuckets(stream, age int, native *wire.Native) bool {
 	buckets := uint64(0)
 	for i := range schedule.ExponentialBuckets {
 		count := float64(age * schedule.Increment(stream, i))
-		buckets += wire.Bucket(schedule.ExponentialScale, schedule.ExponentialOffset+i+1, count)
+		buckets += wire.Bucket(schedule.ExponentialScale, int64(schedule.ExponentialOffset+i+1), count)
 	}
 	return native.Sum == schedule.Total(stream, age) && native.Buckets == buckets
 }

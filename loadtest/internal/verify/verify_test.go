@@ -372,7 +372,7 @@ func TestResetWhileRequestsAreInFlight(t *testing.T) {
 func TestSchedulesThatCannotBeAreRefused(t *testing.T) {
 	for _, change := range []func(*schedule.Schedule){
 		func(s *schedule.Schedule) { s.Kind = "smoke" },
-		func(s *schedule.Schedule) { s.Streams, s.PerResource, s.PerRequest = 1<<62, 1, 1 },
+		func(s *schedule.Schedule) { s.Streams, s.PerResource, s.PerRequest = math.MaxInt, 1, 1 },
 		func(s *schedule.Schedule) { s.First = 99_999_999 },
 		func(s *schedule.Schedule) { s.First = -1 },
 	} {

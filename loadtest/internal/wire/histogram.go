@@ -34,7 +34,7 @@ const (
 
 // Bucket is a number that stands for a bucket of positive values with its schema, index and count. An empty one is 0, as if
 // it were not there: which of them a histogram has is up to its sender.
-func Bucket(schema int32, index int, count float64) uint64 {
+func Bucket(schema int32, index int64, count float64) uint64 {
 	if count == 0 {
 		return 0
 	}
@@ -77,9 +77,9 @@ func (l *layout) buckets() uint64 {
 	sum := Bucket(l.schema, zeroBucket, l.zero)
 	for i := range l.signs {
 		s := &l.signs[i]
-		index, at, count := i*negative, 0, int64(0)
+		index, at, count := int64(i)*negative, 0, int64(0)
 		for _, span := range s.spans {
-			index += span.offset
+			index += int64(span.offset)
 			for range min(span.length, max(len(s.deltas), len(s.counts))-at) {
 				n := 0.0
 				if at < len(s.counts) {
@@ -195,7 +195,7 @@ func (s *sign) parseSpan(f field) error {
 		case 1:
 			span.offset = int(int32(protowire.DecodeZigZag(f.number64)))
 		case 2:
-			span.length = int(uint32(f.number64))
+			span.length = int(min(f.number64, math.MaxInt32))
 		}
 	}
 	s.spans = append(s.spans, span)
