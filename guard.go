@@ -280,7 +280,7 @@ func (g *guard) runsLocked(c *indexedChunk, now time.Time, drops *account.Drops,
 	runs = append(
 		runs,
 		run{chunk: part(fateGood)},
-		run{chunk: part(fateHeldLate), late: true, alone: true},
+		run{chunk: part(fateHeldLate), late: true, holds: true, alone: true},
 		run{chunk: part(fatePast), late: true, holds: true},
 		run{chunk: part(fateOffender), of: c, at: s.by[fateOffender], late: true, holds: true, optional: true, reason: fateOffender.reason()},
 		run{chunk: part(fateFuture), of: c, at: s.by[fateFuture], late: true, ahead: true, optional: true, reason: fateFuture.reason()},
