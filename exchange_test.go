@@ -112,7 +112,7 @@ func TestExchangedGuardKnowsLastTimes(t *testing.T) {
 		b.down.Store(false)
 		h.settle()
 		time.Sleep(2 * time.Second)
-		require.Len(t, h.queue.guards(), 256)
+		require.Equal(t, 256, h.queue.state().partitions)
 		h.consume(gauge(now.Add(time.Millisecond), 500))
 		h.consume(gauge(now, 500))
 		h.consume(gauge(now.Add(2*time.Millisecond), 500))
@@ -122,10 +122,10 @@ func TestExchangedGuardKnowsLastTimes(t *testing.T) {
 
 		// Once the series would be forgotten anyway, the old guards are.
 		time.Sleep(2 * createDefaultConfig().(*Config).SeriesIdleTimeout)
-		for _, g := range h.queue.guards() {
-			g.mu.Lock()
-			assert.Nil(t, g.before)
-			g.mu.Unlock()
+		for _, p := range h.queue.partitions {
+			p.guard.mu.Lock()
+			assert.Nil(t, p.guard.before)
+			p.guard.mu.Unlock()
 		}
 		h.stop()
 		assert.Empty(t, b.Problems())
@@ -159,11 +159,11 @@ func TestPartitionsStayWhileStorageFails(t *testing.T) {
 			require.ErrorIs(t, h.ConsumeMetrics(t.Context(), gauge(began, 100)), errUnstored)
 			assert.LessOrEqual(t, time.Since(began), time.Second+longestHold)
 		}
-		assert.Len(t, h.queue.guards(), 4)
+		assert.Equal(t, 4, h.queue.state().partitions)
 		failing.Store(false)
 		h.settle()
 		time.Sleep(2 * time.Second)
-		assert.Len(t, h.queue.guards(), 16)
+		assert.Equal(t, 16, h.queue.state().partitions)
 		h.consume(gauge(time.Now(), 100))
 		h.settle()
 		h.stop()

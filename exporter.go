@@ -231,9 +231,7 @@ func (e *orderedExporter) expire(ctx context.Context) {
 		case <-ticker.C:
 		}
 		now := time.Now()
-		for _, g := range e.queue.guards() {
-			g.expire(now)
-		}
+		e.queue.expire(now)
 		e.bounds.expire(now)
 	}
 }

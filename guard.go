@@ -51,12 +51,15 @@ func newGuard(o guardOptions) *guard {
 	}
 }
 
-// expire forgets series without samples. Without it only samples that come make others be forgotten.
-func (g *guard) expire(now time.Time) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// expireLocked forgets series without samples, and those that are held no more: what came with appends from unsettled on may still
+// wait. Without it only samples that come make others be forgotten.
+func (g *guard) expireLocked(now time.Time, unsettled uint64) {
 	if g.retired {
 		return
+	}
+	if !g.held.empty() {
+		g.held.release(unsettled)
+		g.held.sweep()
 	}
 	if now.Sub(g.inherited) >= g.idle {
 		g.before = nil
@@ -317,6 +320,7 @@ func (g *guard) inherit(before []*guard) {
 	g.before, g.inherited = before, time.Now()
 	for _, o := range before {
 		o.retired = true
+		o.held.release(settled)
 	}
 }
 

@@ -79,7 +79,7 @@ func (h *holds) release(unsettled uint64) {
 	}
 }
 
-// sweep looks at all series. The others go into another map: one keeps the memory of all that were ever in it.
+// sweep looks at all series. Those that are held go into another map: one keeps the memory of all that were ever in it.
 func (h *holds) sweep() {
 	held := 0
 	for _, o := range h.last {
@@ -87,11 +87,14 @@ func (h *holds) sweep() {
 			held++
 		}
 	}
+	if h.sweepAt = 2 * held; held == len(h.last) {
+		return
+	}
 	left := make(map[uint64]heldSeries, held)
 	for identity, o := range h.last {
 		if o.number >= h.unsettled {
 			left[identity] = o
 		}
 	}
-	h.last, h.sweepAt = left, 2*held
+	h.last = left
 }

@@ -306,3 +306,35 @@ func TestRecoveredLateSamplesInLineAreNotOvertaken(t *testing.T) {
 		})
 	})
 }
+
+// TestHeldSeriesAreForgotten: what is known of the series that a client sent old samples of is forgotten when these have their outcome,
+// although nothing comes any more, or other late samples of the partition wait for as long as the endpoint does not take them.
+func TestHeldSeriesAreForgotten(t *testing.T) {
+	for name, stuck := range map[string]int{"nothing comes": 0, "others wait": 1} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				receiver := &rwtest.Receiver{Script: func(r rwtest.Request) rwtest.Answer {
+					if len(r.Series) == 1 {
+						return rwtest.Answer{Status: 500}
+					}
+					return rwtest.Answer{}
+				}}
+				h := newHarness(t, receiver, onePartition, func(c *Config) { c.Batch.MaxSamples = 5000 })
+				held := func() int {
+					g := h.queue.partitions[0].guard
+					g.mu.Lock()
+					defer g.mu.Unlock()
+					return len(g.held.last)
+				}
+				h.consume(gauge(time.Now().Add(-2*time.Hour), 5000))
+				if stuck > 0 {
+					h.consume(gauge(time.Now().Add(-2*time.Hour).Add(time.Second), stuck))
+				}
+				assert.Equal(t, 5000, held())
+				time.Sleep(h.cfg.SeriesIdleTimeout/16 + time.Second)
+				assert.Equal(t, stuck, held())
+				h.shutdown()
+			})
+		})
+	}
+}

@@ -591,14 +591,17 @@ func (q *queue) flowsLocked() bool {
 	return q.deliver != nil && !q.closed && !g.doubtful() && g.pause == nil && len(q.scheduler.retries) == 0 && !time.Now().Before(g.opens())
 }
 
-// guards are those of all partitions.
-func (q *queue) guards() (all []*guard) {
+// expire has the guards of all partitions forget what they need not know any more.
+func (q *queue) expire(now time.Time) {
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	for _, p := range q.partitions {
-		all = append(all, p.guard)
+	partitions := q.partitions
+	q.mu.Unlock()
+	for _, p := range partitions {
+		p.guard.mu.Lock()
+		unsettled, _ := q.lateState(p)
+		p.guard.expireLocked(now, unsettled)
+		p.guard.mu.Unlock()
 	}
-	return all
 }
 
 // paused says whether the endpoint is.
