@@ -13,6 +13,8 @@ type lane struct {
 	// samples is how many wait, and size what they cost.
 	samples int
 	size    int64
+	// idleSince is when what left last had its outcome.
+	idleSince time.Time
 }
 
 func (l *lane) empty() bool {

@@ -31,8 +31,7 @@ type partition struct {
 	// lateBefore says that the last request had late samples, so that good ones have the next turn.
 	lateBefore bool
 	// suspect says that the last request took long while others did not. It travels alone until one is quick.
-	suspect   bool
-	idleSince time.Time
+	suspect bool
 	// size is what the partition holds, in flight and promised to admitted callers included, in bytes.
 	size int64
 	// numbered is the number of the newest good batch.

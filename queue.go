@@ -450,7 +450,7 @@ func (q *queue) finished(d *delivery) {
 	now := time.Now()
 	for i := range d.parts {
 		p := d.parts[i].partition
-		p.busy, p.busyLate, p.suspect, p.idleSince = false, false, d.slow, now
+		p.busy, p.busyLate, p.suspect, p.lane(d.late).idleSince = false, false, d.slow, now
 		q.resizeLocked(&p.size, -d.parts[i].cost)
 		if q.durable != nil && !d.kept {
 			q.durable.settledLocked(p, d.late, d.parts[i].logged)

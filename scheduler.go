@@ -143,27 +143,27 @@ func (s *scheduler) claimOf(now time.Time, mayBeLate bool) (d *delivery, wake ti
 		if p.busy {
 			continue
 		}
-		isLate := mayBeLate && p.lateReady() && !(p.lateBefore && s.due(p, &p.good, now))
+		isLate := mayBeLate && s.lateTurn(p, now)
 		if isLate {
-			consider(p, s.readyAt(p, &p.late), true)
+			consider(p, s.readyAt(&p.late), true)
 		}
 		if p.good.empty() {
 			continue
 		}
-		if !isLate || !s.due(p, &p.late, now) {
-			consider(p, s.readyAt(p, &p.good), false)
+		if !isLate || !s.due(&p.late, now) {
+			consider(p, s.readyAt(&p.good), false)
 		}
 		if b := p.good.front(); b == p.good.open && !p.suspect {
 			open.add(b)
 		}
 	}
 	if first == nil && open.fill(s.limits, s.most()) {
-		first = s.oldestOpen()
+		first = s.oldestOpen(now)
 	}
 	if first == nil {
 		return nil, wake
 	}
-	return s.take(first, late), time.Time{}
+	return s.take(first, late, now), time.Time{}
 }
 
 // most is how many partitions a request may take: half, so that there are always others to show whether anything passes.
@@ -193,22 +193,27 @@ func (o *openBatches) fill(limits *BatchConfig, most int) bool {
 }
 
 // readyAt is since when, or from when on, the front of a lane may leave.
-func (s *scheduler) readyAt(p *partition, l *lane) time.Time {
+func (s *scheduler) readyAt(l *lane) time.Time {
 	b := l.front()
 	at := b.accepted
 	if b == l.open && !s.closing {
 		at = at.Add(s.limits.FlushTimeout)
 	}
-	// A deep backlog must not starve the rest.
-	if at.Before(p.idleSince) {
-		at = p.idleSince
+	// A deep backlog must not starve the rest, nor good samples that travel with those of other partitions the late ones of theirs.
+	if at.Before(l.idleSince) {
+		at = l.idleSince
 	}
 	return at
 }
 
 // due says whether the front of a lane may leave now.
-func (s *scheduler) due(p *partition, l *lane, now time.Time) bool {
-	return !l.empty() && !s.readyAt(p, l).After(now)
+func (s *scheduler) due(l *lane, now time.Time) bool {
+	return !l.empty() && !s.readyAt(l).After(now)
+}
+
+// lateTurn says whether an idle partition may have late samples in its next request: every second one is for good ones that are due.
+func (s *scheduler) lateTurn(p *partition, now time.Time) bool {
+	return p.lateReady() && !(p.lateBefore && s.due(&p.good, now))
 }
 
 // lateMayLeave says whether late samples may take one more place. While good ones wait, in whatever partition, the late ones of all
@@ -219,10 +224,10 @@ func (s *scheduler) lateMayLeave() bool {
 }
 
 // oldestOpen is the idle partition, no suspect, whose open batch is the oldest.
-func (s *scheduler) oldestOpen() *partition {
+func (s *scheduler) oldestOpen(now time.Time) *partition {
 	var first *partition
 	for _, p := range s.partitions {
-		if s.combinable(p, false) && (first == nil || p.good.oldest().Before(first.good.oldest())) {
+		if s.combinable(p, false, now) && (first == nil || p.good.oldest().Before(first.good.oldest())) {
 			first = p
 		}
 	}
@@ -230,16 +235,16 @@ func (s *scheduler) oldestOpen() *partition {
 }
 
 // combinable says whether the front of a partition's lane may travel with those of others.
-func (s *scheduler) combinable(p *partition, late bool) bool {
+func (s *scheduler) combinable(p *partition, late bool, now time.Time) bool {
 	l := p.lane(late)
 	if p.busy || p.suspect || l.empty() || l.front() != l.open {
 		return false
 	}
-	return !late || p.lateReady()
+	return !late || s.lateTurn(p, now)
 }
 
 // take claims the front of a partition, and with an open batch as many others as fit.
-func (s *scheduler) take(first *partition, late bool) *delivery {
+func (s *scheduler) take(first *partition, late bool, now time.Time) *delivery {
 	d := &delivery{late: late, planned: new(atomic.Int32)}
 	d.planned.Store(1)
 	l := first.lane(late)
@@ -250,7 +255,7 @@ func (s *scheduler) take(first *partition, late bool) *delivery {
 	protocol, recovered := l.open.protocol, l.open.life > 0
 	s.candidates = s.candidates[:0]
 	for _, p := range s.partitions {
-		if p == first || first.suspect || !s.combinable(p, late) {
+		if p == first || first.suspect || !s.combinable(p, late, now) {
 			continue
 		}
 		if b := p.lane(late).open; b.protocol == protocol && b.life > 0 == recovered {

@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/remote"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
@@ -35,8 +34,9 @@ type schedulerModel struct {
 	// settled is the newest good sample of each partition that has its outcome.
 	settled []int64
 	last    int64
-	// holds is which delivery holds a partition.
-	holds map[*partition]*delivery
+	// holds is which delivery holds a partition, and hadLate are the partitions whose last one had late samples.
+	holds   map[*partition]*delivery
+	hadLate map[*partition]bool
 	// underWay have a place, and parked wait for something else than their turn.
 	underWay, parked []*delivery
 	// life is that of the process before, while what comes is what it has left.
@@ -48,7 +48,7 @@ func newSchedulerModel(t *testing.T, rnd *rand.Rand, partitions int) *schedulerM
 	m := &schedulerModel{
 		t: t, rnd: rnd, now: time.Unix(1_700_000_000, 0), lines: make([][2][]int64, partitions), settled: make([]int64, partitions),
 		accepted: make(map[int64]time.Time), before: make(map[int64]int64), holds: make(map[*partition]*delivery),
-		events: make(map[string]int),
+		hadLate: make(map[*partition]bool), events: make(map[string]int),
 	}
 	limits := &BatchConfig{
 		MaxSamples:   []int{1, 2, 10, 10, 40}[rnd.IntN(5)],
@@ -183,7 +183,7 @@ func (m *schedulerModel) free(d *delivery, slow bool) {
 	for i := range d.parts {
 		p := d.parts[i].partition
 		delete(m.holds, p)
-		p.busy, p.busyLate, p.suspect, p.idleSince = false, false, slow, m.now
+		p.busy, p.busyLate, p.suspect, p.lane(d.late).idleSince = false, false, slow, m.now
 		if !d.late {
 			m.settled[p.index] = max(m.settled[p.index], d.parts[i].batch.newest)
 		}
@@ -270,7 +270,9 @@ func (m *schedulerModel) evict() {
 	if !p.waits() {
 		return
 	}
-	late := p.good.empty()
+	good, old := m.lines[p.index][0], m.lines[p.index][1]
+	late := len(good) == 0 || len(old) > 0 && m.accepted[old[0]].Before(m.accepted[good[0]])
+	require.Equal(m.t, late, p.oldestIsLate())
 	b := p.lane(late).popFront()
 	line := &m.lines[p.index][lane2(late)]
 	require.Equal(m.t, (*line)[0], b.oldest, "first in, first out")
@@ -322,16 +324,17 @@ type view struct {
 	// retry is one that is due, and next when something will be.
 	retry *delivery
 	next  time.Time
-	// due is a partition whose front must leave, and dueLate says of which lane.
+	// due is a partition whose front must leave, and dueLate says of which lane. goodDue are those whose good samples are due.
 	due     *partition
 	dueLate bool
+	goodDue map[*partition]bool
 	// fill is how many samples the open batches have that may be combined, at the least that a request can be made of.
 	fill int
 }
 
 func (m *schedulerModel) look() view {
 	s := m.s
-	v := view{open: !m.now.Before(s.gate.opens()), free: len(m.underWay) < s.places(), eighth: max(s.places()/8, 1)}
+	v := view{open: !m.now.Before(s.gate.opens()), free: len(m.underWay) < s.places(), eighth: max(s.places()/8, 1), goodDue: make(map[*partition]bool)}
 	for _, d := range m.underWay {
 		if d.late {
 			v.late++
@@ -388,6 +391,9 @@ func (m *schedulerModel) front(v *view, p *partition, late bool) {
 		return
 	}
 	v.due, v.dueLate = p, late
+	if !late {
+		v.goodDue[p] = true
+	}
 }
 
 // turnOf says whether the first late batch of an idle partition has its turn: the good samples that were accepted before its last
@@ -428,7 +434,9 @@ func (m *schedulerModel) check(d *delivery, before *view) {
 		*line = (*line)[b.Samples:]
 		if d.late {
 			require.LessOrEqual(t, m.before[b.newest], m.settled[p.index], "good samples that were accepted before late ones have their outcome")
+			require.False(t, m.hadLate[p] && before.goodDue[p], "late samples take each turn of partition %d", p.index)
 		}
+		m.hadLate[p] = d.late
 		require.Equal(t, d.parts[0].batch.protocol, b.protocol, "one protocol")
 		require.False(t, p.suspect && len(d.parts) > 1, "suspects travel alone")
 		samples += b.Samples
@@ -508,91 +516,4 @@ func TestSchedulerModel(t *testing.T) {
 		}
 	}
 	t.Log(events)
-}
-
-// TestLateSamplesHaveAnEighth of the limit over all partitions, while good ones wait in any of them, and all of it otherwise.
-func TestLateSamplesHaveAnEighth(t *testing.T) {
-	limits := &BatchConfig{MaxSamples: 10, MaxSizeBytes: 1 << 20, FlushTimeout: time.Second}
-	s := &scheduler{limits: limits, limit: newLimit(64)}
-	s.limit.current = 32
-	for i := range 64 {
-		s.partitions = append(s.partitions, &partition{index: i})
-	}
-	now := time.Unix(1_700_000_000, 0)
-	add := func(p *partition, late bool, samples int) {
-		p.appendRunLocked(run{chunk: &chunk{
-			tally: tally{Counts: account.Counts{Samples: samples}}, plain: make([]byte, samples), accepted: now,
-		}, late: late}, limits, nil)
-	}
-	leave := func() (late, good int) {
-		for {
-			d, _ := s.next(now)
-			switch {
-			case d == nil:
-				return late, good
-			case d.late:
-				late++
-			default:
-				good++
-			}
-		}
-	}
-	for _, p := range s.partitions[:40] {
-		add(p, true, 10)
-	}
-	add(s.partitions[60], false, 1)
-	late, good := leave()
-	assert.Equal(t, 4, late, "an eighth of 32 while a good sample waits elsewhere, although it is not due")
-	assert.Zero(t, good)
-
-	now = now.Add(time.Second)
-	late, good = leave()
-	assert.Equal(t, 1, good)
-	assert.Equal(t, 32-4-1, late, "no good sample waits")
-	assert.Equal(t, 31, s.lateInFlight)
-}
-
-// TestLateSamplesTakeTurns with good ones that wait: one place is not all theirs, and neither is a partition.
-func TestLateSamplesTakeTurns(t *testing.T) {
-	t.Run("one place", func(t *testing.T) { lateSamplesTakeTurns(t, 1, 4, 2) })
-	t.Run("one partition", func(t *testing.T) { lateSamplesTakeTurns(t, 1, 1, 1) })
-	t.Run("one partition of many", func(t *testing.T) { lateSamplesTakeTurns(t, 32, 1, 1) })
-}
-
-// lateSamplesTakeTurns has ten full requests of late samples in some partitions of eight, and five of good ones in some of these.
-func lateSamplesTakeTurns(t *testing.T, places, late, good int) {
-	limits := &BatchConfig{MaxSamples: 10, MaxSizeBytes: 1 << 20, FlushTimeout: time.Second}
-	s := &scheduler{limits: limits, limit: newLimit(places)}
-	for i := range 8 {
-		s.partitions = append(s.partitions, &partition{index: i})
-	}
-	now := time.Unix(1_700_000_000, 0)
-	add := func(p *partition, late bool) {
-		p.appendRunLocked(run{chunk: &chunk{
-			tally: tally{Counts: account.Counts{Samples: 10}}, plain: make([]byte, 10), accepted: now,
-		}, late: late}, limits, nil)
-	}
-	for _, p := range s.partitions[:late] {
-		for range 10 {
-			add(p, true)
-		}
-	}
-	now = now.Add(time.Second)
-	for _, p := range s.partitions[:good] {
-		for range 5 {
-			add(p, false)
-		}
-	}
-	var order []bool
-	for range 10*late + 5*good {
-		d, _ := s.next(now)
-		require.NotNil(t, d)
-		order = append(order, d.late)
-		now = now.Add(time.Millisecond)
-		s.leave(d)
-		d.parts[0].partition.busy, d.parts[0].partition.idleSince = false, now
-	}
-	for i, late := range order {
-		assert.Equal(t, i >= 10*good || i%2 == 0, late, "request %d", i)
-	}
 }

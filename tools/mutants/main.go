@@ -125,7 +125,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "late samples have each turn of their partition", file: "scheduler.go",
-		replace: [][2]string{{" && !(p.lateBefore && s.due(p, &p.good, now))", ""}},
+		replace: [][2]string{{" && !(p.lateBefore && s.due(&p.good, now))", ""}},
 		tests:   []guard{{"TestLateSamplesTakeTurns/one partition of many", "Not equal"}},
 	},
 	{
