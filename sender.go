@@ -335,9 +335,11 @@ func (v *voyage) cutLarge(most int64) {
 
 // cutLong cuts the next request if it has more samples than batch.max_samples: an earlier process may have stored them with another one.
 func (v *voyage) cutLong(most int) {
-	if r := v.next(); r.Samples > most {
+	for r := v.next(); r.Samples > most; r = v.next() {
 		v.version.split(r.trial)
-		first, rest := r.splitAt(most)
+		// In halves: if one request after the other were cut off, all that is left would be encoded each time.
+		requests := (r.Samples + most - 1) / most
+		first, rest := r.splitAt(requests / 2 * most)
 		v.settled(first, rest)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,9 +18,11 @@ import (
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/block"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/journal"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/storagetest"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/wire"
 )
 
 // TestStorageThatCannotBeUsed: the exporter does not start with a queue in memory if it is to be in storage.
@@ -286,6 +289,34 @@ func TestRecoveredSamplesKeepToTheOptionsOfNow(t *testing.T) {
 			assert.Empty(t, b.Problems())
 		})
 	})
+}
+
+// TestCuttingRecoveredSamplesIsLinear: what an earlier process has stored for large requests is cut into requests of one sample each.
+func TestCuttingRecoveredSamplesIsLinear(t *testing.T) {
+	allocated := func(samples int) uint64 {
+		var message []byte
+		r := request{protocol: wire.V1, shares: []int{samples}}
+		for i := range samples {
+			series := wire.AppendSample(nil, 1, int64(i))
+			message = append(wire.AppendSeriesHeader(message, len(series)), series...)
+			r.count(int64(i), false, 0)
+		}
+		r.body = block.Compress(message)
+		v := voyage{sender: &sender{version: new(version)}, delivery: &delivery{requests: []request{r}}}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range samples {
+			v.cutLong(1)
+			require.Equal(t, 1, v.next().Samples)
+			v.settled()
+		}
+		runtime.ReadMemStats(&after)
+		assert.Empty(t, v.requests)
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	few, many := allocated(500), allocated(4000)
+	t.Log(few, many)
+	assert.Less(t, many, 16*few)
 }
 
 // TestStoredMessages: what was stored for 1.0 is sent as 1.0, and what was stored for 2.0 as what is configured.
