@@ -238,6 +238,9 @@ func (v *voyage) split(ctx context.Context, attempts int) {
 // retry gives the place back until the next attempt. What has failed several times may be a poison: it is cut, so that what
 // is good in it passes.
 func (v *voyage) retry(ctx context.Context, a *remote.Answer, delay time.Duration) {
+	if v.attempts >= poisonAfter && time.Since(v.tried) >= yieldAfter {
+		v.version.yield(v.next().trial)
+	}
 	poison := v.queue.poisonous(v.delivery, a)
 	if poison && v.spent && v.next().Samples == 1 {
 		// The partition has waited for another one as long as it may.

@@ -76,9 +76,14 @@ func (v *version) learn(a *remote.Answer, probe bool) {
 	}
 	if v.n.Trying() && v.provenLocked() {
 		// Who waits for the trial need not: it may last.
-		close(v.decided)
-		v.decided = make(chan struct{})
+		v.releaseLocked()
 	}
+}
+
+// releaseLocked has those go on who wait for a trial.
+func (v *version) releaseLocked() {
+	close(v.decided)
+	v.decided = make(chan struct{})
 }
 
 func (v *version) provenLocked() bool {
@@ -147,6 +152,22 @@ func (v *version) split(t *trial) {
 	}
 }
 
+// yield has another trial begin, if a part of this one fails again and again: it may be the cause itself. That this one is taken
+// decides all the same.
+func (v *version) yield(t *trial) {
+	if t == nil {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if t.yielded {
+		return
+	}
+	t.yielded = true
+	v.n.Tried(false, time.Now())
+	v.releaseLocked()
+}
+
 // tried takes note of what became of a part of a trial. The first part that the endpoint takes decides it, unless the endpoint has
 // shown meanwhile that it reads 2.0.
 func (v *version) tried(t *trial, o *outcome) {
@@ -162,11 +183,13 @@ func (v *version) tried(t *trial, o *outcome) {
 		if !v.provenLocked() {
 			v.fallBackLocked(t.refusal)
 		}
+		// The rest may last.
+		v.releaseLocked()
 	case o.reason == account.ReasonRejected, o.reason == account.ReasonRefusedAfterUnknown, o.reason == account.ReasonIsolationLimit, o.reason == account.ReasonTooLarge:
 		t.refused = true
 	}
-	if t.parts == 0 {
+	if t.parts == 0 && !t.yielded {
 		v.n.Tried(t.refused && !t.taken, time.Now())
-		close(v.decided)
+		v.releaseLocked()
 	}
 }

@@ -429,3 +429,44 @@ func TestTrialOf1DoesNotOutweighAProof(t *testing.T) {
 		h.shutdown()
 	})
 }
+
+// TestTrialOf1ThatBreaksTheReceiverHoldsUpNobody: a receiver that reads 1.0 alone breaks on a series of the request that 1.0 is tried
+// with. Those that wait for the outcome go on, whether the rest of that request passes or it has nothing else that could.
+func TestTrialOf1ThatBreaksTheReceiverHoldsUpNobody(t *testing.T) {
+	for name, most := range map[string]int{"a request of one partition": 20, "of several": 2000} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const partitions = 8
+				first := gaugeIn(time.Now(), 20, 0, partitions)
+				poison := seriesOfPoints(first)[10]
+				receiver := &rwtest.Receiver{Script: func(r rwtest.Request) rwtest.Answer {
+					bad := hasSeries(r, poison)
+					switch {
+					case r.Version == 2 && bad:
+						return rwtest.Answer{Status: 400, Latency: 50 * time.Millisecond}
+					case r.Version == 2:
+						return rwtest.Answer{Status: 400, Latency: 100 * time.Millisecond}
+					case bad:
+						return rwtest.Answer{Status: 500}
+					}
+					return rwtest.Answer{Latency: 200 * time.Millisecond}
+				}}
+				h := newHarness(t, receiver, messageV2, func(c *Config) {
+					c.Partitions = partitions
+					c.Batch.MaxSamples = most
+					c.Retry.BackOff.MaxElapsedTime = 0
+					c.ShutdownTimeout = time.Second
+				})
+				h.consume(first)
+				for p := range partitions - 1 {
+					h.consume(gaugeIn(time.Now(), 20, p+1, partitions))
+				}
+				time.Sleep(time.Minute)
+				assert.Equal(t, int64(20*partitions-10), h.delivered(), "all but the series, and what is behind it in its request")
+				assert.Equal(t, wire.V1, h.version.inUse())
+				h.shutdown()
+				assert.Empty(t, receiver.Problems())
+			})
+		})
+	}
+}
