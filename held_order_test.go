@@ -26,8 +26,9 @@ import (
 var roundsFlag = flag.Uint64("rounds", 0, "rounds of tests that take few of them by default")
 
 // TestOrderOfHeldSeries: clients whose clocks are wrong by what max_future and max_past are, give or take a little, so that the
-// samples of each series come into both lanes. With every value of out_of_order, few partitions and places, outages and, with
-// storage, restarts, no sample is sent before an older one of its series that was accepted before it, but for late ones.
+// samples of each series come into both lanes. With every value of out_of_order, few partitions and places, receivers of all kinds and,
+// with storage, processes that end and die, no sample is sent before an older one of its series that was accepted before it has its
+// outcome, but for late ones.
 func TestOrderOfHeldSeries(t *testing.T) {
 	first, rounds := seed(t), uint64(24)
 	if raceDetector {
@@ -74,32 +75,114 @@ type acceptedSample struct {
 	behind int64
 }
 
-func orderOfHeldSeries(t *testing.T, rnd *rand.Rand) {
-	var b backend
-	var outages []time.Duration
-	start := time.Now()
-	for range rnd.IntN(4) {
-		outages = append(outages, time.Duration(rnd.IntN(200))*time.Second)
+// sends is where the samples of a series were in requests.
+type sends map[int64][]sentAt
+
+// sentAt is where a sample was in a request.
+type sentAt struct{ life, request, index int }
+
+// before says whether a sample was sent before another one of its series for the first time, and again, if it was, before that one was
+// sent without it. What an earlier process has sent may be sent again at any time.
+func (s sends) before(earlier, later int64) bool {
+	of, after := s[earlier], s[later]
+	if of[0].request > after[0].request || of[0].request == after[0].request && of[0].index > after[0].index {
+		return false
 	}
-	refuses, small := rnd.IntN(2) == 0, rnd.IntN(2) == 0
-	var mu sync.Mutex
-	b.Script = func(r rwtest.Request) rwtest.Answer {
-		mu.Lock()
-		defer mu.Unlock()
-		a := rwtest.Answer{Latency: time.Duration(rnd.IntN(100)) * time.Millisecond}
-		for _, at := range outages {
-			if since := time.Since(start); since > at && since < at+20*time.Second {
-				a.Status = pickOne(rnd, 500, 503, 429)
+	with := make(map[int]bool)
+	for _, e := range of {
+		with[e.request] = true
+	}
+	for _, l := range after {
+		for _, e := range of {
+			if e.life == l.life && of[0].life == l.life && e.request > l.request && !with[l.request] {
+				return false
 			}
 		}
-		if rnd.IntN(20) == 0 {
-			a.Status = pickOne(rnd, 500, 502, 503)
-		}
-		if a.Status == 0 && refuses && time.Since(start)/time.Minute%2 == 1 && slices.ContainsFunc(r.Series, refusable) {
-			a.Status = 400
-		}
-		return a
 	}
+	return true
+}
+
+// strange is a receiver with faults of many kinds.
+type strange struct {
+	backend
+	mu    sync.Mutex
+	rnd   *rand.Rand
+	start time.Time
+	// outages and unread are when everything fails, and when no message of 2.0 is read.
+	outages, unread []time.Duration
+	// unreadable is what answers those.
+	unreadable rwtest.Answer
+	// refuses says that it refuses some series at times, partial that it keeps some samples of a message of 2.0 at times, and stores that
+	// it may have what it has answered with an error, or not at all. most is how many samples a request may have; 0 is any number.
+	refuses, partial, stores bool
+	most                     int
+	// life is the process, and sends what was sent by all of them.
+	life  int
+	sends map[string]sends
+}
+
+func newStrange(rnd *rand.Rand) *strange {
+	b := &strange{rnd: rnd, start: time.Now(), sends: make(map[string]sends)}
+	for range rnd.IntN(4) {
+		b.outages = append(b.outages, time.Duration(rnd.IntN(200))*time.Second)
+	}
+	for range rnd.IntN(3) {
+		b.unread = append(b.unread, time.Duration(rnd.IntN(200))*time.Second)
+	}
+	b.unreadable = pickOne(rnd, rwtest.Answer{Status: 415}, rwtest.Answer{Written: rwtest.WrittenNever}, rwtest.Answer{Status: 400})
+	b.refuses, b.partial, b.stores = rnd.IntN(2) == 0, rnd.IntN(3) == 0, rnd.IntN(2) == 0
+	b.most = pickOne(rnd, 0, 0, 1, 5, 30)
+	b.Script = b.answer
+	return b
+}
+
+// loses says whether the receiver's answers may cost samples.
+func (b *strange) loses() bool { return b.partial || b.unreadable.Status == 400 }
+
+func (b *strange) answer(r rwtest.Request) rwtest.Answer {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.note(r)
+	during := func(times []time.Duration, d time.Duration) bool {
+		since := time.Since(b.start)
+		return slices.ContainsFunc(times, func(at time.Duration) bool { return since > at && since < at+d })
+	}
+	a := rwtest.Answer{Latency: time.Duration(b.rnd.IntN(100)) * time.Millisecond}
+	switch {
+	case during(b.outages, 20*time.Second):
+		a.Status = pickOne(b.rnd, 500, 503, 429)
+	case b.rnd.IntN(20) == 0:
+		a.Status, a.Stored = pickOne(b.rnd, 500, 502, 503), b.stores && b.rnd.IntN(2) == 0
+	case b.stores && b.rnd.IntN(20) == 0:
+		a.Fault, a.Stored = rwtest.Reset, b.rnd.IntN(2) == 0
+	case r.Version == 2 && during(b.unread, time.Minute):
+		a.Status, a.Written = b.unreadable.Status, b.unreadable.Written
+	case b.most > 0 && r.Samples() > b.most:
+		a.Status = 413
+	case b.partial && b.rnd.IntN(5) == 0:
+		a.Status = pickOne(b.rnd, 0, 400, 500)
+		a.Keep = func(_ string, s rwtest.Sample) bool { return s.Timestamp%2 == 0 }
+	case b.refuses && time.Since(b.start)/time.Minute%2 == 1 && slices.ContainsFunc(r.Series, refusable):
+		a.Status = 400
+	}
+	return a
+}
+
+// note takes note of what is sent.
+func (b *strange) note(r rwtest.Request) {
+	for i, key := range r.Series {
+		if b.sends[key] == nil {
+			b.sends[key] = make(sends)
+		}
+		for j, s := range r.Message.Timeseries[i].Samples {
+			b.sends[key][s.Timestamp] = append(b.sends[key][s.Timestamp], sentAt{b.life, r.Seq, i + j})
+		}
+	}
+}
+
+func orderOfHeldSeries(t *testing.T, rnd *rand.Rand) {
+	b := newStrange(rand.New(rand.NewPCG(rnd.Uint64(), 0)))
+	small := rnd.IntN(2) == 0
 	settings := func(c *Config) {
 		isolating(c)
 		c.OutOfOrder = pickOne(rnd, OutOfOrderSeparate, OutOfOrderDrop, OutOfOrderSend)
@@ -115,7 +198,8 @@ func orderOfHeldSeries(t *testing.T, rnd *rand.Rand) {
 			c.Batch.MaxSizeBytes, c.Queue.MaxSizeBytes, c.Queue.MaxDiskBytes = minBatchSize, 4*minBatchSize, 4*minBatchSize
 			c.Queue.OnFull = pickOne(rnd, OnFullReject, OnFullDropNewest, OnFullDropOldest)
 		}
-		if rnd.IntN(3) == 0 {
+		c.Queue.MaxAge = pickOne(rnd, 0, 0, 0, 10*time.Minute)
+		if rnd.IntN(2) == 0 {
 			stored(c)
 		}
 	}
@@ -124,11 +208,14 @@ func orderOfHeldSeries(t *testing.T, rnd *rand.Rand) {
 		c.OutOfOrder, c.Partitions, c.MaxInFlight, c.ProtobufMessage = cfg.OutOfOrder, cfg.Partitions, cfg.MaxInFlight, cfg.ProtobufMessage
 		c.Batch, c.MaxFuture, c.MaxPast, c.Retry, c.Queue, c.ShutdownTimeout, c.OnError = cfg.Batch, cfg.MaxFuture, cfg.MaxPast, cfg.Retry, cfg.Queue, cfg.ShutdownTimeout, cfg.OnError
 	}
-	m := newMachine(t, &b, fixed)
+	m := newMachine(t, b, fixed)
 	m.edit = m.edit[1:]
 	m.boot()
-	t.Logf("out_of_order %s, partitions %d, max_in_flight %d, %s, max_samples %d, max_future %v, max_past %v, storage %v, refuses %v, %d bytes, %s, outages %v",
-		cfg.OutOfOrder, cfg.Partitions, cfg.MaxInFlight, cfg.ProtobufMessage, cfg.Batch.MaxSamples, cfg.MaxFuture, cfg.MaxPast, cfg.Queue.Storage != nil, refuses, cfg.Queue.MaxSizeBytes, cfg.Queue.OnFull, outages)
+	kills := cfg.Queue.OnFull != OnFullDropOldest && rnd.IntN(2) == 0
+	t.Logf("out_of_order %s, partitions %d, max_in_flight %d, %s, max_samples %d, max_future %v, max_past %v, max_age %v, storage %v, kills %v, %d bytes, %s",
+		cfg.OutOfOrder, cfg.Partitions, cfg.MaxInFlight, cfg.ProtobufMessage, cfg.Batch.MaxSamples, cfg.MaxFuture, cfg.MaxPast, cfg.Queue.MaxAge, cfg.Queue.Storage != nil,
+		kills, cfg.Queue.MaxSizeBytes, cfg.Queue.OnFull)
+	t.Logf("refuses %v, partial %v, stores %v, most %d, outages %v, unread %v: %d", b.refuses, b.partial, b.stores, b.most, b.outages, b.unread, b.unreadable.Status)
 
 	clients := make([]*wrongClock, 3)
 	var all sync.WaitGroup
@@ -140,7 +227,7 @@ func orderOfHeldSeries(t *testing.T, rnd *rand.Rand) {
 	for i := range clients {
 		clients[i] = &wrongClock{
 			rnd: rand.New(rand.NewPCG(rnd.Uint64(), 0)), name: fmt.Sprintf("client%d%s", i, incompressible(300)),
-			complete: !small, maxFuture: cfg.MaxFuture, maxPast: cfg.MaxPast, inLine: cfg.OutOfOrder == OutOfOrderSend, series: make([]acceptedSeries, 4),
+			complete: !small && !b.loses() && cfg.Queue.MaxAge == 0, maxFuture: cfg.MaxFuture, maxPast: cfg.MaxPast, inLine: cfg.OutOfOrder == OutOfOrderSend, series: make([]acceptedSeries, 4),
 		}
 	}
 	pauses := rand.New(rand.NewPCG(rnd.Uint64(), 0))
@@ -161,7 +248,17 @@ func orderOfHeldSeries(t *testing.T, rnd *rand.Rand) {
 				for range clients {
 					<-turns
 				}
-				m.now.stop()
+				if kills && pauses.IntN(2) == 0 {
+					m.kill()
+				} else {
+					m.now.stop()
+					m.note(m.now)
+				}
+				b.mu.Lock()
+				b.life++
+				b.mu.Unlock()
+				cfg.Partitions = pickOne(pauses, cfg.Partitions, 1, 2, 32)
+				cfg.ProtobufMessage = pickOne(pauses, MessageV1, MessageV2)
 				m.boot()
 				for range clients {
 					turns <- struct{}{}
@@ -174,10 +271,9 @@ func orderOfHeldSeries(t *testing.T, rnd *rand.Rand) {
 	m.now.stop()
 	m.note(m.now)
 	t.Logf("%d requests, dropped %v", b.Requests(), m.dropped)
-	delivered := b.Delivered()
 	for _, c := range clients {
 		for i := range c.series {
-			c.check(t, i, delivered[rwtest.SeriesKey([]prompb.Label{
+			c.check(t, i, b.sends[rwtest.SeriesKey([]prompb.Label{
 				{Name: nameLabel, Value: "gauge"}, {Name: "client", Value: c.name}, {Name: "series", Value: strconv.Itoa(i)},
 			})])
 		}
@@ -236,33 +332,27 @@ func (s *acceptedSeries) accept(ts, newest int64) {
 	s.samples = append(s.samples, a)
 }
 
-// check looks at what has arrived of a series.
-func (c *wrongClock) check(t *testing.T, series int, arrived []rwtest.Sample) {
-	at := make(map[int64]int, len(arrived))
-	for i, s := range arrived {
-		at[s.Timestamp] = i
-	}
+// check looks at what was sent of a series.
+func (c *wrongClock) check(t *testing.T, series int, sent sends) {
 	samples := c.series[series].samples
 	for j, later := range samples {
 		for _, earlier := range samples[:j] {
-			before, ok := at[earlier.ts]
-			after, too := at[later.ts]
 			switch {
-			case !ok || !too:
+			case sent[earlier.ts] == nil || sent[later.ts] == nil:
 			case c.inLine && !earlier.ahead && !later.ahead:
-				require.Less(t, before, after, "%.7s, series %d: the sample at %v was accepted before that at %v", c.name, series,
-					time.UnixMilli(earlier.ts), time.UnixMilli(later.ts))
+				require.True(t, sent.before(earlier.ts, later.ts), "%.7s, series %d: the sample at %v was accepted before that at %v: %v, %v", c.name, series,
+					time.UnixMilli(earlier.ts), time.UnixMilli(later.ts), sent[earlier.ts], sent[later.ts])
 			case earlier.late || later.late || earlier.ts >= later.ts:
 			case earlier.ahead && !later.ahead && later.ts <= later.behind:
 				// It is older than another one that was ahead of the clock, and does not wait for them.
 			default:
-				require.Less(t, before, after, "%.7s, series %d: the sample at %v (ahead %v) was accepted before that at %v (ahead %v)", c.name, series,
-					time.UnixMilli(earlier.ts), earlier.ahead, time.UnixMilli(later.ts), later.ahead)
+				require.True(t, sent.before(earlier.ts, later.ts), "%.7s, series %d: the sample at %v (ahead %v) was accepted before that at %v (ahead %v): %v, %v", c.name, series,
+					time.UnixMilli(earlier.ts), earlier.ahead, time.UnixMilli(later.ts), later.ahead, sent[earlier.ts], sent[later.ts])
 			}
 		}
 	}
 	for _, s := range samples {
-		if _, ok := at[s.ts]; !ok && !s.late && series != 3 && c.complete {
+		if sent[s.ts] == nil && !s.late && series != 3 && c.complete {
 			require.Failf(t, "missing", "%.7s, series %d: %v", c.name, series, time.UnixMilli(s.ts))
 		}
 	}
