@@ -268,7 +268,7 @@ func (d *durable) joinLocked(p *partition, r run) {
 	cost := c.cost()
 	d.reserveLocked(p.index, cost)
 	if r.late {
-		p.kept.joining += c.Samples
+		p.kept.join(c.Samples, c.entry)
 	}
 	if n := len(d.commits); n == 0 || d.commits[n-1].bytes >= maxCommit {
 		d.last = &commit{stored: make(chan struct{})}
@@ -466,7 +466,7 @@ func (d *durable) giveUp(c *commit, err error) {
 func (d *durable) leaveLocked(j *commitRun) {
 	d.reserveLocked(j.partition.index, -j.cost)
 	if j.late {
-		j.partition.kept.joining -= j.chunk.Samples
+		j.partition.kept.leave(j.chunk.Samples, j.chunk.entry)
 	}
 }
 

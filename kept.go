@@ -28,9 +28,11 @@ type keptLane struct {
 // kept is what must be known of a partition whose samples are kept in a log.
 type kept struct {
 	lanes [2]keptLane
-	// unstored is the bytes that were promised or have joined a commit; joining are late samples among them.
+	// unstored is the bytes that were promised or have joined a commit; joining are late samples among them, the first of which came with
+	// the append joined or a later one.
 	unstored int64
 	joining  int
+	joined   uint64
 	// reading says that what follows is in the log only, from the record cursor on.
 	reading bool
 	cursor  uint64
@@ -38,10 +40,29 @@ type kept struct {
 	blocked int64
 }
 
-// lateWaits says that late samples are not in memory yet.
-func (k *kept) lateWaits() bool {
-	late := &k.lanes[laneIndex(true)]
-	return k.joining > 0 || late.loaded < late.stored
+// lateEntry is the entry of the first late sample that is not in memory yet.
+func (k *kept) lateEntry() uint64 {
+	switch late := &k.lanes[laneIndex(true)]; {
+	case late.loaded < late.stored:
+		return unknown
+	case k.joining > 0:
+		return k.joined
+	default:
+		return settled
+	}
+}
+
+// join takes note of late samples that join a commit.
+func (k *kept) join(samples int, entry uint64) {
+	if k.joining == 0 {
+		k.joined = entry
+	}
+	k.joining += samples
+}
+
+// leave takes note of late samples whose commit is done. All others have joined later.
+func (k *kept) leave(samples int, entry uint64) {
+	k.joining, k.joined = k.joining-samples, entry
 }
 
 // lateUnread says that an earlier process has left late samples that are not in memory yet.

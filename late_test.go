@@ -5,6 +5,7 @@ package orderedremotewriteexporter
 import (
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/rwtest"
+	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/storagetest"
 )
 
 // TestLateSamplesDoNotWaitForNewerOnes: late samples wait for the good ones that were accepted before them, and not for those before
@@ -337,4 +339,56 @@ func TestHeldSeriesAreForgotten(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestSeriesIsNotHeldBehindWhatIsBeingStored: with storage, late samples of others are being written at every moment. A series is held
+// behind its own all the same, and no longer.
+func TestSeriesIsNotHeldBehindWhatIsBeingStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		var b backend
+		m := newMachine(t, &b, onePartition, func(c *Config) { c.Batch.FlushTimeout = time.Millisecond })
+		m.disk.Before = func(storagetest.Batch) storagetest.Fault {
+			time.Sleep(15 * time.Millisecond)
+			return storagetest.Fault{}
+		}
+		h := m.boot()
+		p := h.queue.partitions[0]
+		held := func() bool {
+			p.guard.mu.Lock()
+			defer p.guard.mu.Unlock()
+			unsettled, _ := h.queue.lateState(p)
+			require.NotEqual(t, uint64(settled), unsettled)
+			p.guard.held.release(unsettled)
+			require.Len(t, p.guard.held.last, 1)
+			for identity := range p.guard.held.last {
+				return p.guard.held.has(identity, start.UnixMilli())
+			}
+			return false
+		}
+		h.consume(steps(start, 0))
+		others := func(i int) pmetric.Metrics {
+			md := steps(start, -time.Duration(i)*time.Second)
+			md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).SetName("others")
+			return md
+		}
+		h.consume(others(0))
+		var calls sync.WaitGroup
+		for i := range 100 {
+			calls.Go(func() { h.consume(others(i + 1)) })
+			time.Sleep(5 * time.Millisecond)
+			if i == 10 {
+				old := steps(start, -2*time.Hour)
+				old.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0).SetName("old")
+				calls.Go(func() { h.consume(old) })
+				time.Sleep(5 * time.Millisecond)
+				assert.True(t, held())
+			}
+		}
+		assert.False(t, held())
+		calls.Wait()
+		h.settle()
+		h.stop()
+		assert.Equal(t, int64(103), h.delivered())
+	})
 }

@@ -149,10 +149,8 @@ func (p *partition) lateEntry() uint64 {
 		return p.busyEntry
 	case !p.late.empty():
 		return p.late.front().chunks[0].entry
-	case p.kept.lateWaits():
-		return unknown
 	default:
-		return settled
+		return p.kept.lateEntry()
 	}
 }
 
