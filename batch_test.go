@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -84,6 +85,24 @@ func requireMessage(t *testing.T, want, body []byte) {
 	got, err = s2.Decode(nil, body)
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(want, got), "klauspost/compress")
+}
+
+// BenchmarkOpenBatch adds small runs that do not join each other to an open batch, like what is left of payloads with late samples. What
+// one takes does not depend on how many there are.
+func BenchmarkOpenBatch(b *testing.B) {
+	for _, n := range []int{200, 2000} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			limits := &BatchConfig{MaxSamples: n, MaxSizeBytes: 1 << 30}
+			c := &chunk{tally: tally{Counts: account.Counts{Samples: 1}}, packed: make([]byte, 100)}
+			for range b.N {
+				p := &partition{}
+				for range n {
+					p.appendLocked(&p.late, c, limits, nil)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/run")
+		})
+	}
 }
 
 // TestPackingTakesNoRoom: what is compressed in blocks as it comes takes as many bytes as in one piece, but for the size of

@@ -67,13 +67,15 @@ func (p *partition) appendLocked(l *lane, c *chunk, limits *BatchConfig, work []
 	if l == &p.late {
 		c.after = p.numbered
 	}
-	before := chunksCost(b.chunks)
+	// The chunks before the last one stay as they are.
+	last := max(len(b.chunks)-1, 0)
+	before := chunksCost(b.chunks[last:])
 	if full := b.append(c, p.home(l)); full != nil {
 		full.packing = make(chan struct{})
 		work = append(work, full)
 	}
 	l.samples += c.Samples
-	cost := chunksCost(b.chunks) - before
+	cost := chunksCost(b.chunks[last:]) - before
 	l.size += cost
 	p.size += cost
 	switch {
