@@ -131,7 +131,9 @@ func (e *ending) unsettled(x *flight) bool {
 	if !last {
 		return false
 	}
-	if !e.final(x) || x.Status == 0 && !x.Ended.Before(e.life.Closing) {
+	// An exporter that fails ends what is under way, before it is shut down.
+	ending := e.life.FatalEvents > 0 || !x.Ended.Before(e.life.Closing)
+	if !e.final(x) || x.Status == 0 && ending {
 		return true
 	}
 	known := x.Ended.Add(bodyWait)
