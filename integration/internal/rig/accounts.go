@@ -20,8 +20,8 @@ const (
 
 // Accounts is what the metrics of one collection say of the samples. Counters that have not counted yet are 0.
 type Accounts struct {
-	Received, Delivered, Queued, InFlight, Refused int64
-	Dropped                                        map[Drop]int64
+	Received, Recovered, Delivered, Queued, InFlight, Refused int64
+	Dropped                                                   map[Drop]int64
 	// Requests are counted by status, 0 for no answer.
 	Requests map[int]int64
 	Retries  int64
@@ -46,6 +46,7 @@ func (e *Exporter) Accounts() Accounts {
 	a := Accounts{Dropped: map[Drop]int64{}, Requests: map[int]int64{}}
 	single := map[string]*int64{
 		own + "received_samples":        &a.Received,
+		own + "recovered_samples":       &a.Recovered,
 		own + "delivered_samples":       &a.Delivered,
 		own + "queued_samples":          &a.Queued,
 		own + "in_flight_samples":       &a.InFlight,
@@ -104,10 +105,10 @@ func (a *Accounts) TotalDropped() int64 {
 	return n
 }
 
-// AssertBalanced asserts that every received sample is in exactly one place.
+// AssertBalanced asserts that every received or recovered sample is in exactly one place.
 func (a *Accounts) AssertBalanced(t assert.TestingT) bool {
-	return assert.Equalf(t, a.Received, a.Delivered+a.TotalDropped()+a.Queued+a.InFlight,
-		"received = delivered + sum(dropped) + queued + in flight: %+v", *a)
+	return assert.Equalf(t, a.Received+a.Recovered, a.Delivered+a.TotalDropped()+a.Queued+a.InFlight,
+		"received + recovered = delivered + sum(dropped) + queued + in flight: %+v", *a)
 }
 
 // AssertClosed asserts that every received sample has its outcome, and that the Collector's standard metrics say the same
