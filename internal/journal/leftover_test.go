@@ -160,3 +160,26 @@ func TestRewritingLeavesOthersAlone(t *testing.T) {
 	m.Change(recordKey(0), func(b []byte) []byte { assert.Equal(t, foreign, b); return b })
 	m.Change(recordKey(1), func(b []byte) []byte { assert.Equal(t, first, b); return b })
 }
+
+// TestRewritingThatFailsIsCountedOnce: storage may tell of an error and have written the records again all the same.
+func TestRewritingThatFailsIsCountedOnce(t *testing.T) {
+	m := new(storagetest.Disk)
+	l := open(t, m, 2)
+	for i := range uint64(100) {
+		appendAll(t, l, []Run{run(0, i, 1), run(1, i, 1)})
+	}
+	l.Acknowledge(0, 100)
+	for _, fails := range []bool{true, false} {
+		m.Before = func(b storagetest.Batch) (f storagetest.Fault) {
+			if fails && b.Writes {
+				f = storagetest.Fault{Err: storagetest.ErrInjected, Applied: true}
+			}
+			return f
+		}
+		done, err := l.Rewrite(t.Context(), time.Now(), 1<<20, 1)
+		require.Equal(t, fails, err != nil)
+		require.Equal(t, !fails, done)
+	}
+	assert.Equal(t, bytesOnDisk(m), l.Sizes().Stored)
+	assert.Equal(t, bytesOnDisk(m), open(t, m, 2).Sizes().Stored)
+}

@@ -151,13 +151,17 @@ func (l *Log) Rewrite(ctx context.Context, until time.Time, maxBytes, room int64
 	var before []int64
 	for i, get := range gets {
 		r, of, err := decodeRecord(get.Value)
-		if err != nil || r.Number != numbers[i] || !h.equal(of) || !l.keeps(r.Number) {
+		if err != nil || r.Number != numbers[i] || !h.equal(of) {
+			continue
+		}
+		bytes, ok := l.keeps(r.Number)
+		if !ok {
 			continue
 		}
 		r.Runs = slices.DeleteFunc(r.Runs, func(run Run) bool { return !h.lanes[run.Lane].needsRun(&run) })
 		value := r.encode(of)
-		h.stored += int64(len(value) - len(get.Value))
-		again, before = append(again, entryOf(&r, len(value))), append(before, int64(len(get.Value)))
+		h.stored += int64(len(value)) - bytes
+		again, before = append(again, entryOf(&r, len(value))), append(before, bytes)
 		sets = append(sets, storage.SetOperation(recordKey(r.Number), value))
 	}
 	ops := append([]*storage.Operation{h.operation()}, sets...)
@@ -169,14 +173,19 @@ func (l *Log) Rewrite(ctx context.Context, until time.Time, maxBytes, room int64
 	return err == nil, err
 }
 
-// keeps says whether a record must be kept. Preparing a write may have found that it need not.
-func (l *Log) keeps(number uint64) bool {
+// keeps says whether a record must be kept, and as how many bytes it is counted: a write that failed may have made it smaller. Preparing
+// a write may have found that it need not be kept.
+func (l *Log) keeps(number uint64) (bytes int64, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.index[number] != nil
+	e := l.index[number]
+	if e == nil {
+		return 0, false
+	}
+	return e.bytes, true
 }
 
-// rewrittenLocked takes note of a record that was written again, and had so many bytes before.
+// rewrittenLocked takes note of a record that was written again, and was counted as so many bytes before.
 func (l *Log) rewrittenLocked(e *entry, before int64) {
 	l.stored += e.bytes - before
 	known := l.index[e.number]
