@@ -223,7 +223,8 @@ func TestTwoCollectorsNeverShareALog(t *testing.T) {
 }
 
 // TestFullDiskIsEmptied fills the storage while the backend is away: its own limit, and a small file system to its last byte.
-// Clients are refused, nothing is lost, and when the backend is back everything arrives and there is room again.
+// Clients are refused, nothing is lost, and when the backend is back everything arrives and there is room again, although the collector was
+// killed meanwhile.
 func TestFullDiskIsEmptied(t *testing.T) {
 	for name, prepare := range map[string]func(t *testing.T, m *machine){
 		"max_size": func(_ *testing.T, m *machine) {
@@ -258,6 +259,9 @@ func TestFullDiskIsEmptied(t *testing.T) {
 				}
 			}
 			points := p.Points()
+			// What is in a full storage is sent after a restart too.
+			m.kill()
+			m.boot()
 			away.Store(false)
 			require.Eventually(t, func() bool { return m.sendOnce(waiting) }, time.Minute, 100*time.Millisecond, "there is room again")
 			count := func() (n int) {
