@@ -290,3 +290,21 @@ func TestFileThatIsCut(t *testing.T) {
 	assert.Zero(t, accounts.Recovered)
 	assert.Empty(t, accounts.Dropped)
 }
+
+// TestFileWithoutHeads has lost what tells how far everything is delivered. All of the rest is sent.
+func TestFileWithoutHeads(t *testing.T) {
+	var name string
+	pictures := photograph(t, &name)
+	last := pictures[len(pictures)-2]
+	directory := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(directory, name), last.file, 0o600))
+	extension := fileStorage(t, zap.NewNop(), func(c *filestorage.Config) { c.Directory = directory })
+	client, err := extension.GetClient(t.Context(), component.KindExporter, component.MustNewID("ordered_remote_write"), "queue")
+	require.NoError(t, err)
+	require.NoError(t, client.Batch(t.Context(), storage.DeleteOperation("head.0"), storage.DeleteOperation("head.1")))
+	require.NoError(t, client.Close(t.Context()))
+	accounts := sendFile(t, directory)
+	assert.Equal(t, accounts.Recovered, accounts.Delivered)
+	assert.GreaterOrEqual(t, accounts.Delivered, int64(last.accepted))
+	assert.NotZero(t, last.accepted)
+}

@@ -94,7 +94,7 @@ func Open(ctx context.Context, client storage.Client, layout Layout) (*Log, erro
 	}
 	l := &Log{client: client, index: make(map[uint64]*entry), opened: time.Now()}
 	// What cannot be read is left to who has it.
-	if err := l.readHead(ctx); err != nil {
+	if _, err := l.readHead(ctx); err != nil {
 		return nil, err
 	}
 	if err := l.own(ctx); err != nil {
@@ -102,7 +102,11 @@ func Open(ctx context.Context, client storage.Client, layout Layout) (*Log, erro
 	}
 	// From now on nobody else writes anything that counts.
 	l.head = head{}
-	if err := l.readHead(ctx); err != nil {
+	found, err := l.readHead(ctx)
+	if err == nil && !found {
+		err = l.rebuild(ctx)
+	}
+	if err != nil {
 		return nil, err
 	}
 	l.unknown.add(span{l.first, l.next})
@@ -128,20 +132,20 @@ func Open(ctx context.Context, client storage.Client, layout Layout) (*Log, erro
 	return l, nil
 }
 
-// readHead finds the newest head that can be read.
-func (l *Log) readHead(ctx context.Context) error {
+// readHead finds the newest head that can be read, if there is one.
+func (l *Log) readHead(ctx context.Context) (found bool, err error) {
 	gets := []*storage.Operation{storage.GetOperation(headKeys[0]), storage.GetOperation(headKeys[1])}
 	if err := l.client.Batch(ctx, gets...); err != nil {
-		return err
+		return false, err
 	}
-	found, damaged := false, 0
+	damaged := 0
 	for _, get := range gets {
 		if get.Value == nil {
 			continue
 		}
 		h, err := decodeHead(get.Value)
 		if errors.Is(err, ErrNewer) {
-			return err
+			return false, err
 		}
 		if err != nil {
 			damaged++
@@ -151,10 +155,10 @@ func (l *Log) readHead(ctx context.Context) error {
 			found, l.head = true, h
 		}
 	}
-	if !found && damaged > 0 {
-		return l.rebuild(ctx)
+	if _, ok := l.client.(storage.Walker); !ok && !found && damaged > 0 {
+		return false, errHeads
 	}
-	return nil
+	return found, nil
 }
 
 // probe finds records that were written after the head: the newest one may have been torn.

@@ -161,23 +161,6 @@ func TestATornHeadLeavesTheOther(t *testing.T) {
 	assert.Equal(t, map[int][]uint64{0: {0, 1, 2}}, all(t, again), "the record of the lost head too")
 }
 
-func TestHeadsAreRebuiltFromRecords(t *testing.T) {
-	m := new(storagetest.Disk)
-	l := open(t, m, 2)
-	for i := range uint64(4) {
-		appendAll(t, l, []Run{run(0, i, 1), run(1, 2*i, 2)})
-	}
-	l.Acknowledge(0, 4)
-	require.NoError(t, l.Flush(t.Context()))
-	for _, key := range headKeys {
-		m.Change(key, torn)
-	}
-	again := open(t, m, 7)
-	assert.Equal(t, layout(2), again.InUse())
-	assert.Equal(t, map[int][]uint64{0: {0, 1, 2, 3}, 1: {0, 2, 4, 6}}, all(t, again), "acknowledgements are lost with the heads")
-	assert.Greater(t, again.Life(), l.Life())
-}
-
 func TestANewerFormatIsRefused(t *testing.T) {
 	for _, key := range headKeys {
 		m := new(storagetest.Disk)

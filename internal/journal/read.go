@@ -4,9 +4,7 @@ package journal // import "github.com/orderedremotewrite/orderedremotewriteexpor
 
 import (
 	"context"
-	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"go.opentelemetry.io/collector/extension/xextension/storage"
@@ -266,61 +264,3 @@ func (l *Log) toRelearn(room int64) (of span, average int64, ok bool) {
 
 // averageLocked is how many bytes a record has on average.
 func (l *Log) averageLocked() int64 { return l.stored / int64(max(l.next-l.first, 1)) }
-
-// errHeads says that the heads of a log cannot be read, and records cannot be found without them.
-var errHeads = errors.New("both heads of the log are damaged, and the storage extension cannot list its keys: remove the stored log to begin anew, which loses what it holds")
-
-// rebuild makes a head from the records. What was acknowledged is not known then, and is sent again.
-func (l *Log) rebuild(ctx context.Context) error {
-	walker, ok := l.client.(storage.Walker)
-	if !ok {
-		return errHeads
-	}
-	var records []Record
-	var layouts []Layout
-	err := walker.Walk(ctx, func(key string, value []byte) ([]*storage.Operation, error) {
-		if !strings.HasPrefix(key, recordPrefix) {
-			return nil, nil
-		}
-		r, of, err := decodeRecord(value)
-		if err != nil {
-			return nil, nil
-		}
-		for i := range r.Runs {
-			// The bytes are gone when this function returns; their number is all that is needed.
-			r.Runs[i].Data = make([]byte, 0, len(r.Runs[i].Data))
-		}
-		l.stored += int64(len(value))
-		of.Secret = slices.Clone(of.Secret)
-		records, layouts = append(records, r), append(layouts, of)
-		return nil, nil
-	})
-	if err != nil || len(records) == 0 {
-		return err
-	}
-	newest := 0
-	for i := range records {
-		if records[i].Number > records[newest].Number {
-			newest = i
-		}
-	}
-	l.Layout, l.life = layouts[newest], records[newest].Life
-	l.first, l.next = records[newest].Number, records[newest].Number+1
-	l.lanes = make([]lane, l.Lanes)
-	seen := make([]bool, l.Lanes)
-	for i := range records {
-		if !l.equal(layouts[i]) {
-			continue
-		}
-		l.first = min(l.first, records[i].Number)
-		for _, run := range records[i].Runs {
-			of := &l.lanes[run.Lane]
-			if !seen[run.Lane] {
-				seen[run.Lane], of.acked = true, run.First
-			}
-			of.acked, of.end = min(of.acked, run.First), max(of.end, run.End())
-			of.bytes += int64(cap(run.Data))
-		}
-	}
-	return nil
-}
