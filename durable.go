@@ -202,16 +202,21 @@ func (d *durable) try(call func() error) error {
 }
 
 // close writes what has joined and what was acknowledged, as long as ctx allows, and closes the log. It does not wait for longer:
-// a storage client need not look at the context of a call.
+// a storage client need not look at the context of a call. The log is closed all the same when storage answers.
 func (d *durable) close(ctx context.Context) error {
 	d.mu.Lock()
 	d.ended, d.deadline = true, ctx
 	d.releaseLocked(time.Now())
 	d.mu.Unlock()
 	close(d.stop)
+	closed := make(chan error, 1)
+	go func() {
+		<-d.done
+		closed <- d.log.Close(context.WithoutCancel(ctx))
+	}()
 	select {
-	case <-d.done:
-		return d.log.Close(ctx)
+	case err := <-closed:
+		return err
 	case <-ctx.Done():
 		d.writing.Store(false)
 		return errStorageHangs

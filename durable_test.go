@@ -685,5 +685,7 @@ func TestShutdownWithStorageThatHangs(t *testing.T) {
 		assert.Zero(t, b.Requests())
 		hangs.Store(false)
 		disk.letGo()
+		synctest.Wait()
+		m.boot().stop()
 	})
 }

@@ -350,3 +350,22 @@ func TestStoredMessages(t *testing.T) {
 		})
 	}
 }
+
+// TestShutdownWithStorageThatDoesNotClose has an extension that writes its file anew, which lasts, before it is closed.
+func TestShutdownWithStorageThatDoesNotClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b backend
+		m := newMachine(t, &b, func(c *Config) { c.ShutdownTimeout = 10 * time.Second })
+		closing := newHold(t)
+		m.disk.Closing = closing.wait
+		h := m.boot()
+		h.consume(gauge(time.Now(), 10))
+		h.settle()
+		began := time.Now()
+		require.NoError(t, h.Shutdown(context.Background()))
+		assert.LessOrEqual(t, time.Since(began), 20*time.Second)
+		assert.Equal(t, 1, h.logs.FilterMessageSnippet("Closing storage failed").Len())
+		assert.Equal(t, int64(10), h.delivered())
+		closing.letGo()
+	})
+}

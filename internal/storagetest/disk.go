@@ -51,6 +51,8 @@ func (b *Batch) Size() int {
 type Disk struct {
 	// Before is called for each batch, without a lock, and may wait. It decides about a fault.
 	Before func(Batch) Fault
+	// Closing is called, without a lock, when a user closes its client, and may wait.
+	Closing func()
 	// Shared gives the disk to several users at once, like storage on a network. None of them can lose it.
 	Shared bool
 
@@ -240,6 +242,9 @@ func (c *client) Walk(_ context.Context, fn storage.WalkFunc) error {
 }
 
 func (c *client) Close(context.Context) error {
+	if c.disk.Closing != nil {
+		c.disk.Closing()
+	}
 	c.disk.mu.Lock()
 	defer c.disk.mu.Unlock()
 	if c.disk.client == c {
