@@ -126,7 +126,7 @@ func Open(ctx context.Context, client storage.Client, layout Layout) (*Log, erro
 	l.life++
 	l.sweep = l.first
 	// The first write shows whether there can be others. Storage that is full must be read to be emptied.
-	if err := l.commit(ctx, nil); err != nil && !errors.Is(err, storage.ErrStorageFull) {
+	if err := l.commit(ctx, nil); err != nil && !isFull(err) {
 		return nil, err
 	}
 	return l, nil

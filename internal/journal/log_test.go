@@ -6,8 +6,10 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -499,24 +501,26 @@ func TestRoughSizeIsNear(t *testing.T) {
 
 // TestFullStorageCanBeOpened: what is in storage that is full is read and sent, which makes room.
 func TestFullStorageCanBeOpened(t *testing.T) {
-	m := new(storagetest.Disk)
-	for i := range uint64(3) {
-		appendAll(t, open(t, m, 1), []Run{run(0, i, 1)})
-	}
-	full := true
-	m.Before = func(b storagetest.Batch) (f storagetest.Fault) {
-		if full && b.Size() > 0 {
-			f.Err = storage.ErrStorageFull
+	for _, why := range []error{storage.ErrStorageFull, &fs.PathError{Op: "write", Err: syscall.ENOSPC}, syscall.EDQUOT} {
+		m := new(storagetest.Disk)
+		for i := range uint64(3) {
+			appendAll(t, open(t, m, 1), []Run{run(0, i, 1)})
 		}
-		return f
+		full := true
+		m.Before = func(b storagetest.Batch) (f storagetest.Fault) {
+			if full && b.Size() > 0 {
+				f.Err = why
+			}
+			return f
+		}
+		l := open(t, m, 1)
+		assert.Equal(t, map[int][]uint64{0: {0, 1, 2}}, all(t, l))
+		l.Acknowledge(0, 2)
+		require.ErrorIs(t, l.Flush(t.Context()), why)
+		full = false
+		require.NoError(t, l.Flush(t.Context()))
+		assert.Equal(t, map[int][]uint64{0: {2}}, all(t, open(t, m, 1)))
 	}
-	l := open(t, m, 1)
-	assert.Equal(t, map[int][]uint64{0: {0, 1, 2}}, all(t, l))
-	l.Acknowledge(0, 2)
-	require.ErrorIs(t, l.Flush(t.Context()), storage.ErrStorageFull)
-	full = false
-	require.NoError(t, l.Flush(t.Context()))
-	assert.Equal(t, map[int][]uint64{0: {2}}, all(t, open(t, m, 1)))
 }
 
 // TestIndexIsBounded has one lane stuck for long beside others that are acknowledged, at once or late, and a reader that waits for the

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 	"time"
 
 	"go.opentelemetry.io/collector/extension/xextension/storage"
@@ -46,10 +47,15 @@ func (l *Log) own(ctx context.Context) error {
 	l.owner = newOwner(time.Now())
 	err := l.client.Set(ctx, ownerKey, l.owner)
 	l.owned, l.lookedAt = err == nil, time.Now()
-	if errors.Is(err, storage.ErrStorageFull) {
+	if isFull(err) {
 		return nil
 	}
 	return err
+}
+
+// isFull says whether storage has no room: by a limit of its own, or on its disk.
+func isFull(err error) bool {
+	return errors.Is(err, storage.ErrStorageFull) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 // batch does operations in storage, and fails if the log is not this process's any more.
