@@ -353,20 +353,26 @@ func (d *durable) nextCommit() *commit {
 	return c
 }
 
-// write stores a commit, as often as it takes, and hands over what is stored. Nothing is stored behind what was given up: a caller
-// waits for the last commit of its payload.
+// write stores a commit, as often as it takes, and hands over what is stored. After each failure half as much is tried: storage may have
+// room for that. Nothing is stored behind what was given up: a caller waits for the last commit of its payload.
 func (d *durable) write(c *commit) {
 	if d.refused != nil {
 		d.giveUp(c, d.refused)
 		return
 	}
-	runs, bytes := d.encode(c)
-	for delay := firstStorageDelay; ; delay = min(2*delay, longestStorageDelay) {
-		number, err := d.append(runs, bytes)
+	runs := d.encode(c)
+	most, delay := len(runs), firstStorageDelay
+	for {
+		part := runs[:min(most, len(runs))]
+		number, bytes, err := d.append(part)
 		if err == nil {
-			d.stored(c, runs, number)
+			d.stored(c, part, number)
 			d.rewrite(2 * bytes)
-			return
+			if runs = runs[len(part):]; len(runs) == 0 {
+				return
+			}
+			most, delay = len(runs), firstStorageDelay
+			continue
 		}
 		// What is acknowledged can make room, whatever error says that there is none.
 		d.flush()
@@ -374,11 +380,12 @@ func (d *durable) write(c *commit) {
 			d.giveUp(c, err)
 			return
 		}
+		most, delay = max(len(part)/2, 1), min(2*delay, longestStorageDelay)
 	}
 }
 
 // encode makes the stored forms of a commit's runs, which last until the next commit.
-func (d *durable) encode(c *commit) (runs []journal.Run, bytes int64) {
+func (d *durable) encode(c *commit) (runs []journal.Run) {
 	runs = make([]journal.Run, len(c.runs))
 	ends := make([]int, len(c.runs))
 	if cap(d.encoded) > mostEncoded {
@@ -395,16 +402,19 @@ func (d *durable) encode(c *commit) (runs []journal.Run, bytes int64) {
 		runs[i] = journal.Run{Lane: j.partition.logLane(j.late), Samples: j.chunk.Samples, Data: d.encoded[start:ends[i]]}
 		start = ends[i]
 	}
-	return runs, int64(len(d.encoded))
+	return runs
 }
 
-func (d *durable) append(runs []journal.Run, bytes int64) (number uint64, err error) {
+func (d *durable) append(runs []journal.Run) (number uint64, bytes int64, err error) {
+	for i := range runs {
+		bytes += int64(len(runs[i].Data))
+	}
 	took, err := d.watch(func() (err error) {
 		number, err = d.log.Append(context.Background(), runs)
 		return err
 	})
 	d.observed.wrote(took, bytes, err)
-	return number, err
+	return number, bytes, err
 }
 
 // flush stores acknowledgements. It returns false if it must be tried again.
@@ -478,7 +488,7 @@ func (d *durable) leaveLocked(j *commitRun) {
 // handedTogether is how many runs are put into partitions while the lock is held.
 const handedTogether = 64
 
-// stored puts what is stored into the partitions, as far as there is room in memory. The rest is read from the log later.
+// stored puts the first runs of a commit, which are stored, into the partitions, as far as there is room in memory. The rest is read from the log later.
 func (d *durable) stored(c *commit, runs []journal.Run, number uint64) {
 	var work []*chunk
 	for from := 0; from < len(runs); from += handedTogether {
@@ -492,8 +502,10 @@ func (d *durable) stored(c *commit, runs []journal.Run, number uint64) {
 		}
 		d.mu.Unlock()
 	}
-	c.runs = nil
-	close(c.stored)
+	if c.runs = c.runs[len(runs):]; len(c.runs) == 0 {
+		c.runs = nil
+		close(c.stored)
+	}
 	d.mu.Lock()
 	d.processed = number + 1
 	for i := range runs {

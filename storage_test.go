@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -367,5 +368,33 @@ func TestShutdownWithStorageThatDoesNotClose(t *testing.T) {
 		assert.Equal(t, 1, h.logs.FilterMessageSnippet("Closing storage failed").Len())
 		assert.Equal(t, int64(10), h.delivered())
 		closing.letGo()
+	})
+}
+
+// TestCommitThatHasNoRoomIsStoredInParts has storage with less room than one payload takes, in which each part of it is sent before there is
+// room for the next one.
+func TestCommitThatHasNoRoomIsStoredInParts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b backend
+		m := newMachine(t, &b)
+		m.disk.Before = func(batch storagetest.Batch) (f storagetest.Fault) {
+			if n := batch.Size(); m.disk.Size()+n > 200_000 && n > 2000 {
+				f.Err = syscall.ENOSPC
+			}
+			return f
+		}
+		h := m.boot()
+		const samples = 1000
+		payload := noise(time.Now(), 0, samples)
+		if err := h.ConsumeMetrics(t.Context(), payload); err != nil {
+			require.ErrorIs(t, err, errUnstored)
+		}
+		h.settle()
+		h.consume(payload)
+		h.settle()
+		h.stop()
+		assert.Equal(t, int64(samples), h.delivered())
+		assert.Equal(t, map[string]int64{"duplicate": samples}, h.dropped())
+		assert.Empty(t, b.Problems())
 	})
 }
