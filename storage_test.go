@@ -123,6 +123,36 @@ func TestPoisonIsGivenUpWithStorage(t *testing.T) {
 	})
 }
 
+// TestEachStartTriesPoisonAnew: max_elapsed_time is that of a process. One that ends before has its samples in storage for the next one.
+func TestEachStartTriesPoisonAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b backend
+		var mended atomic.Bool
+		b.Script = func(r rwtest.Request) rwtest.Answer {
+			if !mended.Load() && strings.Contains(fmt.Sprint(r.Message), `value:"3"`) {
+				return rwtest.Answer{Status: 500}
+			}
+			return rwtest.Answer{}
+		}
+		m := newMachine(t, &b, func(c *Config) { c.Retry.BackOff.MaxElapsedTime = time.Minute })
+		for range 6 {
+			h := m.boot()
+			h.consumeFor(30*time.Second, 10)
+			h.stop()
+			m.note(h)
+		}
+		assert.Empty(t, m.dropped)
+		assert.Positive(t, m.recovered)
+		mended.Store(true)
+		h := m.boot()
+		h.settle()
+		h.stop()
+		assert.Empty(t, h.dropped())
+		assert.Empty(t, b.OutOfOrder())
+		assert.Empty(t, b.Violations())
+	})
+}
+
 // TestStuckPartitionsLeaveRoom has an endpoint that fails for half of the partitions. Their samples fill the log, and what the others
 // have delivered takes a third of its capacity at most.
 func TestStuckPartitionsLeaveRoom(t *testing.T) {
