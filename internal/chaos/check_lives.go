@@ -4,6 +4,7 @@ package chaos
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -131,9 +132,7 @@ func (e *ending) unsettled(x *flight) bool {
 	if !last {
 		return false
 	}
-	// An exporter that fails ends what is under way, before it is shut down.
-	ending := e.life.FatalEvents > 0 || !x.Ended.Before(e.life.Closing)
-	if !e.final(x) || x.Status == 0 && ending {
+	if !e.final(x) || x.Status == 0 && (!x.Ended.Before(e.life.Closing) || e.stopped(x)) {
 		return true
 	}
 	known := x.Ended.Add(bodyWait)
@@ -142,6 +141,12 @@ func (e *ending) unsettled(x *flight) bool {
 		stored = true
 	}
 	return !stored
+}
+
+// stopped says whether the process may have ended a request itself, because of an answer to another one after which it is to stop: it has
+// begun none since.
+func (e *ending) stopped(x *flight) bool {
+	return e.life.FatalEvents > 0 && !slices.ContainsFunc(e.flights, func(y *flight) bool { return y.Life == x.Life && y.Start.After(x.Ended) })
 }
 
 // acknowledged is more than it takes until an outcome is stored, without faults.

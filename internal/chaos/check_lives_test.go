@@ -90,6 +90,30 @@ func TestSentAgainAfterACrash(t *testing.T) {
 	}
 }
 
+// TestSentAgainAfterAStop: what a process has ended itself, because an answer to another request was to stop it, has no outcome. Without
+// retries, what the network ends has one.
+func TestSentAgainAfterAStop(t *testing.T) {
+	for name, tt := range map[string]struct {
+		fatal int
+		after int
+		says  string
+	}{
+		"ended by itself": {1, 20, ""}, "ended by the network": {0, 20, "had its outcome before"}, "ended before it stopped": {1, 40, "had its outcome before"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := restarts()
+			h.r.Settings.RetryEnabled = false
+			h.r.Lives[0].FatalEvents, h.r.Lives[0].Closing = tt.fatal, h.r.Lives[0].Ended
+			h.acceptIn(0, 10, 1, 2)
+			h.acceptIn(0, 11, 3, 4)
+			h.answer(0, 30, 0, 1, 2)
+			h.answer(0, tt.after, 200, 3)
+			h.answer(1, 70, 200, 1, 2, 4)
+			checkFinds(t, h, tt.says)
+		})
+	}
+}
+
 // TestAcceptedTwice: a payload that a process could not store in time, or of which it did not say so before it died, may have been
 // accepted, and is when another process says so.
 func TestAcceptedTwice(t *testing.T) {
