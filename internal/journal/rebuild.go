@@ -41,7 +41,7 @@ func (h *rebuilt) add(r *Record, bytes int) {
 }
 
 // rebuild makes a head from the records, if there are any and the client can list them. What was acknowledged is not known then, and is
-// sent again. Of records that are damaged or have another layout than the newest one, those are deleted that no reader comes across.
+// sent again. Records that are damaged or have another layout than the newest one are deleted, those that no reader comes across at once.
 func (l *Log) rebuild(ctx context.Context) error {
 	walker, ok := l.client.(storage.Walker)
 	if !ok {
@@ -49,7 +49,7 @@ func (l *Log) rebuild(ctx context.Context) error {
 	}
 	heads := make(map[string]*rebuilt)
 	newest := &rebuilt{}
-	var damaged []obsolete
+	var useless []obsolete
 	err := walker.Walk(ctx, func(key string, value []byte) ([]*storage.Operation, error) {
 		number, err := strconv.ParseUint(strings.TrimPrefix(key, recordPrefix), 10, 64)
 		if !strings.HasPrefix(key, recordPrefix) || err != nil {
@@ -60,7 +60,7 @@ func (l *Log) rebuild(ctx context.Context) error {
 			return nil, err
 		}
 		if err != nil || r.Number != number || of.Lanes > MaxLanes {
-			damaged = append(damaged, obsolete{number, int64(len(value))})
+			useless = append(useless, obsolete{number, int64(len(value))})
 			return nil, nil
 		}
 		layout := string(of.append(nil))
@@ -77,21 +77,28 @@ func (l *Log) rebuild(ctx context.Context) error {
 		}
 		return nil, nil
 	})
-	if err != nil || newest.next == 0 {
+	if err != nil {
 		return err
 	}
 	l.head = newest.head
 	l.stored = bytesOf(newest.records)
 	for _, h := range heads {
 		if h != newest {
-			damaged = append(damaged, h.records...)
+			useless = append(useless, h.records...)
 		}
 	}
-	for _, o := range damaged {
+	for _, o := range useless {
 		l.stored += o.bytes
-		if o.number < l.first || o.number >= l.next {
+		// What is written now must not have a number under which something is to be deleted.
+		l.next = max(l.next, o.number+1)
+	}
+	for _, o := range useless {
+		if len(newest.records) == 0 || o.number < l.first {
 			l.obsolete = append(l.obsolete, o)
 		}
+	}
+	if len(newest.records) == 0 {
+		l.first = l.next
 	}
 	return nil
 }

@@ -69,6 +69,39 @@ func TestHeadsThatAreGoneAreRebuilt(t *testing.T) {
 	assert.Zero(t, l.Sizes())
 }
 
+// TestDamagedRecordsWithoutHeadsAreDeleted: what is written then is not deleted with them.
+func TestDamagedRecordsWithoutHeadsAreDeleted(t *testing.T) {
+	for readable := range uint64(2) {
+		m := new(storagetest.Disk)
+		l := open(t, m, 1)
+		for i := range uint64(2 * maxDeletes) {
+			appendAll(t, l, []Run{run(0, i, 1)})
+		}
+		for _, key := range m.Keys() {
+			if readable == 0 || key != recordKey(3) {
+				m.Change(key, torn)
+			}
+		}
+		l = open(t, m, 1)
+		end := l.Lane(0).End
+		require.Equal(t, readable, l.Sizes().Samples)
+		for i := range uint64(10) {
+			appendAll(t, l, []Run{run(0, end+i, 1)})
+		}
+		kept := 0
+		for from, end := l.Bounds(); from < end; {
+			records, next, _, err := l.Read(t.Context(), from, end, 1<<20)
+			require.NoError(t, err)
+			kept, from = kept+len(records), next
+		}
+		assert.EqualValues(t, 10+readable, kept)
+		l.Acknowledge(0, kept)
+		require.NoError(t, l.Flush(t.Context()))
+		assert.Equal(t, emptyKeys, m.Keys())
+		assert.Zero(t, l.Sizes())
+	}
+}
+
 // TestNewerRecordsWithoutHeadsAreRefused: what they hold is not for an older version to count as lost.
 func TestNewerRecordsWithoutHeadsAreRefused(t *testing.T) {
 	m := new(storagetest.Disk)
