@@ -56,13 +56,11 @@ func (m *model) retell(c *Call, e *Expectation) {
 		m.received[0] += e.total() - len(e.Targets)
 	}
 	for _, it := range items {
-		// It is in the queue now, or has been dropped for what the exporter knew of its series.
-		it.call = &Call{Begin: it.call.Begin, Start: it.call.Start, End: c.End, Ended: c.Ended, Life: c.Life}
-	}
-	for _, it := range items {
-		if !it.apart && it.sure {
+		if !it.apart && it.sure && m.record.of(c.Life).OutOfOrder == m.record.of(it.call.Life).OutOfOrder {
 			it.optional = false
 		}
+		// It is in the queue now, or has been dropped for what the exporter knew of its series.
+		it.call = &Call{Begin: it.call.Begin, Start: it.call.Start, End: c.End, Ended: c.Ended, Life: c.Life}
 	}
 }
 
