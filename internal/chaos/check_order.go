@@ -148,6 +148,7 @@ func (c *checker) checkApart(x *flight) {
 	if c.model.forgot {
 		return // what is late cannot be told
 	}
+	all := c.leftLate(x.Life)
 	apart := make(map[string]bool)
 	for _, it := range x.items {
 		apart[it.Series] = apart[it.Series] || it.apart
@@ -164,7 +165,7 @@ func (c *checker) checkApart(x *flight) {
 			continue
 		case it.Timestamp <= before.Timestamp && !c.sendsInLine():
 			c.problem("%v goes back in time from %d: %v", x, before.Timestamp, it.Point)
-		case it.apart != before.apart && (it.late || before.late) && !c.held(it.Series) && !c.twice(it) && !c.twice(before):
+		case it.apart != before.apart && (it.late || before.late) && !all && !c.held(it.Series) && !c.twice(it) && !c.twice(before):
 			c.problem("%v has a late sample of %d together with one of %d: %v", x, it.Timestamp, before.Timestamp, it.Point)
 		}
 		newest[it.Series] = it
@@ -176,6 +177,20 @@ func (c *checker) checkApart(x *flight) {
 func (c *checker) twice(it *item) bool {
 	s := c.model.series[it.Series]
 	return s != nil && len(s.line.at[it.at()]) > 0 && len(s.apart.at[it.at()]) > 0
+}
+
+// leftLate says whether earlier processes may have left late samples to one. Until it has read of which series these are, it holds all
+// others back behind them.
+func (c *checker) leftLate(life int) bool {
+	if life == 0 {
+		return false
+	}
+	for _, s := range c.model.series {
+		if slices.ContainsFunc(s.apart.items, func(it *item) bool { return it.call.Life < life }) {
+			return true
+		}
+	}
+	return false
 }
 
 // held tells whether samples of a series travel apart though they are not late: what the exporter holds back behind them may join
