@@ -38,6 +38,10 @@ const (
 	rewriteAfter = 10 * time.Second
 	// rewriteEach is how many bytes are written again in each acknowledgeInterval, besides twice what was written anyway.
 	rewriteEach = 4 << 20
+	// rewriteFull is that when a write has failed, perhaps because storage is full.
+	rewriteFull = 64 << 10
+	// leastRewritten and mostRewritten bound what is written again at once; the latter never is.
+	leastRewritten, mostRewritten = 4 << 10, 1 << 40
 )
 
 // durable keeps what a queue accepts in a log until it has its outcome. What is accepted joins a commit; the committer writes
@@ -71,9 +75,11 @@ type durable struct {
 	// unread says that the last read of the log has failed.
 	unread atomic.Bool
 
-	// encoded is the committer's own, and so is refused, why it has given a commit up.
-	encoded []byte
-	refused error
+	// encoded is the committer's own, and so are refused, why it has given a commit up, and rewritten, how many bytes it writes again at
+	// once at the most.
+	encoded   []byte
+	refused   error
+	rewritten int64
 
 	// work wakes the committer, and room the reader.
 	work, room chan struct{}
@@ -142,7 +148,7 @@ type owner struct {
 func newDurable(log *journal.Log, capacity int64, o storageObserver) *durable {
 	_, next := log.Bounds()
 	return &durable{
-		log: log, capacity: capacity, observed: o, processed: next, idle: func() {},
+		log: log, capacity: capacity, observed: o, processed: next, idle: func() {}, rewritten: mostRewritten,
 		work: make(chan struct{}, 1), room: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 }
@@ -333,7 +339,7 @@ func (d *durable) writeAll() {
 
 // tend stores acknowledgements and keeps the log small. If all of it succeeds, no write waits for its next attempt.
 func (d *durable) tend() {
-	stored, learned, rewritten, looked := d.flush(), d.learn(), d.rewrite(rewriteEach), d.look()
+	stored, learned, rewritten, looked := d.flush(), d.learn(), d.rewrite(rewriteEach, rewriteAfter), d.look()
 	if stored && learned && rewritten && looked && !d.unread.Load() {
 		d.observed.works()
 	}
@@ -353,8 +359,8 @@ func (d *durable) nextCommit() *commit {
 	return c
 }
 
-// write stores a commit, as often as it takes, and hands over what is stored. After each failure half as much is tried: storage may have
-// room for that. Nothing is stored behind what was given up: a caller waits for the last commit of its payload.
+// write stores a commit, as often as it takes, and hands over what is stored. If nothing is kept that could make room by leaving, half as
+// much is tried after a failure: storage that is filled up has none for records to be written again in. Nothing is stored behind what was given up: a caller waits for the last commit of its payload.
 func (d *durable) write(c *commit) {
 	if d.refused != nil {
 		d.giveUp(c, d.refused)
@@ -367,20 +373,24 @@ func (d *durable) write(c *commit) {
 		number, bytes, err := d.append(part)
 		if err == nil {
 			d.stored(c, part, number)
-			d.rewrite(2 * bytes)
+			d.rewrite(2*bytes, rewriteAfter)
 			if runs = runs[len(part):]; len(runs) == 0 {
 				return
 			}
 			most, delay = len(runs), firstStorageDelay
 			continue
 		}
-		// What is acknowledged can make room, whatever error says that there is none.
+		// What is acknowledged can make room, whatever error says that there is none, and so can what is of no use.
 		d.flush()
+		d.rewrite(rewriteFull, 0)
 		if errors.Is(err, journal.ErrTaken) || !d.pause(delay) {
 			d.giveUp(c, err)
 			return
 		}
-		most, delay = max(len(part)/2, 1), min(2*delay, longestStorageDelay)
+		delay = min(2*delay, longestStorageDelay)
+		if d.log.Live() == 0 {
+			most = max(len(part)/2, 1)
+		}
 	}
 }
 
@@ -433,14 +443,22 @@ func (d *durable) look() (ok bool) {
 	return d.try(func() error { return d.log.Look(context.Background()) }) == nil
 }
 
-// rewrite makes the log smaller if most of it is of no use. What is on its way as usual is left alone.
-func (d *durable) rewrite(bytes int64) (ok bool) {
+// rewrite makes the log smaller if most of it is of no use, by records of an age. Most of those that are younger than rewriteAfter are
+// deleted soon anyway.
+func (d *durable) rewrite(bytes int64, age time.Duration) (ok bool) {
+	bytes = min(bytes, d.rewritten)
 	err := d.try(func() error {
-		_, err := d.log.Rewrite(context.Background(), time.Now().Add(-rewriteAfter), bytes, d.capacity)
+		_, err := d.log.Rewrite(context.Background(), time.Now().Add(-age), bytes, d.capacity)
 		return err
 	})
 	d.trim()
-	return err == nil
+	if err != nil {
+		// Storage may have room for less.
+		d.rewritten = max(bytes/4, leastRewritten)
+		return false
+	}
+	d.rewritten = min(2*d.rewritten, mostRewritten)
+	return true
 }
 
 // pause waits before another attempt. It returns false if there is no time for one.

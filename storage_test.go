@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/extension/xextension/storage"
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/block"
@@ -425,6 +426,46 @@ func TestCommitThatHasNoRoomIsStoredInParts(t *testing.T) {
 		h.stop()
 		assert.Equal(t, int64(samples), h.delivered())
 		assert.Equal(t, map[string]int64{"duplicate": samples}, h.dropped())
+		assert.Empty(t, b.Problems())
+	})
+}
+
+// TestFullStorageIsWrittenAgainInParts has an endpoint that fails for one partition, and storage with less room than
+// queue.max_disk_bytes. What the others have delivered does not stay in it because all of it together has no room to be written again.
+func TestFullStorageIsWrittenAgainInParts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const room = 1 << 20
+		var b backend
+		var stuck atomic.Bool
+		stuck.Store(true)
+		b.Script = func(r rwtest.Request) rwtest.Answer {
+			for i := range r.Message.Timeseries {
+				if stuck.Load() && seriesPartition(r.Message.Timeseries[i].Labels, 32) == 8 {
+					return rwtest.Answer{Status: 500}
+				}
+			}
+			return rwtest.Answer{Latency: 20 * time.Millisecond}
+		}
+		m := newMachine(t, &b, func(c *Config) { c.Retry.BackOff.MaxElapsedTime, c.Queue.OnFull = 0, OnFullReject })
+		m.disk.Before = func(batch storagetest.Batch) (f storagetest.Fault) {
+			if n := batch.Size(); m.disk.Size()+n > room && n > 2000 {
+				f.Err = storage.ErrStorageFull
+			}
+			return f
+		}
+		h := m.boot()
+		for refused := 0; refused < 3; time.Sleep(100 * time.Millisecond) {
+			if h.ConsumeMetrics(t.Context(), noise(time.Now(), 0, 40)) != nil {
+				refused++
+			}
+		}
+		time.Sleep(5 * time.Minute)
+		sizes := h.storage.log.Sizes()
+		t.Logf("%d of %d bytes must be kept, of %d", sizes.Live, sizes.Stored, room)
+		assert.LessOrEqual(t, sizes.Stored, 2*sizes.Live+10_000)
+		stuck.Store(false)
+		h.settle()
+		h.stop()
 		assert.Empty(t, b.Problems())
 	})
 }
