@@ -359,8 +359,9 @@ func (d *durable) nextCommit() *commit {
 	return c
 }
 
-// write stores a commit, as often as it takes, and hands over what is stored. If nothing is kept that could make room by leaving, half as
-// much is tried after a failure: storage that is filled up has none for records to be written again in. Nothing is stored behind what was given up: a caller waits for the last commit of its payload.
+// write stores a commit, as often as it takes, and hands over what is stored. If nothing is kept that could make room by leaving, half
+// as much is tried after a failure: storage that is filled up has none for records to be written again in. Nothing is stored behind what
+// was given up: a caller waits for the last commit of its payload.
 func (d *durable) write(c *commit) {
 	if d.refused != nil {
 		d.giveUp(c, d.refused)
@@ -381,6 +382,7 @@ func (d *durable) write(c *commit) {
 			continue
 		}
 		// What is acknowledged can make room, whatever error says that there is none, and so can what is of no use.
+		d.learn()
 		d.flush()
 		d.rewrite(rewriteFull, 0)
 		if errors.Is(err, journal.ErrTaken) || !d.pause(delay) {
