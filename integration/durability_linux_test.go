@@ -25,9 +25,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component"
-	"go.opentelemetry.io/collector/component/componenttest"
-	"go.opentelemetry.io/collector/extension/extensiontest"
 	"go.opentelemetry.io/collector/extension/xextension/storage"
+	"go.uber.org/zap"
 
 	"github.com/orderedremotewrite/orderedremotewriteexporter/integration/internal/otelcol"
 )
@@ -195,13 +194,8 @@ func profiledShare(t *testing.T, profile, focus, ignore string) float64 {
 // measureExtension has the extension alone take as many writes of as many bytes as it did in a collector: a record, a head and a
 // record that is deleted.
 func measureExtension(t *testing.T, kind string, like durabilityCost) durabilityCost {
-	factory := filestorage.NewFactory()
-	cfg := factory.CreateDefaultConfig().(*filestorage.Config)
-	cfg.Directory, cfg.FSync = t.TempDir(), kind == "fsync on"
-	extension, err := factory.Create(t.Context(), extensiontest.NewNopSettings(factory.Type()), cfg)
-	require.NoError(t, err)
-	require.NoError(t, extension.Start(t.Context(), componenttest.NewNopHost()))
-	client, err := extension.(storage.Extension).GetClient(t.Context(), component.KindExporter, component.MustNewID("alone"), "")
+	extension := fileStorage(t, zap.NewNop(), func(c *filestorage.Config) { c.Directory, c.FSync = t.TempDir(), kind == "fsync on" })
+	client, err := extension.GetClient(t.Context(), component.KindExporter, component.MustNewID("alone"), "")
 	require.NoError(t, err)
 	value := make([]byte, like.bytes/like.writes)
 	_, _ = rand.Read(value)
