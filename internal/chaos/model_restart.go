@@ -56,7 +56,9 @@ func (m *model) retell(c *Call, e *Expectation) {
 		m.received[0] += e.total() - len(e.Targets)
 	}
 	for _, it := range items {
-		if !it.apart && it.sure && m.record.of(c.Life).OutOfOrder == m.record.of(it.call.Life).OutOfOrder {
+		// Another process may have another rule for it, and it may have become old since.
+		sameRule := m.record.of(c.Life).OutOfOrder == m.record.of(it.call.Life).OutOfOrder
+		if !it.apart && it.sure && sameRule && !m.far(c, it.Timestamp) {
 			it.optional = false
 		}
 		// It is in the queue now, or has been dropped for what the exporter knew of its series.
