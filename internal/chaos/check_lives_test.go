@@ -147,3 +147,28 @@ func TestAcceptedTwice(t *testing.T) {
 		assert.True(t, it.optional)
 	}
 }
+
+// TestDroppedAfterItWasSent: what a process has sent, and has left without an outcome, the next one may drop before it is sent again.
+func TestDroppedAfterItWasSent(t *testing.T) {
+	for name, tt := range map[string]struct {
+		status int
+		says   string
+	}{
+		"without an outcome": {0, ""}, "with one": {200, "2 samples are counted as dropped before they were sent, and 0 were"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := restarts()
+			h.r.Lives[0].Closing = h.start.Add(time.Second)
+			h.acceptIn(0, 10, 1, 2)
+			h.answer(0, 20, tt.status, 1, 2)
+			c := newChecker(&h.r)
+			c.checkOrder()
+			c.checkUnsent(&Accounts{Dropped: map[Drop]int64{{Reason: "queue_full"}: 2}})
+			if tt.says == "" {
+				assert.Empty(t, c.found)
+			} else {
+				assert.Equal(t, []string{tt.says}, c.found)
+			}
+		})
+	}
+}

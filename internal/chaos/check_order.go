@@ -49,6 +49,9 @@ func (c *checker) checkOrder() {
 			}
 		}
 	}
+	for ; life < len(c.Lives)-1; life++ {
+		c.reopen(c.Lives[life])
+	}
 	for _, text := range c.Receiver {
 		// What was accepted out of order may be sent out of order, even in one request; checkOrder knows it better.
 		if inLine := c.sendsInLine() && !c.Rules.SortsPayloads || c.model.forgot; !inLine || !strings.Contains(text, "in timestamp order") {
