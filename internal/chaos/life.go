@@ -78,8 +78,11 @@ func (r *round) liveOn(produced <-chan struct{}) {
 		r.lasts(time.Duration(1+r.rnd.IntN(int(r.storage.longest))), nil)
 		r.follow()
 	}
-	for n := 0; !r.lasts(r.storage.patience, produced) && n < mostLives; n++ {
-		r.follow()
+	r.liveUntil(produced)
+	if r.settings.RetriesExhausted == fail {
+		// What breaks the receiver each time may stop all processes before much of anything passes.
+		r.faults.calmDown()
+		r.liveUntil(produced)
 	}
 	select {
 	case <-produced:
@@ -95,6 +98,13 @@ func (r *round) liveOn(produced <-chan struct{}) {
 		r.follow()
 	}
 	r.replace(r.shutdown)
+}
+
+// liveUntil waits until something ends, and starts other processes for those that ask to be stopped.
+func (r *round) liveUntil(end <-chan struct{}) {
+	for n := 0; !r.lasts(r.storage.patience, end) && n < mostLives; n++ {
+		r.follow()
+	}
 }
 
 // lasts waits for some time, or until something ends. It returns false if the process asked to be stopped before.
