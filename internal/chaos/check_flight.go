@@ -81,6 +81,11 @@ func (c *checker) checkContent(y, x *flight, same bool) {
 	}
 }
 
+// paused says whether answers had the endpoint be left alone for a while, which does not count as time of retries.
+func (c *checker) paused() bool {
+	return c.Settings.Fatal == pause && c.Record.final().dropped("fatal", "unexpected_answer") > 0
+}
+
 // checkRetry checks a request that repeats another one.
 func (c *checker) checkRetry(y, x *flight) {
 	s := c.Settings
@@ -90,7 +95,7 @@ func (c *checker) checkRetry(y, x *flight) {
 	if n := s.MaxRetries; n > 0 && x.attempt > n+1 {
 		c.problem("%v is retry %d of %d", x, x.attempt-1, n)
 	}
-	if limit := s.MaxElapsedTime; limit > 0 && x.Start.Sub(x.firstAt) > limit && !c.Network && !s.Storage {
+	if limit := s.MaxElapsedTime; limit > 0 && x.Start.Sub(x.firstAt) > limit && !c.Network && !s.Storage && !c.paused() {
 		c.problem("%v is a retry after %v", x, x.Start.Sub(x.firstAt))
 	}
 }
