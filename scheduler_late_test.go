@@ -12,23 +12,43 @@ import (
 	"github.com/orderedremotewrite/orderedremotewriteexporter/internal/account"
 )
 
-// TestLateSamplesHaveAnEighth of the limit over all partitions, while good ones wait in any of them, and all of it otherwise.
-func TestLateSamplesHaveAnEighth(t *testing.T) {
-	limits := &BatchConfig{MaxSamples: 10, MaxSizeBytes: 1 << 20, FlushTimeout: time.Second}
-	s := &scheduler{limits: limits, limit: newLimit(64)}
-	s.limit.current = 32
-	for i := range 64 {
+// lateScheduler is a scheduler with a clock that the test sets.
+type lateScheduler struct {
+	*scheduler
+	now time.Time
+}
+
+func newLateScheduler(partitions, places int, limits BatchConfig) *lateScheduler {
+	s := &scheduler{limits: &limits, limit: newLimit(places)}
+	for i := range partitions {
 		s.partitions = append(s.partitions, &partition{index: i})
 	}
-	now := time.Unix(1_700_000_000, 0)
-	add := func(p *partition, late bool, samples int) {
-		p.appendRunLocked(run{chunk: &chunk{
-			tally: tally{Counts: account.Counts{Samples: samples}}, plain: make([]byte, samples), accepted: now,
-		}, late: late}, limits, nil)
+	return &lateScheduler{s, time.Unix(1_700_000_000, 0)}
+}
+
+// add puts samples into a partition.
+func (s *lateScheduler) add(p *partition, late bool, samples int) {
+	p.appendRunLocked(run{chunk: &chunk{
+		tally: tally{Counts: account.Counts{Samples: samples}}, plain: make([]byte, samples), accepted: s.now,
+	}, late: late}, s.limits, nil)
+}
+
+// finish gives all of a delivery its outcome.
+func (s *lateScheduler) finish(d *delivery) {
+	s.leave(d)
+	for i := range d.parts {
+		p := d.parts[i].partition
+		p.busy, p.lane(d.late).idleSince = false, s.now
 	}
+}
+
+// TestLateSamplesHaveAnEighth of the limit over all partitions, while good ones wait in any of them, and all of it otherwise.
+func TestLateSamplesHaveAnEighth(t *testing.T) {
+	s := newLateScheduler(64, 64, BatchConfig{MaxSamples: 10, MaxSizeBytes: 1 << 20, FlushTimeout: time.Second})
+	s.limit.current = 32
 	leave := func() (late, good int) {
 		for {
-			d, _ := s.next(now)
+			d, _ := s.next(s.now)
 			switch {
 			case d == nil:
 				return late, good
@@ -40,14 +60,14 @@ func TestLateSamplesHaveAnEighth(t *testing.T) {
 		}
 	}
 	for _, p := range s.partitions[:40] {
-		add(p, true, 10)
+		s.add(p, true, 10)
 	}
-	add(s.partitions[60], false, 1)
+	s.add(s.partitions[60], false, 1)
 	late, good := leave()
 	assert.Equal(t, 4, late, "an eighth of 32 while a good sample waits elsewhere, although it is not due")
 	assert.Zero(t, good)
 
-	now = now.Add(time.Second)
+	s.now = s.now.Add(time.Second)
 	late, good = leave()
 	assert.Equal(t, 1, good)
 	assert.Equal(t, 32-4-1, late, "no good sample waits")
@@ -63,37 +83,25 @@ func TestLateSamplesTakeTurns(t *testing.T) {
 
 // lateSamplesTakeTurns has ten full requests of late samples in some partitions of eight, and five of good ones in some of these.
 func lateSamplesTakeTurns(t *testing.T, places, late, good int) {
-	limits := &BatchConfig{MaxSamples: 10, MaxSizeBytes: 1 << 20, FlushTimeout: time.Second}
-	s := &scheduler{limits: limits, limit: newLimit(places)}
-	for i := range 8 {
-		s.partitions = append(s.partitions, &partition{index: i})
-	}
-	now := time.Unix(1_700_000_000, 0)
-	add := func(p *partition, late bool) {
-		p.appendRunLocked(run{chunk: &chunk{
-			tally: tally{Counts: account.Counts{Samples: 10}}, plain: make([]byte, 10), accepted: now,
-		}, late: late}, limits, nil)
-	}
+	s := newLateScheduler(8, places, BatchConfig{MaxSamples: 10, MaxSizeBytes: 1 << 20, FlushTimeout: time.Second})
 	for _, p := range s.partitions[:late] {
 		for range 10 {
-			add(p, true)
+			s.add(p, true, 10)
 		}
 	}
-	now = now.Add(time.Second)
+	s.now = s.now.Add(time.Second)
 	for _, p := range s.partitions[:good] {
 		for range 5 {
-			add(p, false)
+			s.add(p, false, 10)
 		}
 	}
 	var order []bool
 	for range 10*late + 5*good {
-		d, _ := s.next(now)
+		d, _ := s.next(s.now)
 		require.NotNil(t, d)
 		order = append(order, d.late)
-		now = now.Add(time.Millisecond)
-		s.leave(d)
-		p := d.parts[0].partition
-		p.busy, p.lane(d.late).idleSince = false, now
+		s.now = s.now.Add(time.Millisecond)
+		s.finish(d)
 	}
 	for i, late := range order {
 		assert.Equal(t, i >= 10*good || i%2 == 0, late, "request %d", i)
@@ -105,39 +113,25 @@ func lateSamplesTakeTurns(t *testing.T, places, late, good int) {
 func TestLateSamplesLeaveBesideGoodOnes(t *testing.T) {
 	for name, replay := range map[string]int{"good ones alone": 0, "another partition has many late ones": 100} {
 		t.Run(name, func(t *testing.T) {
-			limits := &BatchConfig{MaxSamples: 1000, MaxSizeBytes: 1 << 20, FlushTimeout: 100 * time.Millisecond}
-			s := &scheduler{limits: limits, limit: newLimit(1)}
-			for i := range 8 {
-				s.partitions = append(s.partitions, &partition{index: i})
-			}
-			now := time.Unix(1_700_000_000, 0)
-			add := func(p *partition, late bool, samples int) {
-				p.appendRunLocked(run{chunk: &chunk{
-					tally: tally{Counts: account.Counts{Samples: samples}}, plain: make([]byte, samples), accepted: now,
-				}, late: late}, limits, nil)
-			}
+			s := newLateScheduler(8, 1, BatchConfig{MaxSamples: 1000, MaxSizeBytes: 1 << 20, FlushTimeout: 100 * time.Millisecond})
 			var d *delivery
 			for step := range 1000 {
-				now = now.Add(20 * time.Millisecond)
+				s.now = s.now.Add(20 * time.Millisecond)
 				for _, p := range s.partitions {
-					add(p, false, 1)
+					s.add(p, false, 1)
 				}
 				if step == 50 {
 					for range replay {
-						add(s.partitions[0], true, 1000)
+						s.add(s.partitions[0], true, 1000)
 					}
-					add(s.partitions[7], true, 1)
+					s.add(s.partitions[7], true, 1)
 				}
 				if d != nil && step%15 == 0 {
-					s.leave(d)
-					for i := range d.parts {
-						p := d.parts[i].partition
-						p.busy, p.lane(d.late).idleSince = false, now
-					}
+					s.finish(d)
 					d = nil
 				}
 				if d == nil {
-					d, _ = s.next(now)
+					d, _ = s.next(s.now)
 				}
 			}
 			assert.True(t, s.partitions[7].late.empty())

@@ -154,22 +154,28 @@ func TestEachStartTriesPoisonAnew(t *testing.T) {
 	})
 }
 
+// failFor has the endpoint answer with 500 to all that has series of some partitions of 32, until the switch is off.
+func (b *backend) failFor(which func(partition int) bool) (stuck *atomic.Bool) {
+	stuck = new(atomic.Bool)
+	stuck.Store(true)
+	b.Script = func(r rwtest.Request) rwtest.Answer {
+		for i := range r.Message.Timeseries {
+			if stuck.Load() && which(seriesPartition(r.Message.Timeseries[i].Labels, 32)) {
+				return rwtest.Answer{Status: 500}
+			}
+		}
+		return rwtest.Answer{Latency: 20 * time.Millisecond}
+	}
+	return stuck
+}
+
 // TestStuckPartitionsLeaveRoom has an endpoint that fails for half of the partitions. Their samples fill the log, and what the others
 // have delivered takes a third of its capacity at most.
 func TestStuckPartitionsLeaveRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const capacity = 256 << 10
 		var b backend
-		var stuck atomic.Bool
-		stuck.Store(true)
-		b.Script = func(r rwtest.Request) rwtest.Answer {
-			for i := range r.Message.Timeseries {
-				if stuck.Load() && seriesPartition(r.Message.Timeseries[i].Labels, 32) < 16 {
-					return rwtest.Answer{Status: 500}
-				}
-			}
-			return rwtest.Answer{Latency: 20 * time.Millisecond}
-		}
+		stuck := b.failFor(func(partition int) bool { return partition < 16 })
 		m := newMachine(t, &b, func(c *Config) {
 			c.Batch.MaxSizeBytes, c.Queue.MaxSizeBytes, c.Queue.MaxDiskBytes = minBatchSize, 8*minBatchSize, capacity
 			c.Retry.BackOff.MaxElapsedTime = 0
@@ -436,16 +442,7 @@ func TestFullStorageIsWrittenAgainInParts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const room = 1 << 20
 		var b backend
-		var stuck atomic.Bool
-		stuck.Store(true)
-		b.Script = func(r rwtest.Request) rwtest.Answer {
-			for i := range r.Message.Timeseries {
-				if stuck.Load() && seriesPartition(r.Message.Timeseries[i].Labels, 32) == 8 {
-					return rwtest.Answer{Status: 500}
-				}
-			}
-			return rwtest.Answer{Latency: 20 * time.Millisecond}
-		}
+		stuck := b.failFor(func(partition int) bool { return partition == 8 })
 		m := newMachine(t, &b, func(c *Config) { c.Retry.BackOff.MaxElapsedTime, c.Queue.OnFull = 0, OnFullReject })
 		m.disk.Before = func(batch storagetest.Batch) (f storagetest.Fault) {
 			if n := batch.Size(); m.disk.Size()+n > room && n > 2000 {

@@ -58,6 +58,18 @@ func startExporter(t *testing.T, settings map[string]any) (address string, stop 
 	}
 }
 
+// reported runs a generator until all that it sends is through, and returns what the receiver says: there are no violations.
+func reported(t *testing.T, e *Endpoint, g *generate.Generator, stop func()) receive.Report {
+	t.Helper()
+	require.NoError(t, e.Announce(g.Schedules()))
+	require.NoError(t, g.Run(t.Context()))
+	stop()
+	require.NoError(t, e.Announce(g.Schedules()))
+	r := e.Report()
+	assert.Empty(t, r.Verified.Violations, r.Verified.Examples)
+	return r
+}
+
 // Generator, exporter and receiver together: through errors on both sides, what is sound arrives, once, in order, with the
 // values of the schedule, and nothing of what must be dropped does.
 func TestWhatIsGeneratedIsReceived(t *testing.T) {
@@ -80,13 +92,7 @@ func TestWhatIsGeneratedIsReceived(t *testing.T) {
 			o.Endpoint = address
 			g, err := generate.New(o)
 			require.NoError(t, err)
-			require.NoError(t, e.Announce(g.Schedules()))
-			require.NoError(t, g.Run(t.Context()))
-			stop()
-			require.NoError(t, e.Announce(g.Schedules()))
-
-			r := e.Report()
-			assert.Empty(t, r.Verified.Violations, r.Verified.Examples)
+			r := reported(t, e, g, stop)
 			assert.Zero(t, r.Verified.Missing, r.Verified.Examples)
 			assert.Equal(t, r.Verified.Expected, r.Verified.Scheduled)
 			assert.Greater(t, r.Verified.Expected, 15_000)
@@ -121,12 +127,7 @@ func TestPartialWritesAreNoViolation(t *testing.T) {
 				Attributes: 5, PerRequest: 50, Connections: 4, Samples: 20_000,
 			})
 			require.NoError(t, err)
-			require.NoError(t, e.Announce(g.Schedules()))
-			require.NoError(t, g.Run(t.Context()))
-			stop()
-			require.NoError(t, e.Announce(g.Schedules()))
-			r := e.Report()
-			assert.Empty(t, r.Verified.Violations, r.Verified.Examples)
+			r := reported(t, e, g, stop)
 			assert.Equal(t, r.Verified.Expected, r.Verified.Scheduled+r.Verified.Missing)
 			assert.Positive(t, r.Answers[400])
 			if rejected == "discard" {
